@@ -10,8 +10,7 @@
 
 /* -- memory -------------------------------------------------------------------------------------------------------- */
 
-bool buffer_reserve(struct tmgr_buffer *buffer, size_t more)
-{
+bool buffer_reserve(struct tmgr_buffer *buffer, size_t more) {
     if (more <= buffer->capacity - buffer->len) {
         return true;
     }
@@ -28,8 +27,7 @@ bool buffer_reserve(struct tmgr_buffer *buffer, size_t more)
     return true;
 }
 
-bool buffer_append(struct tmgr_buffer *buffer, const void *bytes, size_t len)
-{
+bool buffer_append(struct tmgr_buffer *buffer, const void *bytes, size_t len) {
     if (!buffer_reserve(buffer, len)) {
         return false;
     }
@@ -41,8 +39,7 @@ bool buffer_append(struct tmgr_buffer *buffer, const void *bytes, size_t len)
 }
 
 /* Replace `len` bytes at `offset` by others, moving the tail. The bytes must not lie in the buffer. */
-static bool buffer_splice(struct tmgr_buffer *buffer, size_t offset, size_t len, const void *bytes, size_t new_len)
-{
+static bool buffer_splice(struct tmgr_buffer *buffer, size_t offset, size_t len, const void *bytes, size_t new_len) {
     if (new_len > len && !buffer_reserve(buffer, new_len - len)) {
         return false;
     }
@@ -57,8 +54,7 @@ static bool buffer_splice(struct tmgr_buffer *buffer, size_t offset, size_t len,
 
 /* -- walking ------------------------------------------------------------------------------------------------------- */
 
-static uint64_t load_big_endian(const uint8_t *at, size_t n)
-{
+static uint64_t load_big_endian(const uint8_t *at, size_t n) {
     uint64_t value = 0;
     for (size_t i = 0; i < n; i++) {
         value = value << 8 | at[i];
@@ -66,8 +62,7 @@ static uint64_t load_big_endian(const uint8_t *at, size_t n)
     return value;
 }
 
-static void store_big_endian(uint8_t *at, uint64_t value, size_t n)
-{
+static void store_big_endian(uint8_t *at, uint64_t value, size_t n) {
     while (n > 0) {
         at[--n] = (uint8_t)value;
         value >>= 8;
@@ -83,7 +78,8 @@ struct shape {
     uint8_t content;    /* enum content */
 };
 
-static const struct shape shapes[] = {
+/* clang-format off */
+static const struct shape shapes[] = { /* a line for each family of first bytes */
     /* 0xc0 nil, unused, false, true */ {1, 0, PLAIN}, {1, 0, INVALID}, {1, 0, PLAIN}, {1, 0, PLAIN},
     /* 0xc4 bin 8, 16, 32 */ {2, 1, BYTES}, {3, 2, BYTES}, {5, 4, BYTES},
     /* 0xc7 ext 8, 16, 32 */ {3, 1, BYTES}, {4, 2, BYTES}, {6, 4, BYTES},
@@ -95,11 +91,11 @@ static const struct shape shapes[] = {
     /* 0xdc array 16, 32 */ {3, 2, ELEMENTS}, {5, 4, ELEMENTS},
     /* 0xde map 16, 32 */ {3, 2, PAIRS}, {5, 4, PAIRS},
 };
+/* clang-format on */
 _Static_assert(sizeof shapes / sizeof shapes[0] == 0xe0 - 0xc0, "one shape for each first byte from 0xc0 to 0xdf");
 
 /* Bytes of the term at `at` (at < end) without the terms inside it; their number is added to *inside. 0: malformed. */
-static size_t skip_flat(const uint8_t *at, const uint8_t *end, uint64_t *inside)
-{
+static size_t skip_flat(const uint8_t *at, const uint8_t *end, uint64_t *inside) {
     uint8_t first = at[0];
     size_t left = (size_t)(end - at);
     if (first < 0x80 || first >= 0xe0) {
@@ -125,8 +121,7 @@ static size_t skip_flat(const uint8_t *at, const uint8_t *end, uint64_t *inside)
     return shape.header;
 }
 
-bool term_skip_many(const uint8_t *at, const uint8_t *end, uint64_t n, size_t *len)
-{
+bool term_skip_many(const uint8_t *at, const uint8_t *end, uint64_t n, size_t *len) {
     const uint8_t *start = at;
     /* Every term has a byte of its own, so more terms than bytes cannot be: this also keeps n far from overflow. */
     while (n > 0) {
@@ -144,14 +139,12 @@ bool term_skip_many(const uint8_t *at, const uint8_t *end, uint64_t n, size_t *l
     return true;
 }
 
-size_t term_skip(const uint8_t *at, const uint8_t *end)
-{
+size_t term_skip(const uint8_t *at, const uint8_t *end) {
     size_t len;
     return term_skip_many(at, end, 1, &len) ? len : 0;
 }
 
-size_t term_array(const uint8_t *at, const uint8_t *end, uint32_t *n_elements)
-{
+size_t term_array(const uint8_t *at, const uint8_t *end, uint32_t *n_elements) {
     size_t left = (size_t)(end - at);
     if (left >= 1 && (at[0] & 0xf0) == 0x90) {
         *n_elements = at[0] & 0x0fu;
@@ -168,8 +161,7 @@ size_t term_array(const uint8_t *at, const uint8_t *end, uint32_t *n_elements)
     return 0;
 }
 
-bool term_element(const uint8_t *row, size_t len, uint32_t position, struct term_span *element)
-{
+bool term_element(const uint8_t *row, size_t len, uint32_t position, struct term_span *element) {
     uint32_t n_elements;
     const uint8_t *end = row + len;
     size_t header = term_array(row, end, &n_elements);
@@ -182,8 +174,7 @@ bool term_element(const uint8_t *row, size_t len, uint32_t position, struct term
     return element->len > 0;
 }
 
-bool term_row(const uint8_t *row, size_t len, uint32_t keypos, struct term_span *key, enum tmgr_status *why)
-{
+bool term_row(const uint8_t *row, size_t len, uint32_t keypos, struct term_span *key, enum tmgr_status *why) {
     uint32_t n_elements;
     const uint8_t *end = row + len;
     size_t header = term_array(row, end, &n_elements);
@@ -218,8 +209,7 @@ struct number {
 };
 
 /* The value of an integer term that fits; no big int does, as those that do are not canonical. */
-static bool read_int64(const uint8_t *term, int64_t *value)
-{
+static bool read_int64(const uint8_t *term, int64_t *value) {
     uint8_t first = term[0];
     if (first < 0x80 || first >= 0xe0) {
         *value = (int8_t)first;
@@ -240,8 +230,7 @@ static bool read_int64(const uint8_t *term, int64_t *value)
     return false;
 }
 
-static void strip_leading_zeros(struct number *number)
-{
+static void strip_leading_zeros(struct number *number) {
     while (number->len > 0 && number->magnitude[0] == 0) {
         number->magnitude++;
         number->len--;
@@ -251,8 +240,7 @@ static void strip_leading_zeros(struct number *number)
     }
 }
 
-static void number_from_uint64(struct number *number, bool is_negative, uint64_t magnitude)
-{
+static void number_from_uint64(struct number *number, bool is_negative, uint64_t magnitude) {
     store_big_endian(number->small, magnitude, 8);
     number->is_negative = is_negative;
     number->magnitude = number->small;
@@ -261,8 +249,7 @@ static void number_from_uint64(struct number *number, bool is_negative, uint64_t
 }
 
 /* Bytes before the payload of an extension term, its type and payload length; 0 if it is another kind of term. */
-static size_t read_extension(const uint8_t *term, uint8_t *type, size_t *payload)
-{
+static size_t read_extension(const uint8_t *term, uint8_t *type, size_t *payload) {
     uint8_t first = term[0];
     if (first >= 0xd4 && first <= 0xd8) {
         *payload = (size_t)1 << (first - 0xd4);
@@ -279,8 +266,7 @@ static size_t read_extension(const uint8_t *term, uint8_t *type, size_t *payload
 }
 
 /* A well-formed term as a number; false if it is no integer. `number` must stay where it is: it may point to itself. */
-static bool read_number(const uint8_t *term, struct number *number)
-{
+static bool read_number(const uint8_t *term, struct number *number) {
     int64_t value;
     if (read_int64(term, &value)) {
         number_from_uint64(number, value < 0, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
@@ -303,22 +289,19 @@ static bool read_number(const uint8_t *term, struct number *number)
     return true;
 }
 
-static bool is_integer(const uint8_t *term)
-{
+static bool is_integer(const uint8_t *term) {
     struct number number;
     return read_number(term, &number);
 }
 
-static int compare_magnitudes(const struct number *a, const struct number *b)
-{
+static int compare_magnitudes(const struct number *a, const struct number *b) {
     if (a->len != b->len) {
         return a->len < b->len ? -1 : 1;
     }
     return memcmp(a->magnitude, b->magnitude, a->len);
 }
 
-static int compare_numbers(const struct number *a, const struct number *b)
-{
+static int compare_numbers(const struct number *a, const struct number *b) {
     if (a->is_negative != b->is_negative) {
         return a->is_negative ? -1 : 1;
     }
@@ -326,8 +309,7 @@ static int compare_numbers(const struct number *a, const struct number *b)
 }
 
 /* |large| + |small|, or |large| - |small|, into `digits`, which has room for large->len + 1 bytes. */
-static void combine_magnitudes(const struct number *large, const struct number *small, bool add, uint8_t *digits)
-{
+static void combine_magnitudes(const struct number *large, const struct number *small, bool add, uint8_t *digits) {
     int carry = 0;
     for (size_t i = 0; i < large->len; i++) {
         int digit = i < small->len ? small->magnitude[small->len - 1 - i] : 0;
@@ -339,8 +321,8 @@ static void combine_magnitudes(const struct number *large, const struct number *
 }
 
 /* sum = a + b, its magnitude in `scratch`, which is overwritten and must not hold a or b. */
-static bool add_numbers(const struct number *a, const struct number *b, struct tmgr_buffer *scratch, struct number *sum)
-{
+static bool add_numbers(const struct number *a, const struct number *b, struct tmgr_buffer *scratch,
+                        struct number *sum) {
     const struct number *large = compare_magnitudes(a, b) >= 0 ? a : b;
     const struct number *small = large == a ? b : a;
     scratch->len = 0;
@@ -356,8 +338,7 @@ static bool add_numbers(const struct number *a, const struct number *b, struct t
 }
 
 /* The smallest form; at most 9 bytes. Returns how many. */
-static size_t write_uint64(uint8_t *at, uint64_t value)
-{
+static size_t write_uint64(uint8_t *at, uint64_t value) {
     if (value < 0x80) {
         at[0] = (uint8_t)value;
         return 1;
@@ -368,8 +349,7 @@ static size_t write_uint64(uint8_t *at, uint64_t value)
     return 1 + ((size_t)1 << log2_bytes);
 }
 
-static size_t write_int64(uint8_t *at, int64_t value)
-{
+static size_t write_int64(uint8_t *at, int64_t value) {
     if (value >= 0) {
         return write_uint64(at, (uint64_t)value);
     }
@@ -383,8 +363,7 @@ static size_t write_int64(uint8_t *at, int64_t value)
     return 1 + ((size_t)1 << log2_bytes);
 }
 
-static size_t write_extension_header(uint8_t *at, uint8_t type, size_t payload)
-{
+static size_t write_extension_header(uint8_t *at, uint8_t type, size_t payload) {
     for (unsigned log2 = 0; log2 <= 4; log2++) {
         if (payload == (size_t)1 << log2) {
             at[0] = (uint8_t)(0xd4 + log2);
@@ -401,8 +380,7 @@ static size_t write_extension_header(uint8_t *at, uint8_t type, size_t payload)
 }
 
 /* The canonical term of a number, replacing the content of `out`, which must not hold the number. */
-static bool write_number(const struct number *number, struct tmgr_buffer *out)
-{
+static bool write_number(const struct number *number, struct tmgr_buffer *out) {
     out->len = 0;
     if (number->len > UINT32_MAX - 1 || !buffer_reserve(out, number->len + 16)) {
         return false;
@@ -426,15 +404,13 @@ static bool write_number(const struct number *number, struct tmgr_buffer *out)
 /* -- changing rows ------------------------------------------------------------------------------------------------- */
 
 /* Start a changed row: `out` becomes a copy of `row`. */
-static enum tmgr_status copy_row(const uint8_t *row, size_t len, struct tmgr_buffer *out)
-{
+static enum tmgr_status copy_row(const uint8_t *row, size_t len, struct tmgr_buffer *out) {
     out->len = 0;
     return buffer_append(out, row, len) ? TMGR_OK : TMGR_NO_MEMORY;
 }
 
 enum tmgr_status term_with_key(const uint8_t *row, size_t len, uint32_t keypos, const uint8_t *key, size_t key_len,
-                               struct tmgr_buffer *out)
-{
+                               struct tmgr_buffer *out) {
     struct term_span old_key;
     enum tmgr_status why;
     /* The key that is replaced may be as long as it likes. */
@@ -455,8 +431,7 @@ struct update {
 };
 
 /* Read the update at *at and move on; false if it is misshapen, or has other than `few` or `many` parts. */
-static bool read_update(const uint8_t **at, const uint8_t *end, uint32_t few, uint32_t many, struct update *update)
-{
+static bool read_update(const uint8_t **at, const uint8_t *end, uint32_t few, uint32_t many, struct update *update) {
     size_t header = term_array(*at, end, &update->n_parts);
     if (header == 0 || (update->n_parts != few && update->n_parts != many)) {
         return false;
@@ -475,8 +450,7 @@ static bool read_update(const uint8_t **at, const uint8_t *end, uint32_t few, ui
 
 /* Find the element an update is about. */
 static enum tmgr_status find_target(const struct tmgr_buffer *row, uint32_t keypos, const struct update *update,
-                                    struct term_span *element)
-{
+                                    struct term_span *element) {
     int64_t position;
     if (!read_int64(update->parts[0], &position) || position < 0 || position > UINT32_MAX) {
         return TMGR_BAD_POSITION;
@@ -489,8 +463,7 @@ static enum tmgr_status find_target(const struct tmgr_buffer *row, uint32_t keyp
 
 /* Begin: check the row, copy it, and open the array of updates. */
 static enum tmgr_status begin_updates(const uint8_t *row, size_t len, const uint8_t **at, const uint8_t *end,
-                                      uint32_t *n_updates, struct tmgr_buffer *out)
-{
+                                      uint32_t *n_updates, struct tmgr_buffer *out) {
     uint32_t n_elements;
     size_t header = term_array(*at, end, n_updates);
     *at += header;
@@ -501,8 +474,7 @@ static enum tmgr_status begin_updates(const uint8_t *row, size_t len, const uint
 }
 
 enum tmgr_status term_update_element(const uint8_t *row, size_t len, uint32_t keypos, const uint8_t *updates,
-                                     size_t updates_len, struct tmgr_buffer *out)
-{
+                                     size_t updates_len, struct tmgr_buffer *out) {
     const uint8_t *at = updates;
     const uint8_t *end = updates + updates_len;
     uint32_t n_updates;
@@ -522,8 +494,7 @@ enum tmgr_status term_update_element(const uint8_t *row, size_t len, uint32_t ke
 }
 
 /* The new value, where everything fits in 64 bits. */
-static bool count_small(const uint8_t *element, const struct update *update, uint8_t value[9], size_t *value_len)
-{
+static bool count_small(const uint8_t *element, const struct update *update, uint8_t value[9], size_t *value_len) {
     int64_t old, n, sum, threshold, reset;
     if (!read_int64(element, &old) || !read_int64(update->parts[1], &n) || __builtin_add_overflow(old, n, &sum)) {
         return false;
@@ -539,8 +510,7 @@ static bool count_small(const uint8_t *element, const struct update *update, uin
 }
 
 /* The new value into `value`, whatever the sizes. */
-static enum tmgr_status count_large(const uint8_t *element, const struct update *update, struct tmgr_buffer *value)
-{
+static enum tmgr_status count_large(const uint8_t *element, const struct update *update, struct tmgr_buffer *value) {
     struct number old, n, sum, threshold, reset;
     struct tmgr_buffer scratch = {0};
     enum tmgr_status status = TMGR_NO_MEMORY;
@@ -564,15 +534,13 @@ static enum tmgr_status count_large(const uint8_t *element, const struct update 
 
 /* Put the new value into the row and behind the results. */
 static bool put_value(struct tmgr_buffer *out, const struct term_span *element, const uint8_t *value, size_t len,
-                      struct tmgr_buffer *results)
-{
+                      struct tmgr_buffer *results) {
     return buffer_splice(out, element->offset, element->len, value, len) &&
            (results == NULL || buffer_append(results, value, len));
 }
 
 static enum tmgr_status update_one_counter(const struct update *update, uint32_t keypos, struct tmgr_buffer *out,
-                                           struct tmgr_buffer *results)
-{
+                                           struct tmgr_buffer *results) {
     struct term_span element;
     enum tmgr_status status = find_target(out, keypos, update, &element);
     if (status != TMGR_OK) {
@@ -592,8 +560,7 @@ static enum tmgr_status update_one_counter(const struct update *update, uint32_t
     return status;
 }
 
-static bool begin_results(struct tmgr_buffer *results, uint32_t n)
-{
+static bool begin_results(struct tmgr_buffer *results, uint32_t n) {
     uint8_t header[5] = {(uint8_t)(0x90 + (n & 0x0f))};
     size_t len = 1;
     if (n > 15) {
@@ -607,8 +574,7 @@ static bool begin_results(struct tmgr_buffer *results, uint32_t n)
 }
 
 enum tmgr_status term_update_counter(const uint8_t *row, size_t len, uint32_t keypos, const uint8_t *updates,
-                                     size_t updates_len, struct tmgr_buffer *out, struct tmgr_buffer *results)
-{
+                                     size_t updates_len, struct tmgr_buffer *out, struct tmgr_buffer *results) {
     const uint8_t *at = updates;
     const uint8_t *end = updates + updates_len;
     uint32_t n_updates;

@@ -48,8 +48,7 @@ bool term_element(const uint8_t *row, size_t len, uint32_t position, struct term
 bool term_row(const uint8_t *row, size_t len, uint32_t keypos, struct term_span *key, enum tmgr_status *why);
 
 /* The key of a row whose shape was verified when it was stored. Still bounded by `len`, as the copy may be torn. */
-static inline bool term_key_of(const uint8_t *row, size_t len, uint32_t keypos, struct term_span *key)
-{
+static inline bool term_key_of(const uint8_t *row, size_t len, uint32_t keypos, struct term_span *key) {
     /* The usual row: fewer than 16 elements, the key first and a short string. */
     if (keypos == 0 && len > 2 && row[0] > 0x90 && row[0] < 0xa0 && (row[1] & 0xe0) == 0xa0) {
         key->offset = 1;
@@ -61,14 +60,12 @@ static inline bool term_key_of(const uint8_t *row, size_t len, uint32_t keypos, 
 
 /* Whether the row's key is this one. As terms are self-delimiting, comparing key_len bytes decides; the stored key
  * need not be measured. */
-static inline bool term_key_is(const uint8_t *row, size_t len, uint32_t keypos, const uint8_t *key, size_t key_len)
-{
+static inline bool term_key_is(const uint8_t *row, size_t len, uint32_t keypos, const uint8_t *key, size_t key_len) {
     if (keypos == 0 && len > key_len && row[0] > 0x90 && row[0] < 0xa0) {
         return memcmp(row + 1, key, key_len) == 0;
     }
     struct term_span span;
-    return term_element(row, len, keypos, &span) && span.len == key_len &&
-           memcmp(row + span.offset, key, key_len) == 0;
+    return term_element(row, len, keypos, &span) && span.len == key_len && memcmp(row + span.offset, key, key_len) == 0;
 }
 
 /* -- changing ------------------------------------------------------------------------------------------------------ */
