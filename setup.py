@@ -78,7 +78,9 @@ def missing_for_build():
     if not sys.platform.startswith("linux"):
         return ["tablemgr runs on Linux only: it needs POSIX shared memory, robust futexes and pidfds."]
     if sys.version_info < (3, 10):
-        return [f"Python 3.10 or later is needed; {sys.executable} is {sys.version.split()[0]}. With another one: make PYTHON=python3.x"]
+        return [
+            f"Python 3.10 or later is needed; {sys.executable} is {sys.version.split()[0]}. With another one: make PYTHON=python3.x"
+        ]
     command = compiler()
     if shutil.which(command[0]) is None:
         return [f"The C compiler {command[0]!r} is missing. To install it: {remedy('compiler')}  (or set CC to yours)"]

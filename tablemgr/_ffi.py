@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The door to the core: the only module that imports the compiled binding.
+
+A `Handle` is one process's view of one segment and carries everything but rows; rows go through the codec extension,
+which calls the core with the same handle's address. Calls release the GIL, so a handle may be closed in one thread
+while others use it: the core counts calls in flight, close waits for them, later ones are told CLOSED. The memory of the
+handle itself lives as long as anything here or in the codec extension refers to it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, NoReturn
+
+from tablemgr._core import ffi, lib
+from tablemgr.errors import Status, raise_for
+
+OK: Final = int(Status.OK)
+ABSENT: Final = int(Status.ABSENT)
+NO_TABLE: Final = int(Status.NO_TABLE)
+OWNED: Final = int(Status.OWNED)
+
+SET: Final = 0
+PUBLIC: Final = 0
+PROTECTED: Final = 1
+PRIVATE: Final = 2
+HEIR_NONE: Final = 0
+HEIR_MANAGER: Final = 1
+HEIR_PROCESS: Final = 2
+REASON_NEVER: Final = 0
+REASON_GIFT: Final = 1
+REASON_INHERITED: Final = 2
+REASON_CLAIMED: Final = 3
+MAP_WRITE: Final = 0
+MAP_READ: Final = 1
+MAP_AUTO: Final = 2
+MAP_HEAD: Final = 3
+
+_CHANGE_HEIR: Final = 1
+_CHANGE_ACCESS: Final = 2
+_SLICE_NS: Final = 50_000_000  # waits return to Python this often, so that a signal handler can run
+_RETRY_SECONDS: Final = 0.001  # after an answer of BUSY that came at once
+
+LOCK_TIMEOUT: Final = 10.0
+
+# struct tmgr_api for the codec extension, as a number.
+API_ADDRESS: Final = int(ffi.cast("uintptr_t", lib.tmgr_api()))
+
+os.register_at_fork(after_in_child=lib.tmgr_after_fork)
+
+
+class RawInfo(NamedTuple):
+    """`struct tmgr_info` in Python's types: processes are (pid, start), names are str, data are bytes."""
+
+    type: int
+    access: int
+    keypos: int
+    codec: int
+    mode: int
+    n_stripes: int
+    rows: int
+    bytes_used: int
+    bytes_reserved: int
+    max_bytes: int
+    owner: tuple[int, int]
+    owner_alive: bool
+    heir: int
+    heir_process: tuple[int, int]
+    heir_alive: bool
+    created_ns: int
+    last_repair_ns: int
+    repairs: int
+    table_id: int
+    dropped: bool
+    poisoned: bool
+    foreign_namespace: bool
+    readonly: bool
+    transfer_reason: int
+    transfer_from: tuple[int, int]
+    transfer_ns: int
+    transfer_seq: int
+    name: str
+    heir_data: bytes
+    transfer_data: bytes
+
+
+class Handle:
+    """One process's view of a table's segment.
+
+    May be used from any number of threads and in a forked child, which is another process to the table. Errors are
+    raised as `errors` says, with the table's name. Waits for a lock end after `lock_timeout` seconds.
+    """
+
+    __slots__ = ("__weakref__", "_closed", "_name", "lock_timeout", "pointer", "segment")
+
+    def __init__(self, pointer: Any, segment: str, name: str) -> None:
+        self.pointer: Final = ffi.gc(pointer, lib.tmgr_free)
+        self.segment = segment
+        self.lock_timeout = LOCK_TIMEOUT
+        self._name = name
+        self._closed = False
+
+    @classmethod
+    def create(
+        cls,
+        segment: str,
+        name: str,
+        *,
+        type: int = SET,
+        access: int = PROTECTED,
+        keypos: int = 0,
+        codec: int = 0,
+        mode: int = 0o600,
+        max_bytes: int = 0,
+        heir: int = HEIR_NONE,
+        heir_pid: int = 0,
+        heir_data: bytes = b"",
+        n_stripes: int = 0,
+    ) -> Handle:
+        """Make a table; the caller is its owner.
+
+        max_bytes 0: what the file system holds. mode: permission bits. Raises TableExistsError, TableFullError,
+        ValueError, LookupError (no such heir), OSError. Killed at any moment: the table is there, whole, or it is not.
+        """
+        options, _keep = _options(
+            type=type,
+            access=access,
+            keypos=keypos,
+            codec=codec,
+            mode=mode,
+            max_bytes=max_bytes,
+            n_stripes=n_stripes,
+            heir=heir,
+            heir_pid=heir_pid,
+            heir_data=heir_data,
+        )
+        encoded = name.encode()
+        made = ffi.new("struct tmgr_table **")
+        status = lib.tmgr_create(os.fsencode(segment), encoded, len(encoded), options, made)
+        if status != OK:
+            raise_for(
+                status, table=name, doing="create", why=_option_trouble(status, max_bytes), errno=lib.tmgr_errno()
+            )
+        return cls(made[0], segment, name)
+
+    @classmethod
+    def attach(cls, segment: str, mapping: int = MAP_AUTO, name: str | None = None) -> Handle:
+        """Attach to what bears the segment's name; mapping is one of MAP_*. No side effect on the segment.
+
+        Raises TableNotFoundError, CorruptTableError, AccessError, MemoryError, OSError.
+        """
+        made = ffi.new("struct tmgr_table **")
+        status = lib.tmgr_attach(os.fsencode(segment), mapping, made)
+        if status != OK:
+            raise_for(status, table=segment if name is None else name, doing="attach", errno=lib.tmgr_errno())
+        handle = cls(made[0], segment, segment if name is None else name)
+        if name is None:
+            handle._name = handle.describe().name
+        return handle
+
+    # -- what it is -----------------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> int:
+        """The handle as the codec extension takes it; valid while this object or its `pointer` lives."""
+        return int(ffi.cast("uintptr_t", self.pointer))
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._closed
+
+    @property
+    def name(self) -> str:
+        """The table's name: as it is now, or the last one known if the handle is closed."""
+        if not self._closed:
+            info = ffi.new("struct tmgr_info *")
+            if lib.tmgr_describe(self.pointer, info) == OK:
+                self._name = _text(info)
+        return self._name
+
+    def describe(self) -> RawInfo:
+        """Everything known of the table without walking it; works on private, dropped and poisoned tables too."""
+        info = ffi.new("struct tmgr_info *")
+        self._check(lib.tmgr_describe(self.pointer, info), "info")
+        return RawInfo(
+            type=info.type,
+            access=info.access,
+            keypos=info.keypos,
+            codec=info.codec,
+            mode=info.mode,
+            n_stripes=info.n_stripes,
+            rows=info.rows,
+            bytes_used=info.bytes_used,
+            bytes_reserved=info.bytes_reserved,
+            max_bytes=info.max_bytes,
+            owner=(info.owner.pid, info.owner.start),
+            owner_alive=bool(info.owner_alive),
+            heir=info.heir,
+            heir_process=(info.heir_process.pid, info.heir_process.start),
+            heir_alive=bool(info.heir_alive),
+            created_ns=info.created_ns,
+            last_repair_ns=info.last_repair_ns,
+            repairs=info.repairs,
+            table_id=info.table_id,
+            dropped=bool(info.dropped),
+            poisoned=bool(info.poisoned),
+            foreign_namespace=bool(info.foreign_namespace),
+            readonly=bool(info.readonly),
+            transfer_reason=info.transfer_reason,
+            transfer_from=(info.transfer_from.pid, info.transfer_from.start),
+            transfer_ns=info.transfer_ns,
+            transfer_seq=info.transfer_seq,
+            name=_text(info),
+            heir_data=bytes(ffi.buffer(info.heir_data, min(info.heir_data_len, 896))),
+            transfer_data=bytes(ffi.buffer(info.transfer_data, min(info.transfer_data_len, 896))),
+        )
+
+    def len(self) -> int:
+        """The number of rows, exact, never between the two sides of a multi-row write."""
+        rows = ffi.new("uint64_t *")
+        self._check(self._patiently(lambda _: lib.tmgr_len(self.pointer, rows)), "len")
+        return int(rows[0])
+
+    def admits(self, write: bool) -> int:
+        """The status that a call which reads (write: or writes) would get before its arguments are looked at."""
+        return lib.tmgr_admit(self.pointer, write)
+
+    # -- ownership ------------------------------------------------------------------------------------------------
+
+    def claim(self, as_manager: bool = False) -> None:
+        """Become the owner of an orphan; as_manager: by inheritance. Raises TableOwnedError. One atomic step."""
+        self._check(self._patiently(lambda wait: lib.tmgr_claim(self.pointer, as_manager, wait)), "claim")
+
+    def settle(self) -> int:
+        """Carry out what the heir says if the owner is dead.
+
+        OK: handed to the live heir process, NO_TABLE: had no heir and is gone now, OWNED: its owner is alive,
+        ABSENT: it is an orphan. Raises AccessError, LockTimeoutError, CorruptTableError, OSError.
+        """
+        status = self._patiently(lambda wait: lib.tmgr_settle(self.pointer, wait))
+        if status not in (OK, NO_TABLE, OWNED, ABSENT):
+            self._check(status, "settle")
+        return status
+
+    def give_away(self, pid: int, data: bytes) -> None:
+        """Make a live process the owner, with an encoded message. Raises NotOwnerError, LookupError, ValueError."""
+        self._check(
+            self._patiently(lambda wait: lib.tmgr_give_away(self.pointer, pid, data, len(data), wait)), "give_away"
+        )
+
+    def setopts(
+        self,
+        heir: int | None = None,
+        heir_pid: int = 0,
+        heir_data: bytes = b"",
+        access: int | None = None,
+    ) -> None:
+        """Change heir (with its data) or access, in one step. Raises NotOwnerError, LookupError, ValueError."""
+        what = (_CHANGE_HEIR if heir is not None else 0) | (_CHANGE_ACCESS if access is not None else 0)
+        options, _keep = _options(heir=heir or 0, heir_pid=heir_pid, heir_data=heir_data, access=access or 0)
+        self._check(self._patiently(lambda wait: lib.tmgr_setopts(self.pointer, what, options, wait)), "setopts")
+
+    # -- the end, the name, the state -----------------------------------------------------------------------------
+
+    def drop(self, force: bool = False) -> None:
+        """Remove the table for everybody. Raises TableNotFoundError if it is gone already, AccessError unless force."""
+        self._check(self._patiently(lambda _: lib.tmgr_drop(self.pointer, force)), "drop")
+
+    def rename(self, segment: str, name: str) -> None:
+        """Give the table another name. Raises TableExistsError, AccessError. One atomic step."""
+        encoded = name.encode()
+        status = self._patiently(lambda _: lib.tmgr_rename(self.pointer, os.fsencode(segment), encoded, len(encoded)))
+        if status == Status.TABLE_EXISTS:
+            raise_for(status, table=name, doing="rename")
+        self._check(status, "rename")
+        self.segment, self._name = segment, name
+
+    def check(self, repair: bool) -> list[str]:
+        """Walk everything; one sentence per broken invariant. repair: bring every stripe into order first."""
+        problems: list[str] = []
+        context = ffi.new_handle(problems)
+
+        def walk(wait: int) -> int:
+            problems.clear()
+            return lib.tmgr_check(self.pointer, repair, lib.tablemgr_problem, context, wait)
+
+        status = self._patiently(walk)
+        if status != Status.CORRUPT or not problems:
+            self._check(status, "check")
+        return problems
+
+    def close(self) -> None:
+        """End the use of the handle: waits for calls in flight, unmaps. Later calls raise TableClosedError. Idempotent."""
+        if not self._closed:
+            self._name = self.name
+            self._closed = True
+            lib.tmgr_close(self.pointer)
+
+    # -- errors ---------------------------------------------------------------------------------------------------
+
+    def fail(self, status: int, verb: str, detail: object = None) -> NoReturn:
+        """Raise what a status means for this table, with what the segment says about it; the codec's way out too.
+
+        detail: the key for ABSENT, else words to put into the message, or None.
+        """
+        if status == Status.ABSENT:
+            raise KeyError(detail)
+        errno = lib.tmgr_errno()
+        why = "" if detail is None else f" ({detail})"
+        raise_for(status, table=self.name, doing=verb, why=why + self._explain(status), errno=errno)
+
+    def _check(self, status: int, verb: str) -> None:
+        if status != OK:
+            self.fail(status, verb)
+
+    def _explain(self, status: int) -> str:
+        """What the segment adds to a refusal. Notices a dead owner on the way, and then lets its heir have the table."""
+        if status not in (Status.ACCESS, Status.NOT_OWNER, Status.OWNED, Status.FULL, Status.NO_TABLE):
+            return ""
+        info = ffi.new("struct tmgr_info *")
+        if lib.tmgr_describe(self.pointer, info) != OK:
+            return ""
+        if status == Status.NO_TABLE:
+            return " any more: it was dropped, or went with its owner"
+        if status == Status.FULL:
+            if info.max_bytes:
+                return f": its segment has {info.bytes_reserved} bytes and may have {info.max_bytes} (max_bytes)"
+            return f": its segment has {info.bytes_reserved} bytes and /dev/shm or the memory limit gives no more"
+        owner = info.owner.pid
+        if info.owner_alive:
+            who = f"owned by process {owner}, which is alive"
+        else:
+            if not info.foreign_namespace:
+                lib.tmgr_settle(self.pointer, 0)
+            who = f"the owner, process {owner}, is dead: new_table() takes the table over"
+        if status == Status.ACCESS:
+            return f": it is {('public', 'protected', 'private')[min(info.access, 2)]} and {who}"
+        return f": it is {who}" if info.owner_alive else f": {who}"
+
+    def _patiently(self, call: Callable[[int], int]) -> int:
+        """The call's status, repeated while it is BUSY, in slices between which signal handlers run."""
+        deadline = time.monotonic() + self.lock_timeout
+        wait = 0
+        while True:
+            started = time.monotonic()
+            status = call(wait)
+            now = time.monotonic()
+            if status != Status.BUSY or now >= deadline:
+                return status
+            if now - started < _RETRY_SECONDS and wait:
+                time.sleep(_RETRY_SECONDS)
+            wait = min(_SLICE_NS, max(1, int((deadline - now) * 1e9)))
+
+
+def self_process() -> tuple[int, int]:
+    """(pid, start) of this process; start in clock ticks since boot."""
+    process = ffi.new("struct tmgr_process *")
+    status = lib.tmgr_self(process)
+    if status != OK:
+        raise_for(status, table="", doing="identify this process", errno=lib.tmgr_errno())
+    return process.pid, process.start
+
+
+def process_alive(pid: int, start: int) -> bool:
+    """Whether this very process is alive; another one that has its pid by now is not."""
+    return bool(lib.tmgr_alive(ffi.new("struct tmgr_process *", {"pid": pid, "start": start})))
+
+
+def process_start(pid: int) -> int | None:
+    """When the process of this pid started, in clock ticks since boot; None if there is none or it is dead."""
+    process = ffi.new("struct tmgr_process *", {"pid": pid, "start": 0})
+    return int(process.start) if lib.tmgr_alive(process) else None
+
+
+def core_statuses() -> dict[str, int]:
+    """The core's own names and numbers of its statuses, without their prefix."""
+    names = ffi.typeof("enum tmgr_status").relements
+    return {name.removeprefix("TMGR_"): number for name, number in names.items()}
+
+
+def _text(info: Any) -> str:
+    return bytes(ffi.buffer(info.name, min(info.name_len, 255))).decode("utf-8", "replace")
+
+
+def _options(*, heir_data: bytes, **fields: int) -> tuple[Any, Any]:
+    """struct tmgr_options, and the object that keeps what it points to alive."""
+    keep = ffi.new("char[]", heir_data)
+    options = ffi.new("struct tmgr_options *", {**fields, "heir_data": keep, "heir_data_len": len(heir_data)})
+    return options, keep
+
+
+def _option_trouble(status: int, max_bytes: int) -> str:
+    if status == Status.BAD_OPTION and max_bytes:
+        return f": max_bytes is {max_bytes}, which is too small for an empty table or more than can be mapped"
+    if status == Status.FULL:
+        return ": /dev/shm or the memory limit has none for an empty one"
+    return ""
+
+
+@ffi.def_extern()
+def tablemgr_problem(context: Any, problem: Any) -> None:
+    """Called by tmgr_check for each broken invariant."""
+    ffi.from_handle(context).append(ffi.string(problem).decode("utf-8", "replace"))

@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Segments and their names: which tables an instance has, what each is, and how one is removed. No rows here.
+
+A table is the segment /dev/shm/tablemgr.INSTANCE.NAME, both parts percent-encoded, so every name is stored exactly and
+names of different instances cannot meet.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import quote, unquote_to_bytes
+
+import posix_ipc
+
+from tablemgr import _ffi, codec
+from tablemgr._ffi import Handle, RawInfo
+from tablemgr.errors import AccessError, CorruptTableError, Status, TableError, TableNotFoundError, raise_for
+
+SHM: Final = Path("/dev/shm")
+INSTANCE_VARIABLE: Final = "TABLEMGR_INSTANCE"
+NAME_MAX: Final = 255  # bytes of a segment's name, slash included
+
+TYPES: Final = ("set",)  # the position is the core's number, here and below
+ACCESSES: Final = ("public", "protected", "private")
+_REASONS: Final[tuple[Literal["gift", "heir", "claim"] | None, ...]] = (None, "gift", "heir", "claim")
+_ENCODED: Final = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})+")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process: pid, start in clock ticks since boot (tells it from another that has its pid later), and whether it
+    was alive when this was made."""
+
+    pid: int
+    start: int
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableTransfer:
+    """How a table came to its present owner.
+
+    from_: the previous owner; data: what it left for the receiver; when: epoch seconds; reason: "gift" (give_away),
+    "heir" (inherited when the owner died) or "claim" (an orphan was claimed).
+    """
+
+    name: str
+    from_: Process
+    data: Any
+    reason: Literal["gift", "heir", "claim"]
+    when: float
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """A table at one moment. Counts are of one moment each, not of one and the same.
+
+    bytes_used: rows and their index; bytes_reserved: memory that the segment holds; max_bytes: the segment's limit,
+    None if only the file system sets one; mode: permission bits. heir: a process, "manager", or None (the table goes
+    with its owner). created, last_repair: epoch seconds; last_repair is None if no repair was ever needed, repairs
+    counts them. damaged: why the table cannot be used, None if it can; if it is not even a table, everything but its
+    name, instance and bytes_reserved is empty and owner is None.
+    """
+
+    name: str
+    instance: str
+    type: str
+    access: str
+    keypos: int
+    codec: str
+    mode: int
+    rows: int
+    bytes_used: int
+    bytes_reserved: int
+    max_bytes: int | None
+    owner: Process | None
+    heir: Process | Literal["manager"] | None
+    created: float
+    repairs: int
+    last_repair: float | None
+    damaged: str | None = None
+
+    @property
+    def orphan(self) -> bool:
+        """Whether the owner is dead, so that the table can be claimed."""
+        return self.owner is not None and not self.owner.alive
+
+
+# -- names ----------------------------------------------------------------------------------------------------------------
+
+
+def resolve_instance(instance: str | None = None) -> str:
+    """The instance that is meant: the argument, else $TABLEMGR_INSTANCE, else "default". Raises TypeError, ValueError."""
+    if instance is None:
+        instance = os.environ.get(INSTANCE_VARIABLE) or "default"
+    _encode(instance, "an instance")
+    return instance
+
+
+def segment_name(instance: str, name: str) -> str:
+    """The name of a table's segment. Raises TypeError, ValueError for what cannot be a name, saying why."""
+    segment = f"/tablemgr.{_encode(instance, 'an instance')}.{_encode(name, 'a table')}"
+    if len(segment) > NAME_MAX:
+        raise ValueError(
+            f"the name {_shown(name)} is too long: '/tablemgr.INSTANCE.NAME' may have {NAME_MAX} characters and would "
+            f"have {len(segment)} (what is not an ASCII letter, digit, '_' or '-' takes 3 per byte of UTF-8)"
+        )
+    return segment
+
+
+def parse_segment_name(segment: str) -> tuple[str, str] | None:
+    """(instance, name) of a segment's name, with or without its slash; None if it is not one of ours."""
+    parts = segment.removeprefix("/").split(".")
+    if len(parts) != 3 or parts[0] != "tablemgr" or not all(_ENCODED.fullmatch(part) for part in parts[1:]):
+        return None
+    try:
+        instance, name = (unquote_to_bytes(part).decode() for part in parts[1:])
+        return (instance, name) if segment_name(instance, name) == "/" + segment.removeprefix("/") else None
+    except ValueError:
+        return None
+
+
+def scan(instance: str) -> list[tuple[str, str]]:
+    """(name, segment) of everything in /dev/shm that bears a name of this instance, sorted; a look, not a use."""
+    prefix = f"tablemgr.{_encode(instance, 'an instance')}."
+    found = []
+    for entry in os.listdir(SHM):
+        if entry.startswith(prefix):
+            parsed = parse_segment_name(entry)
+            if parsed is not None:
+                found.append((parsed[1], "/" + entry))
+    return sorted(found)
+
+
+def _encode(name: str, what: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of {what} must be a str, not {type(name).__name__}")
+    if not name:
+        raise ValueError(f"the name of {what} must not be empty")
+    if "\0" in name:
+        raise ValueError(f"the name {_shown(name)} of {what} has a NUL character in it")
+    try:
+        # quote() leaves dots and tildes as they are: dots part the segment's name, so they must go
+        return quote(name.encode(), safe="").replace(".", "%2E").replace("~", "%7E")
+    except UnicodeEncodeError:
+        raise ValueError(f"the name {_shown(name)} of {what} has a lone surrogate in it, which is no text") from None
+
+
+def _shown(name: str) -> str:
+    return ascii(name if len(name) <= 40 else name[:37] + "...")
+
+
+# -- tables ---------------------------------------------------------------------------------------------------------------
+
+
+def attach(instance: str, name: str, mapping: int = _ffi.MAP_AUTO) -> Handle:
+    """A handle on a table that is there: not dropped, and not one that went with its owner (that is removed).
+
+    Raises TableNotFoundError, and what Handle.attach raises.
+    """
+    handle = Handle.attach(segment_name(instance, name), mapping, name)
+    try:
+        raw = handle.describe()
+        if raw.dropped or _went_with_owner(handle, raw, mapping):
+            raise_for(Status.NO_TABLE, table=name, doing="attach")
+    except BaseException:
+        handle.close()
+        raise
+    return handle
+
+
+def _went_with_owner(handle: Handle, raw: RawInfo, mapping: int) -> bool:
+    """Whether the table had no heir and its owner is dead; then it is removed, as far as this process may.
+
+    Where the heir is a live process it gets the table now: whoever notices a death performs the hand-over.
+    """
+    if raw.owner_alive or raw.foreign_namespace or raw.heir == _ffi.HEIR_MANAGER:
+        return False
+    try:
+        if raw.readonly or mapping == _ffi.MAP_READ:
+            head = Handle.attach(handle.segment, _ffi.MAP_HEAD, raw.name)
+            try:
+                status = head.settle()
+            finally:
+                head.close()
+        else:
+            status = handle.settle()
+    except (AccessError, OSError):
+        return raw.heir == _ffi.HEIR_NONE
+    return status == _ffi.NO_TABLE
+
+
+def describe(handle: Handle) -> TableInfo:
+    """What a table is. Raises TableClosedError, and TableNotFoundError if it was dropped."""
+    raw = handle.describe()
+    if raw.dropped:
+        handle.fail(Status.NO_TABLE, "info")
+    parsed = parse_segment_name(segment=handle.segment)
+    return _info(raw, parsed[0] if parsed else "")
+
+
+def transfer(handle: Handle, codec_name: str = codec.MSGPACK) -> TableTransfer | None:
+    """How the present owner got the table; None if it made it. Raises ValueError if data is pickled and must not be."""
+    raw = handle.describe()
+    reason = _REASONS[raw.transfer_reason] if raw.transfer_reason < len(_REASONS) else None
+    if reason is None:
+        return None
+    data = codec.decode_data(raw.transfer_data, codec_name)
+    return TableTransfer(raw.name, _process(raw.transfer_from), data, reason, raw.transfer_ns / 1e9)
+
+
+def tables(instance: str | None = None) -> list[TableInfo]:
+    """Every table of the instance, by name; private and damaged ones too. Needs no manager.
+
+    Tables without an heir whose owner is dead are not there any more: they are removed on the way.
+    """
+    instance = resolve_instance(instance)
+    found = []
+    for name, segment in scan(instance):
+        try:
+            handle = attach(instance, name, _mapping_to_look(segment))
+        except TableNotFoundError:
+            continue
+        except (TableError, OSError, MemoryError) as error:
+            unusable = _unusable(name, instance, segment, error)
+            if unusable is not None:
+                found.append(unusable)
+            continue
+        try:
+            found.append(describe(handle))
+        except TableNotFoundError:
+            pass
+        finally:
+            handle.close()
+    return found
+
+
+def drop(name: str, force: bool = False, instance: str | None = None) -> None:
+    """Remove a table for everybody; processes that have it open get TableNotFoundError from their next call on.
+
+    Needs write access to the table, as its owner, by its being public, or because it is an orphan; force: only the
+    rights on its file count, and damaged ones go too. Raises TableNotFoundError, AccessError, CorruptTableError.
+    """
+    instance = resolve_instance(instance)
+    segment = segment_name(instance, name)
+    try:
+        handle = attach(instance, name, _ffi.MAP_HEAD)
+    except CorruptTableError:
+        if not force:
+            raise
+        _unlink(name, segment)
+        return
+    try:
+        remove(handle, force)
+    finally:
+        handle.close()
+
+
+def remove(handle: Handle, force: bool = False) -> None:
+    """Drop the table behind a handle; of an orphan anybody who may claim it may do that. Raises as `drop`."""
+    raw = handle.describe()
+    handle.drop(force or not (raw.owner_alive or raw.foreign_namespace or raw.dropped))
+
+
+def _unlink(name: str, segment: str) -> None:
+    """Remove what bears the name without attaching to it: it is no table, so it has no control to mark as dropped."""
+    try:
+        posix_ipc.unlink_shared_memory(segment)
+    except posix_ipc.ExistentialError:
+        raise_for(Status.NO_TABLE, table=name, doing="drop")
+    except posix_ipc.PermissionsError:
+        raise AccessError(f"drop: the system does not let this user remove the segment of table {name!r}") from None
+
+
+def _mapping_to_look(segment: str) -> int:
+    """HEAD needs the right to write, which another user's table may not give."""
+    return _ffi.MAP_HEAD if os.access(f"{SHM}{segment}", os.W_OK) else _ffi.MAP_READ
+
+
+def _process(process: tuple[int, int]) -> Process:
+    return Process(*process, _ffi.process_alive(*process))
+
+
+def _info(raw: RawInfo, instance: str) -> TableInfo:
+    heir: Process | Literal["manager"] | None = None
+    if raw.heir == _ffi.HEIR_MANAGER:
+        heir = "manager"
+    elif raw.heir == _ffi.HEIR_PROCESS:
+        heir = Process(*raw.heir_process, raw.heir_alive)
+    return TableInfo(
+        name=raw.name,
+        instance=instance,
+        type=TYPES[raw.type] if raw.type < len(TYPES) else str(raw.type),
+        access=ACCESSES[raw.access] if raw.access < len(ACCESSES) else str(raw.access),
+        keypos=raw.keypos,
+        codec=codec.name_of(raw.codec),
+        mode=raw.mode,
+        rows=raw.rows,
+        bytes_used=raw.bytes_used,
+        bytes_reserved=raw.bytes_reserved,
+        max_bytes=raw.max_bytes or None,
+        owner=Process(*raw.owner, raw.owner_alive),
+        heir=heir,
+        created=raw.created_ns / 1e9,
+        repairs=raw.repairs,
+        last_repair=raw.last_repair_ns / 1e9 if raw.last_repair_ns else None,
+        damaged="a repair could not verify what it found" if raw.poisoned else None,
+    )
+
+
+def _unusable(name: str, instance: str, segment: str, error: Exception) -> TableInfo | None:
+    """What can be said of a segment that cannot be attached; None if it is gone by now."""
+    try:
+        stat = os.stat(f"{SHM}{segment}")
+    except OSError:
+        return None
+    return TableInfo(
+        name=name,
+        instance=instance,
+        type="",
+        access="",
+        keypos=0,
+        codec="",
+        mode=stat.st_mode & 0o7777,
+        rows=0,
+        bytes_used=0,
+        bytes_reserved=stat.st_blocks * 512,
+        max_bytes=None,
+        owner=None,
+        heir=None,
+        created=stat.st_ctime,
+        repairs=0,
+        last_repair=None,
+        damaged=str(error),
+    )
