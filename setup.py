@@ -78,9 +78,8 @@ def missing_for_build():
     if not sys.platform.startswith("linux"):
         return ["tablemgr runs on Linux only: it needs POSIX shared memory, robust futexes and pidfds."]
     if sys.version_info < (3, 10):
-        return [
-            f"Python 3.10 or later is needed; {sys.executable} is {sys.version.split()[0]}. With another one: make PYTHON=python3.x"
-        ]
+        found = f"{sys.executable} is {sys.version.split()[0]}"
+        return [f"Python 3.10 or later is needed; {found}. With another one: make PYTHON=python3.x"]
     command = compiler()
     if shutil.which(command[0]) is None:
         return [f"The C compiler {command[0]!r} is missing. To install it: {remedy('compiler')}  (or set CC to yours)"]
@@ -145,6 +144,7 @@ def builder():
 
 
 def main():
+    """Look, or build."""
     if sys.argv[1:] == ["preflight"]:
         missing = missing_for_build() + missing_for_venv()
         for sentence in missing:

@@ -3,8 +3,8 @@
 
 A `Handle` is one process's view of one segment and carries everything but rows; rows go through the codec extension,
 which calls the core with the same handle's address. Calls release the GIL, so a handle may be closed in one thread
-while others use it: the core counts calls in flight, close waits for them, later ones are told CLOSED. The memory of the
-handle itself lives as long as anything here or in the codec extension refers to it.
+while others use it: the core counts calls in flight, close waits for them, later ones are told CLOSED. The handle's own
+memory lives as long as anything here or in the codec extension refers to it.
 """
 
 from __future__ import annotations
@@ -293,7 +293,7 @@ class Handle:
         return problems
 
     def close(self) -> None:
-        """End the use of the handle: waits for calls in flight, unmaps. Later calls raise TableClosedError. Idempotent."""
+        """End the use of the handle: waits for calls in flight, unmaps. Later calls raise TableClosedError."""
         if not self._closed:
             self._name = self.name
             self._closed = True
@@ -317,7 +317,7 @@ class Handle:
             self.fail(status, verb)
 
     def _explain(self, status: int) -> str:
-        """What the segment adds to a refusal. Notices a dead owner on the way, and then lets its heir have the table."""
+        """What the segment adds to a refusal. If it turns out that the owner is dead, its heir gets the table now."""
         if status not in (Status.ACCESS, Status.NOT_OWNER, Status.OWNED, Status.FULL, Status.NO_TABLE):
             return ""
         info = ffi.new("struct tmgr_info *")

@@ -119,7 +119,7 @@ _MEANINGS: dict[Status, tuple[type[Exception], str]] = {
     ),
     Status.NO_TABLE: (
         TableNotFoundError,
-        "{doing}: there is no table {table}{why}; tables() lists those that are there, create() or new_table() makes one",
+        "{doing}: there is no table {table}{why}; tables() lists what there is, create() or new_table() makes one",
     ),
     Status.TABLE_EXISTS: (
         TableExistsError,

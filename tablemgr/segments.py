@@ -90,11 +90,11 @@ class TableInfo:
         return self.owner is not None and not self.owner.alive
 
 
-# -- names ----------------------------------------------------------------------------------------------------------------
+# -- names -------------------------------------------------------------------------------------------------------------
 
 
 def resolve_instance(instance: str | None = None) -> str:
-    """The instance that is meant: the argument, else $TABLEMGR_INSTANCE, else "default". Raises TypeError, ValueError."""
+    """The instance that is meant: the argument, $TABLEMGR_INSTANCE, or "default". Raises TypeError, ValueError."""
     if instance is None:
         instance = os.environ.get(INSTANCE_VARIABLE) or "default"
     _encode(instance, "an instance")
@@ -154,7 +154,7 @@ def _shown(name: str) -> str:
     return ascii(name if len(name) <= 40 else name[:37] + "...")
 
 
-# -- tables ---------------------------------------------------------------------------------------------------------------
+# -- tables ------------------------------------------------------------------------------------------------------------
 
 
 def attach(instance: str, name: str, mapping: int = _ffi.MAP_AUTO) -> Handle:

@@ -195,7 +195,7 @@ class SharedDict(MutableMapping[K, V]):
         """A dict with the items. What Python takes for equal keys, like 1 and 1.0, is one key there."""
         return dict(self.items())
 
-    def update(self, other: Any = (), /, **named: Any) -> None:  # type: ignore[override] # one signature does for all
+    def update(self, other: Any = (), /, **named: Any) -> None:
         """Set the items of a mapping or an iterable of pairs, and named ones, in one atomic change."""
         rows = _pairs(other)
         rows += named.items()
@@ -212,7 +212,9 @@ class SharedDict(MutableMapping[K, V]):
             return NotImplemented
         return dict(other) | self.copy()
 
-    def __ior__(self, other: Mapping[K, V] | Iterable[tuple[K, V]]) -> SharedDict[K, V]:
+    def __ior__(  # type: ignore[misc] # takes pairs too, unlike |; so does dict
+        self, other: Mapping[K, V] | Iterable[tuple[K, V]]
+    ) -> SharedDict[K, V]:
         self.update(other)
         return self
 

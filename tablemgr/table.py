@@ -15,6 +15,7 @@ What every verb guarantees, and its docstring does not repeat:
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 from collections.abc import Iterable, Iterator
@@ -223,7 +224,8 @@ class Table:
 
     Keys: None, bool, int, float, str, bytes, date, time, datetime, timedelta, Decimal, UUID, and tuples of these; two
     are equal when type and value are (1, 1.0 and True are three keys). Values: those, list, dict, set, frozenset and
-    bytearray, nested at will; with codec="pickle" any picklable object. What comes out is an equal copy of what went in.
+    bytearray, nested at will; with codec="pickle" any picklable object. What comes out is an equal copy of what went
+    in.
 
     Made by `new_table`, `create` and `attach`. Pickles as its name: the other side attaches. Garbage collection closes.
 
@@ -520,10 +522,8 @@ class Table:
         """
         if self._dropped:
             return
-        try:
+        with contextlib.suppress(TableNotFoundError):
             segments.remove(self._handle)
-        except TableNotFoundError:
-            pass
         self._dropped = True
 
     def __enter__(self) -> Table:
