@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long does the longest insert take while a table grows from nothing? Every insert timed by itself."""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from collections.abc import Callable
+
+import tablemgr as tm
+from benchmarks.keys import key, value
+from benchmarks.measure import Figures, Plan, percentile
+
+QUESTION = "growth"
+SHARES = (("median", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999))
+
+
+def run(plan: Plan, figures: Figures, rows: int) -> None:
+    """Grow a table from 0 to `rows` rows in random key order, and beside it run the same loop around nothing."""
+    numbers = list(range(rows))
+    random.Random(3).shuffle(numbers)
+    pairs = [(key(number), value(number)) for number in numbers]
+    name = f"bench.{plan.tag}.growth"
+    for _ in range(plan.rounds):
+        shared = tm.SharedDict(name)
+        try:
+            _record(figures, "tablemgr", rows, one_by_one(shared.__setitem__, pairs))
+        finally:
+            shared.table.close()
+            tm.drop(name, force=True)
+        _record(figures, "empty loop", rows, one_by_one(nothing, pairs))
+
+
+def nothing(key: str, value: bytes) -> None:
+    """What the machine does to a loop that does nothing."""
+
+
+def one_by_one(put: Callable[[str, bytes], object], pairs: list[tuple[str, bytes]]) -> list[int]:
+    """Nanoseconds of every single call, sorted."""
+    clock = time.perf_counter_ns
+    times = [0] * len(pairs)
+    gc.disable()
+    try:
+        for position, (one, content) in enumerate(pairs):
+            start = clock()
+            put(one, content)
+            times[position] = clock() - start
+    finally:
+        gc.enable()
+    times.sort()
+    return times
+
+
+def _record(figures: Figures, store: str, rows: int, times: list[int]) -> None:
+    for what, share in SHARES:
+        figures.add(percentile(times, share), question=QUESTION, what=what, store=store, rows=rows)
+    figures.add(times[-1], question=QUESTION, what="longest", store=store, rows=rows)

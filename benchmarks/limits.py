@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the figures must reach, and whether they do. A verdict is printed and stored, never asserted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.keys import UNIFORM, ZIPFIAN
+from benchmarks.measure import Figure, Figures
+
+OURS = "tablemgr"
+LMDB = "py-lmdb"
+MANAGER = "Manager().dict()"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One figure beside its limit: `value` and `limit` are ratios to `against`, or in `unit`."""
+
+    what: str
+    against: str
+    ours: float
+    peer: float | None
+    value: float
+    limit: float
+    unit: str = "x"
+
+    @property
+    def reached(self) -> bool:
+        """Whether the value is within its limit."""
+        return self.value <= self.limit
+
+
+def verdicts(figures: Figures, rows: int) -> Iterator[Verdict]:
+    """Every limit for which there are figures; `rows` is the number of rows of the small tables."""
+    yield from _single(figures, rows)
+    yield from _contention(figures, rows)
+    yield from _ycsb(figures, rows)
+    yield from _batches(figures, rows)
+    yield from _against_manager(figures, rows)
+    yield from _core(figures)
+    yield from _large(figures)
+
+
+def _ratio(ours: Figure | None, peer: Figure | None, what: str, against: str, limit: float) -> Iterator[Verdict]:
+    if ours is not None and peer is not None:
+        yield Verdict(what, against, ours.median, peer.median, ours.median / peer.median, limit)
+
+
+def _single(figures: Figures, rows: int) -> Iterator[Verdict]:
+    for what, keys, limit in (
+        ("get", ZIPFIAN, 0.60),
+        ("get", UNIFORM, 0.80),
+        ("overwrite", UNIFORM, 0.40),
+        ("insert", UNIFORM, 0.25),
+        ("increment", UNIFORM, 0.15),
+    ):
+        common = {"rows": rows, "processes": 1, "keys": keys}
+        ours, peer = (figures.find("single_key", what, store, **common) for store in (OURS, LMDB))
+        yield from _ratio(ours, peer, f"{what}, {keys}, 1 process", LMDB, limit)
+
+
+def _contention(figures: Figures, rows: int) -> Iterator[Verdict]:
+    for what in ("overwrite", "increment"):
+        for keys in (UNIFORM, ZIPFIAN):
+            ours, peer = (
+                figures.find("contention", what, store, rows=rows, processes=2, keys=keys) for store in (OURS, LMDB)
+            )
+            alone = figures.find("contention", what, OURS, rows=rows, processes=1, keys=keys)
+            yield from _ratio(ours, peer, f"{what}, {keys}, 2 processes", f"{LMDB}, 2 processes", 0.12)
+            yield from _ratio(ours, alone, f"{what}, {keys}, 2 processes", f"{OURS}, 1 process", 1.4)
+    counters = [f for f in figures.all if f.question == "contention" and f.store == OURS and "lost_counts" in f.extra]
+    if counters:
+        lost = float(sum(abs(f.extra["lost_counts"]) for f in counters))
+        yield Verdict("increments lost or doubled", "none", lost, None, lost, 0.0, "counts")
+
+
+def _ycsb(figures: Figures, rows: int) -> Iterator[Verdict]:
+    for workload, limit in (("A", 0.40), ("F", 0.40), ("B", 0.75), ("C", 0.75)):
+        for keys in (ZIPFIAN, UNIFORM):
+            for processes in (1, 2, 4):
+                common = {"rows": rows, "processes": processes, "keys": keys}
+                ours, peer = (figures.find("ycsb", workload, store, **common) for store in (OURS, LMDB))
+                yield from _ratio(ours, peer, f"YCSB {workload}, {keys}, {processes} process(es)", LMDB, limit)
+
+
+def _batches(figures: Figures, rows: int) -> Iterator[Verdict]:
+    for what, text, limit in (
+        ("lookup_many", "lookup_many of 1,000 keys, per row", 0.20),
+        ("insert_many", "list insert of 1,000 rows, per row", 0.20),
+        ("iterate", "iterate all, per row", 0.80),
+    ):
+        ours, peer = (figures.find("batches", what, store, rows=rows) for store in (OURS, LMDB))
+        yield from _ratio(ours, peer, text, LMDB, limit)
+
+
+def _against_manager(figures: Figures, rows: int) -> Iterator[Verdict]:
+    for what in ("get", "overwrite", "insert", "delete", "increment"):
+        for processes in (1, 2):
+            common = {"rows": rows, "processes": processes, "keys": UNIFORM}
+            ours, peer = (figures.find("single_key", what, store, **common) for store in (OURS, MANAGER))
+            yield from _ratio(ours, peer, f"{what}, uniform, {processes} process(es)", MANAGER, 0.02)
+
+
+def _core(figures: Figures) -> Iterator[Verdict]:
+    for what, limit in (("find", 2.0), ("overwrite", 3.5)):
+        measured = [f for f in figures.all if f.question == "core" and f.what == what]
+        ours = next((f for f in measured if f.store == OURS), None)
+        peer = next((f for f in measured if f.store != OURS), None)
+        yield from _ratio(ours, peer, f"core in C, {what}", "" if peer is None else peer.store, limit)
+
+
+def _large(figures: Figures) -> Iterator[Verdict]:
+    for what in ("used", "reserved"):
+        for figure in (f for f in figures.all if f.question == "memory" and f.what == what):
+            text = f"bytes {what} per row beyond key and value, {figure.rows:,} rows"
+            yield Verdict(text, "", figure.median, None, figure.median, 40.0, "bytes")
+    attached = [f for f in figures.all if f.question == "attach" and f.what == "attach"]
+    large, empty = (next((f for f in attached if bool(f.rows) is wanted), None) for wanted in (True, False))
+    if large is not None:
+        yield from _ratio(large, empty, f"attach to {large.rows:,} rows", "attach to an empty table", 1.5)
+    for figure in (f for f in figures.all if f.question == "growth" and f.what == "p99.99" and f.store == OURS):
+        median = figures.find("growth", "median", OURS, rows=figure.rows)
+        yield from _ratio(
+            figure, median, f"insert while growing to {figure.rows:,} rows, p99.99", "its own median", 10.0
+        )
+    for figure in (f for f in figures.all if f.question == "repair" and f.what != "no death"):
+        longest = max(figure.rounds)
+        text = f"repair after a death in {figure.what}, {figure.rows:,} rows, longest of {len(figure.rounds)}"
+        yield Verdict(text, "", longest, None, longest / 1e6, 1.0, "ms")
