@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "arena.h"
+#include "lock.h"
+#include "os.h"
+
+enum {
+    GROW_LEAST = 64 * 1024,
+    GROW_MOST = 2 * 1024 * 1024,
+    SEARCH_CHUNKS = 64,           /* looked at before growing: bounds what one write pays */
+    ARENA_WAIT_NS = 2000000,
+    SLAB_PAGES_FULL = 16,
+    SLAB_FULL_FROM = 64 * 1024    /* bytes in the stripe from which slabs are cut large */
+};
+
+/* -- size classes: 16, 32 .. 256, then four to a doubling up to 8192 ------------------------------------------------ */
+
+uint64_t arena_class_bytes(uint32_t class) {
+    if (class < 16)
+        return 16u * (class + 1);
+    uint32_t doubling = (class - 16) / 4, quarter = (class - 16) % 4;
+    return (UINT64_C(256) << doubling) / 4 * (5 + quarter);
+}
+
+static uint32_t class_of(uint64_t bytes) {
+    if (bytes <= 256)
+        return bytes == 0 ? 0 : (uint32_t)((bytes - 1) / 16);
+    uint32_t doubling = 63u - (uint32_t)__builtin_clzll(bytes - 1) - 8u; /* 257..512 -> 0 */
+    uint64_t quarter = (UINT64_C(256) << doubling) / 4;
+    return 16 + doubling * 4 + (uint32_t)((bytes - 1) / quarter) - 4;
+}
+
+uint64_t arena_block_size(uint64_t bytes) {
+    if (bytes <= SLAB_BLOCK_MAX)
+        return arena_class_bytes(class_of(bytes));
+    return bytes <= RUN_BYTES_MAX ? (bytes + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1) : 0;
+}
+
+/* -- used bits --------------------------------------------------------------------------------------------------------- */
+
+static word *used_word(struct tmgr_table *t, uint64_t offset, uint64_t *bit) {
+    uint64_t unit = (offset - t->arena) % CHUNK_BYTES / UNIT_BYTES;
+    *bit = UINT64_C(1) << unit % 64;
+    return &chunk_of(t, offset)->used[unit / 64];
+}
+
+static bool is_used(struct tmgr_table *t, uint64_t offset) {
+    uint64_t bit;
+    word *bits = used_word(t, offset, &bit);
+    return (load_relaxed(bits) & bit) != 0;
+}
+
+static void set_used(struct tmgr_table *t, uint64_t offset) {
+    uint64_t bit;
+    word *bits = used_word(t, offset, &bit);
+    publish(bits, load_relaxed(bits) | bit);
+}
+
+static void clear_used(struct tmgr_table *t, uint64_t offset) {
+    uint64_t bit;
+    word *bits = used_word(t, offset, &bit);
+    publish(bits, load_relaxed(bits) & ~bit);
+}
+
+/* A page's 256 bits are four words of their own. */
+static bool run_is_empty(struct tmgr_table *t, uint64_t first, uint32_t pages) {
+    const word *bits = &chunk_of(t, first)->used[page_in_chunk(t, first) * 4];
+    for (uint32_t i = 0; i < pages * 4; i++)
+        if (load_relaxed(&bits[i]) != 0)
+            return false;
+    return true;
+}
+
+/* -- page map ---------------------------------------------------------------------------------------------------------- */
+
+static word *entry_at(struct tmgr_table *t, uint64_t offset) { return &chunk_of(t, offset)->map[page_in_chunk(t, offset)]; }
+static uint64_t mine(struct tmgr_table *t, struct stripe *s) { return stripe_number(t, s) + 1; }
+
+static uint64_t step_make(uint64_t first, uint32_t pages, enum page_step_kind kind) {
+    return first | (uint64_t)pages << 4 | (uint64_t)kind;
+}
+
+/* First page of a free run in [from, to) of one chunk, or 0. Under the arena lock. */
+static uint32_t free_run_in(const struct chunk *chunk, uint32_t pages, uint32_t available) {
+    uint32_t run = 0;
+    for (uint32_t page = CHUNK_HEADER_PAGES; page < available; page++) {
+        /* acquire: pairs with the publish() of GIVE, so that what we write there comes after what the giver did */
+        run = load_acquire(&chunk->map[page]) == 0 ? run + 1 : 0;
+        if (run == pages)
+            return page + 1 - pages;
+    }
+    return 0;
+}
+
+static uint64_t search(struct tmgr_table *t, uint32_t pages, uint64_t from, uint64_t to) {
+    uint64_t bytes = reachable_bytes(t);
+    for (uint64_t n = from; n < to; n++) {
+        uint64_t base = t->arena + n * CHUNK_BYTES;
+        if (base + CHUNK_HEADER_PAGES * PAGE_BYTES >= bytes)
+            break;
+        uint64_t available = (bytes - base) / PAGE_BYTES;
+        uint32_t page = free_run_in(at(t, base), pages, available < CHUNK_PAGES ? (uint32_t)available : CHUNK_PAGES);
+        if (page != 0) {
+            store_relaxed(&t->control->search_chunk, n);
+            return base + (uint64_t)page * PAGE_BYTES;
+        }
+    }
+    return 0;
+}
+
+/* One piece more, or FULL; AGAIN if the mapping is too small for it. Under the arena lock. */
+static int grow(struct tmgr_table *t) {
+    uint64_t size = load_relaxed(&t->control->size), limit = load_relaxed(&t->control->max_bytes);
+    uint64_t piece = (size / 8) & ~(uint64_t)(GROW_LEAST - 1);
+    piece = piece < GROW_LEAST ? GROW_LEAST : piece > GROW_MOST ? GROW_MOST : piece;
+    uint64_t to = size + piece < limit ? size + piece : limit & ~(uint64_t)(PAGE_BYTES - 1);
+    to = to < t->mapped ? to : t->mapped & ~(uint64_t)(PAGE_BYTES - 1);
+    if (to <= size) {
+        if (size + PAGE_BYTES > limit || t->mapped >= limit)
+            return TMGR_FULL;
+        atomic_store(&t->outgrown, true);
+        return AGAIN;
+    }
+    int error = os_segment_reserve(t->fd, size, to);
+    if (error != 0 && to - size > GROW_LEAST) { /* a smaller piece may still fit */
+        to = size + GROW_LEAST;
+        error = os_segment_reserve(t->fd, size, to);
+    }
+    if (error != 0)
+        return TMGR_FULL;
+    publish(&t->control->size, to); /* COMMIT POINT */
+    return TMGR_OK;
+}
+
+static int find_run(struct tmgr_table *t, uint32_t pages, uint64_t *first) {
+    uint64_t hint = load_relaxed(&t->control->search_chunk);
+    *first = search(t, pages, hint, hint + SEARCH_CHUNKS);
+    while (*first == 0) {
+        int status = grow(t);
+        if (status != TMGR_OK) {
+            *first = search(t, pages, 0, UINT64_MAX);
+            return *first != 0 ? TMGR_OK : status;
+        }
+        uint64_t last = (load_relaxed(&t->control->size) - 1 - t->arena) / CHUNK_BYTES;
+        *first = search(t, pages, last > 0 ? last - 1 : 0, last + 1);
+    }
+    return TMGR_OK;
+}
+
+/* GRAB, ending in the step `then`. The caller finishes that step. */
+static int grab(struct tmgr_table *t, struct stripe *s, uint32_t pages, uint32_t class, enum page_step_kind then,
+                uint64_t *first) {
+    enum lock_outcome outcome = lock_take(t->control->arena_lock, ARENA_WAIT_NS);
+    if (outcome == LOCK_HELD_DEAD)
+        lock_mark_consistent(t->control->arena_lock); /* nothing to repair here: see the head of arena.h */
+    else if (outcome != LOCK_HELD)
+        return outcome == LOCK_BUSY ? TMGR_BUSY : poison(t, POISON_LOCK);
+    int status = find_run(t, pages, first);
+    if (status == TMGR_OK) {
+        publish(&s->intent.page_step, step_make(*first, pages, STEP_GRAB));
+        for (uint32_t i = 0; i < pages; i++)
+            publish(entry_at(t, *first + (uint64_t)i * PAGE_BYTES),
+                    mine(t, s) | (uint64_t)class << 16 | (uint64_t)i << ENTRY_DISTANCE_SHIFT |
+                        (uint64_t)pages << ENTRY_PAGES_SHIFT);
+        publish(&s->intent.page_step, then == STEP_NONE ? 0 : step_make(*first, pages, then));
+        fence_release(); /* the last user's epoch is before our first store into the pages (pairs with readers' check) */
+    }
+    lock_release(t->control->arena_lock);
+    return status;
+}
+
+static void set_free(struct tmgr_table *t, struct stripe *s, uint64_t first, uint32_t pages) {
+    for (uint32_t i = 0; i < pages; i++) {
+        word *entry = entry_at(t, first + (uint64_t)i * PAGE_BYTES);
+        if (entry_owner(load_relaxed(entry)) == mine(t, s))
+            publish(entry, 0);
+    }
+    uint64_t chunk = (first - t->arena) / CHUNK_BYTES;
+    if (chunk < load_relaxed(&t->control->search_chunk))
+        store_relaxed(&t->control->search_chunk, chunk);
+}
+
+static void give(struct tmgr_table *t, struct stripe *s, uint64_t first, uint32_t pages) {
+    publish(&s->intent.page_step, step_make(first, pages, STEP_GIVE));
+    set_free(t, s, first, pages);
+    publish(&s->intent.page_step, 0);
+}
+
+/* -- partial lists: slabs that may have a free block ------------------------------------------------------------------- */
+
+static uint64_t page_number(uint64_t offset) { return offset / PAGE_BYTES; }
+
+static _Atomic uint32_t *link_next(struct tmgr_table *t, uint64_t number) {
+    return &chunk_of(t, number * PAGE_BYTES)->links[page_in_chunk(t, number * PAGE_BYTES)].next;
+}
+static _Atomic uint32_t *link_prev(struct tmgr_table *t, uint64_t number) {
+    return &chunk_of(t, number * PAGE_BYTES)->links[page_in_chunk(t, number * PAGE_BYTES)].prev;
+}
+static void set_link(_Atomic uint32_t *link, uint64_t number) {
+    atomic_store_explicit(link, (uint32_t)number, memory_order_release);
+}
+static uint64_t get_link(const _Atomic uint32_t *link) { return atomic_load_explicit(link, memory_order_relaxed); }
+
+/* Is it the first page of a slab of ours? What a list in a damaged segment says is believed only then. */
+static bool is_slab(struct tmgr_table *t, struct stripe *s, uint64_t number, uint32_t class) {
+    uint64_t first = number * PAGE_BYTES;
+    if (!offset_is_valid(t, first, PAGE_BYTES) || page_in_chunk(t, first) < CHUNK_HEADER_PAGES)
+        return false;
+    uint64_t entry = load_relaxed(entry_at(t, first));
+    return entry_owner(entry) == mine(t, s) && entry_class(entry) == class && entry_distance(entry) == 0 &&
+           entry_pages(entry) > 0 && page_in_chunk(t, first) + entry_pages(entry) <= CHUNK_PAGES &&
+           offset_is_valid(t, first, (uint64_t)entry_pages(entry) * PAGE_BYTES);
+}
+
+/* Both redo themselves: until their last store they read nothing that they have changed. */
+static int finish_list(struct tmgr_table *t, struct stripe *s, uint64_t first) {
+    word *entry = entry_at(t, first);
+    uint32_t class = entry_class(load_relaxed(entry));
+    uint64_t number = page_number(first), head = class < N_CLASSES ? load_relaxed(&s->partial[class]) : 0;
+    if (class >= N_CLASSES || (head != 0 && !is_slab(t, s, head, class)))
+        return poison(t, POISON_PAGES);
+    if (head != number) {
+        set_link(link_prev(t, number), 0);
+        set_link(link_next(t, number), head);
+        if (head != 0)
+            set_link(link_prev(t, head), number);
+        publish(&s->partial[class], number);
+    }
+    publish(entry, load_relaxed(entry) | ENTRY_LISTED);
+    publish(&s->intent.page_step, 0);
+    return TMGR_OK;
+}
+
+static int finish_unlist(struct tmgr_table *t, struct stripe *s, uint64_t first) {
+    word *entry = entry_at(t, first);
+    uint32_t class = entry_class(load_relaxed(entry));
+    uint64_t number = page_number(first), next = get_link(link_next(t, number)), prev = get_link(link_prev(t, number));
+    if (class >= N_CLASSES || (next != 0 && !is_slab(t, s, next, class)) || (prev != 0 && !is_slab(t, s, prev, class)))
+        return poison(t, POISON_PAGES);
+    if (next != 0)
+        set_link(link_prev(t, next), prev);
+    if (prev != 0)
+        set_link(link_next(t, prev), next);
+    else
+        publish(&s->partial[class], next);
+    publish(entry, load_relaxed(entry) & ~ENTRY_LISTED);
+    publish(&s->intent.page_step, 0);
+    return TMGR_OK;
+}
+
+static int list_slab(struct tmgr_table *t, struct stripe *s, uint64_t first) {
+    publish(&s->intent.page_step, step_make(first, 0, STEP_LIST));
+    return finish_list(t, s, first);
+}
+
+static int unlist_slab(struct tmgr_table *t, struct stripe *s, uint64_t first) {
+    publish(&s->intent.page_step, step_make(first, 0, STEP_UNLIST));
+    return finish_unlist(t, s, first);
+}
+
+int arena_finish_step(struct tmgr_table *t, struct stripe *s) {
+    uint64_t step = load_relaxed(&s->intent.page_step);
+    if (step == 0)
+        return TMGR_OK;
+    uint64_t first = step & ~(uint64_t)(PAGE_BYTES - 1);
+    uint32_t pages = step >> 4 & 0xff, kind = step & 15;
+    if (!offset_is_valid(t, first, (uint64_t)(pages > 0 ? pages : 1) * PAGE_BYTES) ||
+        page_in_chunk(t, first) < CHUNK_HEADER_PAGES || page_in_chunk(t, first) + pages > CHUNK_PAGES)
+        return poison(t, POISON_PAGES);
+    switch (kind) {
+    case STEP_LIST:
+    case STEP_UNLIST:
+        if (entry_owner(load_relaxed(entry_at(t, first))) != mine(t, s))
+            return poison(t, POISON_PAGES);
+        return kind == STEP_LIST ? finish_list(t, s, first) : finish_unlist(t, s, first);
+    case STEP_GRAB: /* undone; if it was a run, its bit may be set already */
+        if (entry_owner(load_relaxed(entry_at(t, first))) == mine(t, s))
+            clear_used(t, first);
+        set_free(t, s, first, pages);
+        break;
+    case STEP_GIVE:
+        set_free(t, s, first, pages);
+        break;
+    default:
+        return poison(t, POISON_PAGES);
+    }
+    publish(&s->intent.page_step, 0);
+    return TMGR_OK;
+}
+
+/* -- blocks --------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t slab_blocks(uint64_t entry) {
+    return (uint64_t)entry_pages(entry) * PAGE_BYTES / arena_class_bytes(entry_class(entry));
+}
+
+static uint64_t with_count(uint64_t entry, uint64_t count, uint64_t cursor) {
+    entry &= (UINT64_C(1) << ENTRY_COUNT_SHIFT) - 1;
+    return entry | count << ENTRY_COUNT_SHIFT | cursor << ENTRY_CURSOR_SHIFT;
+}
+
+/* Number of a free block of the slab, from the cursor on and then from the start; n if there is none. */
+static uint64_t free_block_in(struct tmgr_table *t, uint64_t first, uint64_t entry) {
+    uint64_t n = slab_blocks(entry), bytes = arena_class_bytes(entry_class(entry)), cursor = entry_cursor(entry);
+    for (uint64_t i = cursor; i < n; i++)
+        if (!is_used(t, first + i * bytes))
+            return i;
+    for (uint64_t i = 0; i < cursor && i < n; i++)
+        if (!is_used(t, first + i * bytes))
+            return i;
+    return n;
+}
+
+int arena_recount(struct tmgr_table *t, struct stripe *s, uint64_t offset) {
+    if (!offset_is_valid(t, offset, UNIT_BYTES) || page_in_chunk(t, offset) < CHUNK_HEADER_PAGES)
+        return poison(t, POISON_PAGES);
+    uint64_t entry = load_relaxed(entry_at(t, offset));
+    if (entry_owner(entry) != mine(t, s) || entry_class(entry) >= N_CLASSES)
+        return TMGR_OK;
+    uint64_t first = (offset & ~(uint64_t)(PAGE_BYTES - 1)) - (uint64_t)entry_distance(entry) * PAGE_BYTES;
+    if (!is_slab(t, s, page_number(first), entry_class(entry)))
+        return poison(t, POISON_PAGES);
+    entry = load_relaxed(entry_at(t, first));
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < slab_blocks(entry); i++)
+        count += is_used(t, first + i * arena_class_bytes(entry_class(entry)));
+    publish(entry_at(t, first), with_count(entry, count, 0));
+    return TMGR_OK;
+}
+
+static uint32_t slab_pages(struct stripe *s, uint64_t block_bytes) {
+    if (load_relaxed(&s->bytes) >= SLAB_FULL_FROM)
+        return SLAB_PAGES_FULL;
+    return block_bytes <= 512 ? 1 : block_bytes <= 1024 ? 2 : block_bytes <= 2048 ? 4 : block_bytes <= 4096 ? 8 : 16;
+}
+
+static int take_run(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log, uint64_t *offset) {
+    uint32_t pages = (uint32_t)((bytes + PAGE_BYTES - 1) / PAGE_BYTES);
+    int status = grab(t, s, pages, CLASS_RUN, STEP_GRAB, offset);
+    if (status != TMGR_OK)
+        return status;
+    publish(log, *offset);
+    set_used(t, *offset);
+    publish(&s->intent.page_step, 0);
+    return TMGR_OK;
+}
+
+int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log, uint64_t *offset) {
+    if (bytes > SLAB_BLOCK_MAX)
+        return take_run(t, s, bytes, log, offset);
+    uint32_t class = class_of(bytes);
+    uint64_t block_bytes = arena_class_bytes(class);
+    for (;;) {
+        uint64_t head = load_relaxed(&s->partial[class]), first = head * PAGE_BYTES;
+        int status;
+        if (head == 0) {
+            status = grab(t, s, slab_pages(s, block_bytes), class, STEP_LIST, &first);
+            if (status == TMGR_OK)
+                status = finish_list(t, s, first);
+            if (status != TMGR_OK)
+                return status;
+            continue;
+        }
+        if (!is_slab(t, s, head, class))
+            return poison(t, POISON_PAGES);
+        uint64_t entry = load_relaxed(entry_at(t, first)), n = slab_blocks(entry);
+        uint64_t i = entry_count(entry) < n ? free_block_in(t, first, entry) : n;
+        if (i < n) {
+            *offset = first + i * block_bytes;
+            publish(log, *offset);
+            set_used(t, *offset);
+            publish(entry_at(t, first), with_count(entry, entry_count(entry) + 1, i + 1 < n ? i + 1 : 0));
+            return TMGR_OK;
+        }
+        status = unlist_slab(t, s, first);
+        if (status != TMGR_OK)
+            return status;
+    }
+}
+
+/* A slab that got its first free block is listed; one that is empty goes back, unless it is the only one listed (a table
+ * that swings between no row and one shall not take and give pages each time). */
+static int slab_has_room(struct tmgr_table *t, struct stripe *s, uint64_t first, uint64_t entry, bool keep_last) {
+    if (!(entry & ENTRY_LISTED)) {
+        int status = list_slab(t, s, first);
+        if (status != TMGR_OK)
+            return status;
+    }
+    if (entry_count(entry) != 0 || !run_is_empty(t, first, entry_pages(entry)))
+        return TMGR_OK;
+    uint64_t number = page_number(first);
+    if (keep_last && load_relaxed(&s->partial[entry_class(entry)]) == number && get_link(link_next(t, number)) == 0)
+        return TMGR_OK;
+    int status = unlist_slab(t, s, first);
+    if (status == TMGR_OK)
+        give(t, s, first, entry_pages(entry));
+    return status;
+}
+
+int arena_free(struct tmgr_table *t, struct stripe *s, uint64_t offset) {
+    if (!offset_is_valid(t, offset, UNIT_BYTES) || page_in_chunk(t, offset) < CHUNK_HEADER_PAGES)
+        return poison(t, POISON_RING);
+    uint64_t entry = load_relaxed(entry_at(t, offset));
+    if (entry_owner(entry) != mine(t, s))
+        return TMGR_OK; /* redone after the page was given away */
+    uint64_t first = (offset & ~(uint64_t)(PAGE_BYTES - 1)) - (uint64_t)entry_distance(entry) * PAGE_BYTES;
+    if (entry_class(entry) == CLASS_RUN) {
+        if (offset != first || page_in_chunk(t, first) + entry_pages(entry) > CHUNK_PAGES)
+            return poison(t, POISON_PAGES);
+        clear_used(t, offset);
+        give(t, s, first, entry_pages(entry));
+        return TMGR_OK;
+    }
+    if (entry_class(entry) >= N_CLASSES || !is_slab(t, s, page_number(first), entry_class(entry)) ||
+        (offset - first) % arena_class_bytes(entry_class(entry)) != 0)
+        return poison(t, POISON_PAGES);
+    if (!is_used(t, offset)) { /* redone after a death, which may have come before the count */
+        int status = arena_recount(t, s, offset);
+        if (status != TMGR_OK)
+            return status;
+    } else {
+        clear_used(t, offset);
+        entry = load_relaxed(entry_at(t, first));
+        uint64_t count = entry_count(entry) > 0 ? entry_count(entry) - 1 : 0;
+        publish(entry_at(t, first), with_count(entry, count, (offset - first) / arena_class_bytes(entry_class(entry))));
+    }
+    return slab_has_room(t, s, first, load_relaxed(entry_at(t, first)), true);
+}
+
+int arena_trim(struct tmgr_table *t, struct stripe *s) {
+    for (uint32_t class = 0; class < N_CLASSES; class++) {
+        uint64_t head = load_relaxed(&s->partial[class]);
+        if (head == 0)
+            continue;
+        if (!is_slab(t, s, head, class))
+            return poison(t, POISON_PAGES);
+        int status = slab_has_room(t, s, head * PAGE_BYTES, load_relaxed(entry_at(t, head * PAGE_BYTES)), false);
+        if (status != TMGR_OK)
+            return status;
+    }
+    return TMGR_OK;
+}

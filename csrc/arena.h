@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* arena.h - pages and blocks of a segment.
+ *
+ * Purpose: hands blocks of 16 bytes to 256 KiB to stripes, and takes them back. It does not know rows, and it decides
+ * nothing about when a block may be used again: that is stripe.h.
+ *
+ * A page belongs to one stripe or to nobody; its map entry says so. Blocks are marked in used bits, one per 16 bytes.
+ * There is no list or head that has to be believed after a death: what is free is what has no entry and no bit.
+ *
+ * Life of a run of pages, each step one `page_step` of the stripe's intent, redone or undone by arena_finish_step():
+ *   GRAB   under the arena lock: step, entries := mine.  Undone: entries that are mine := 0. Nothing was in them.
+ *   LIST   slab into the stripe's partial list of its class, at the head.            Redone.
+ *   UNLIST out of it.                                                                 Redone.
+ *   GIVE   used bits are all zero; entries that are mine := 0, no lock needed.        Redone.
+ * The arena lock covers choosing free pages and growing, so between choosing and the step nobody takes the same pages. If
+ * its holder dies, its own stripe's repair undoes the GRAB; the next holder of the arena lock has nothing to repair.
+ *
+ * Growth: under the arena lock memory is reserved past the end, then `size` is published (COMMIT POINT). A kill between
+ * the two leaves pages that the next growth finds already reserved. */
+#ifndef TMGR_ARENA_H
+#define TMGR_ARENA_H
+
+#include "handle.h"
+
+/* Size in bytes of the block that holds `bytes`; 0 if no block does. */
+uint64_t arena_block_size(uint64_t bytes);
+/* Take a block for stripe s: its offset is published to *log before its used bit is set. OK, FULL, BUSY, AGAIN, CORRUPT. */
+int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log, uint64_t *offset);
+/* Give a block back. Harmless if it was given back before or its pages are no longer ours. OK or CORRUPT. */
+int arena_free(struct tmgr_table *t, struct stripe *s, uint64_t offset);
+/* Finish or undo what a dead holder of the stripe's lock was doing with pages. */
+int arena_finish_step(struct tmgr_table *t, struct stripe *s);
+/* Make the count of used blocks of the slab that holds `offset` exact again: after a death in arena_take or arena_free. */
+int arena_recount(struct tmgr_table *t, struct stripe *s, uint64_t offset);
+/* Give back slabs of s that are kept though empty. */
+int arena_trim(struct tmgr_table *t, struct stripe *s);
+
+static inline uint64_t entry_owner(uint64_t entry) { return entry & 0xffff; }
+static inline uint32_t entry_class(uint64_t entry) { return entry >> 16 & 0xff; }
+static inline uint32_t entry_distance(uint64_t entry) { return entry >> ENTRY_DISTANCE_SHIFT & 0x3f; }
+static inline uint32_t entry_pages(uint64_t entry) { return entry >> ENTRY_PAGES_SHIFT & 0x7f; }
+static inline uint64_t entry_count(uint64_t entry) { return entry >> ENTRY_COUNT_SHIFT & ENTRY_FIELD_MASK; }
+static inline uint64_t entry_cursor(uint64_t entry) { return entry >> ENTRY_CURSOR_SHIFT; }
+
+static inline uint64_t chunk_base(const struct tmgr_table *t, uint64_t offset) {
+    return t->arena + ((offset - t->arena) & ~(uint64_t)(CHUNK_BYTES - 1));
+}
+static inline struct chunk *chunk_of(const struct tmgr_table *t, uint64_t offset) { return at(t, chunk_base(t, offset)); }
+static inline uint32_t page_in_chunk(const struct tmgr_table *t, uint64_t offset) {
+    return (uint32_t)((offset - t->arena) % CHUNK_BYTES / PAGE_BYTES);
+}
+uint64_t arena_class_bytes(uint32_t class);
+
+#endif

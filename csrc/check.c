@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* check.c - walks everything and names each broken invariant. Nothing depends on it; it believes nothing it reads.
+ *
+ *   I1  control: constants, size and names are as attach demands; not poisoned.
+ *   I2  page map: every entry is free or part of one whole run of one stripe; free pages have no used bit.
+ *   I3  slabs: the count in the entry equals the used bits; bits stand only where a block starts; one with a free block
+ *       is in its stripe's list, and the list holds slabs of that stripe and class only.
+ *   I4  every used block is reachable exactly once: from a bucket, a ring, a log; and every reachable block is used and
+ *       belongs to the stripe that reaches it.
+ *   I5  a row's key is well-formed, its hash is the one in the block and in the slot's tag, and leads to this stripe and
+ *       this bucket; no key stands twice.
+ *   I6  rows and bytes of a stripe equal what is reachable.
+ *   I7  at rest: no intent, no page step, no transaction; nothing beyond the last bucket; the ring's marks are in order. */
+#include "hash.h"
+#include "lock.h"
+#include "repair.h"
+#include "segment.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { KEPT = 64 };
+
+struct walk {
+    struct tmgr_table *t;
+    struct stripe *s;   /* being walked */
+    uint64_t bytes;     /* published size, read once */
+    uint64_t *marked;   /* like the used bits, of the whole arena */
+    uint64_t rows, block_bytes;
+    size_t n_problems;
+    char kept[KEPT][TMGR_PROBLEM_MAX]; /* told at the end, if nobody wrote meanwhile */
+};
+
+static void problem(struct walk *w, const char *format, ...) {
+    if (w->n_problems < KEPT) {
+        va_list args;
+        va_start(args, format);
+        vsnprintf(w->kept[w->n_problems], TMGR_PROBLEM_MAX, format, args);
+        va_end(args);
+    }
+    w->n_problems++;
+}
+
+static unsigned number(const struct walk *w) { return stripe_number(w->t, w->s); }
+
+/* -- I2, I3: pages ------------------------------------------------------------------------------------------------------------- */
+
+static bool in_arena(const struct walk *w, uint64_t offset, uint64_t len) {
+    return offset >= w->t->arena && offset < w->bytes && len <= w->bytes - offset && offset % UNIT_BYTES == 0;
+}
+
+static uint64_t unit_of(const struct walk *w, uint64_t offset) { return (offset - w->t->arena) / UNIT_BYTES; }
+
+static bool used(const struct walk *w, uint64_t offset) {
+    uint64_t unit = unit_of(w, offset) % (CHUNK_BYTES / UNIT_BYTES);
+    return load_relaxed(&chunk_of(w->t, offset)->used[unit / 64]) >> unit % 64 & 1;
+}
+
+static uint64_t entry_of(const struct walk *w, uint64_t offset) {
+    return load_relaxed(&chunk_of(w->t, offset)->map[page_in_chunk(w->t, offset)]);
+}
+
+static bool entry_is_sound(const struct walk *w, uint64_t first, uint64_t entry, uint32_t available) {
+    uint32_t pages = entry_pages(entry);
+    return entry_owner(entry) <= w->t->n_stripes && entry_class(entry) <= CLASS_RUN && entry_distance(entry) == 0 &&
+           pages > 0 && pages <= RUN_PAGES_MAX && page_in_chunk(w->t, first) + pages <= available;
+}
+
+static void check_slab(struct walk *w, uint64_t first, uint64_t entry) {
+    uint64_t block = arena_class_bytes(entry_class(entry)), bytes = (uint64_t)entry_pages(entry) * PAGE_BYTES;
+    uint64_t n = bytes / block, count = 0, stray = 0;
+    for (uint64_t at_unit = 0; at_unit < bytes; at_unit += UNIT_BYTES)
+        if (used(w, first + at_unit)) {
+            count++;
+            stray += at_unit % block != 0 || at_unit / block >= n;
+        }
+    if (stray != 0)
+        problem(w, "I3 slab at %llu: %llu used bits where no block starts", (unsigned long long)first, (unsigned long long)stray);
+    if (count != entry_count(entry))
+        problem(w, "I3 slab at %llu: %llu blocks used, its entry says %llu", (unsigned long long)first,
+                (unsigned long long)count, (unsigned long long)entry_count(entry));
+    if (count < n && !(entry & ENTRY_LISTED))
+        problem(w, "I3 slab at %llu has free blocks and is in no list", (unsigned long long)first);
+}
+
+static void check_run(struct walk *w, uint64_t first, uint64_t entry) {
+    for (uint32_t i = 1; i < entry_pages(entry); i++) {
+        uint64_t other = entry_of(w, first + (uint64_t)i * PAGE_BYTES);
+        if (entry_owner(other) != entry_owner(entry) || entry_class(other) != entry_class(entry) ||
+            entry_distance(other) != i || entry_pages(other) != entry_pages(entry))
+            problem(w, "I2 run at %llu: page %u does not belong to it", (unsigned long long)first, i);
+    }
+    if (entry_class(entry) < CLASS_RUN) {
+        check_slab(w, first, entry);
+        return;
+    }
+    for (uint64_t at_unit = UNIT_BYTES; at_unit < (uint64_t)entry_pages(entry) * PAGE_BYTES; at_unit += UNIT_BYTES)
+        if (used(w, first + at_unit)) {
+            problem(w, "I3 run at %llu: a used bit inside it", (unsigned long long)first);
+            return;
+        }
+}
+
+static void check_pages(struct walk *w) {
+    for (uint64_t base = w->t->arena; base + CHUNK_HEADER_PAGES * PAGE_BYTES < w->bytes; base += CHUNK_BYTES) {
+        uint64_t pages = (w->bytes - base) / PAGE_BYTES;
+        uint32_t available = pages < CHUNK_PAGES ? (uint32_t)pages : CHUNK_PAGES;
+        for (uint32_t page = CHUNK_HEADER_PAGES; page < available;) {
+            uint64_t first = base + (uint64_t)page * PAGE_BYTES, entry = entry_of(w, first);
+            if (entry == 0) {
+                for (uint64_t at_unit = 0; at_unit < PAGE_BYTES; at_unit += UNIT_BYTES)
+                    if (used(w, first + at_unit)) {
+                        problem(w, "I2 free page at %llu has used bits", (unsigned long long)first);
+                        break;
+                    }
+                page++;
+            } else if (!entry_is_sound(w, first, entry, available)) {
+                problem(w, "I2 page at %llu: entry %016llx is no run", (unsigned long long)first, (unsigned long long)entry);
+                page++;
+            } else {
+                check_run(w, first, entry);
+                page += entry_pages(entry);
+            }
+        }
+    }
+}
+
+static void check_partial(struct walk *w) {
+    for (uint32_t class = 0; class < N_CLASSES; class++) {
+        uint64_t page = load_relaxed(&w->s->partial[class]), previous = 0, steps = 0;
+        for (; page != 0; steps++) {
+            uint64_t first = page * PAGE_BYTES;
+            if (!in_arena(w, first, PAGE_BYTES) || page_in_chunk(w->t, first) < CHUNK_HEADER_PAGES ||
+                steps > w->bytes / PAGE_BYTES) {
+                problem(w, "I3 stripe %u class %u: the list of slabs leads to page %llu", number(w), class,
+                        (unsigned long long)page);
+                break;
+            }
+            uint64_t entry = entry_of(w, first);
+            struct chunk *chunk = chunk_of(w->t, first);
+            uint32_t index = page_in_chunk(w->t, first);
+            if (entry_owner(entry) != number(w) + 1 || entry_class(entry) != class || entry_distance(entry) != 0 ||
+                !(entry & ENTRY_LISTED) || atomic_load_explicit(&chunk->links[index].prev, memory_order_relaxed) != previous)
+                problem(w, "I3 stripe %u class %u: page %llu does not belong into the list", number(w), class,
+                        (unsigned long long)page);
+            previous = page;
+            page = atomic_load_explicit(&chunk->links[index].next, memory_order_relaxed);
+        }
+    }
+}
+
+/* -- I4: blocks ------------------------------------------------------------------------------------------------------------------- */
+
+/* Mark a block as reached; its size, or 0. */
+static uint64_t reach(struct walk *w, uint64_t offset, const char *from) {
+    uint64_t entry = in_arena(w, offset, UNIT_BYTES) && page_in_chunk(w->t, offset) >= CHUNK_HEADER_PAGES ? entry_of(w, offset) : 0;
+    uint64_t first = (offset & ~(uint64_t)(PAGE_BYTES - 1)) - (uint64_t)entry_distance(entry) * PAGE_BYTES;
+    uint64_t size = entry_class(entry) < CLASS_RUN ? arena_class_bytes(entry_class(entry)) : (uint64_t)entry_pages(entry) * PAGE_BYTES;
+    if (entry_owner(entry) != number(w) + 1 || entry_class(entry) > CLASS_RUN || !in_arena(w, first, size) ||
+        (offset - first) % size != 0 || !in_arena(w, offset, size) || !used(w, offset)) {
+        problem(w, "I4 stripe %u: %s leads to %llu, which is no used block of the stripe", number(w), from,
+                (unsigned long long)offset);
+        return 0;
+    }
+    uint64_t unit = unit_of(w, offset), bit = UINT64_C(1) << unit % 64;
+    if (w->marked[unit / 64] & bit) {
+        problem(w, "I4 stripe %u: the block at %llu is reached twice (%s)", number(w), (unsigned long long)offset, from);
+        return 0;
+    }
+    w->marked[unit / 64] |= bit;
+    return size;
+}
+
+/* A row's block with its extents; bytes, 0 if it is damaged. */
+static uint64_t reach_row(struct walk *w, uint64_t offset, const char *from) {
+    uint64_t size = reach(w, offset, from), sum = size;
+    if (size == 0)
+        return 0;
+    uint64_t head = load_relaxed((word *)at(w->t, offset));
+    if (!(head & ROW_EXTENTS)) {
+        if (8 + (head & ROW_LEN_MASK) <= size)
+            return size;
+        problem(w, "I4 stripe %u: the row at %llu is longer than its block", number(w), (unsigned long long)offset);
+        return 0;
+    }
+    const struct extents *parts = extents_at(w->t, offset);
+    uint64_t n = parts != NULL ? load_relaxed(&parts->n) : 0;
+    for (uint64_t i = 0; i < n && size != 0; i++) {
+        size = reach(w, load_relaxed(&parts->at[i]), "a large row");
+        sum += size;
+    }
+    if (parts != NULL && size != 0 && n == ((head & ROW_LEN_MASK) + RUN_BYTES_MAX - 1) / RUN_BYTES_MAX)
+        return sum;
+    problem(w, "I4 stripe %u: the large row at %llu is damaged", number(w), (unsigned long long)offset);
+    return 0;
+}
+
+static void check_ring(struct walk *w) {
+    uint64_t head = load_relaxed(&w->s->head), limit = load_relaxed(&w->s->limit), mark = load_relaxed(&w->s->mark),
+             tail = load_relaxed(&w->s->tail);
+    if (head > limit || limit > mark || mark > tail || tail - head > RING_ENTRIES) {
+        problem(w, "I7 stripe %u: ring marks %llu %llu %llu %llu", number(w), (unsigned long long)head,
+                (unsigned long long)limit, (unsigned long long)mark, (unsigned long long)tail);
+        return;
+    }
+    for (; head < tail; head++) {
+        uint64_t block = load_relaxed(&w->s->ring[head % RING_ENTRIES]);
+        if (block & BLOCK_EXTENTS)
+            reach_row(w, block & ~BLOCK_EXTENTS, "the ring");
+        else
+            reach(w, block, "the ring");
+    }
+}
+
+/* Rows that hang on records which have not been resolved. */
+static void check_record(struct walk *w, const struct tx_record *record, bool committed) {
+    uint64_t place = load_relaxed(&record->at), old = load_relaxed(&record->old_slot), new = load_relaxed(&record->new_slot);
+    if (place % 8 != 0 || !in_arena(w, place & ~UINT64_C(15), UNIT_BYTES)) {
+        problem(w, "I4 stripe %u: a record of a log names slot %llu", number(w), (unsigned long long)place);
+        return;
+    }
+    uint64_t slot = load_relaxed((word *)at(w->t, place));
+    bool pending = slot & SLOT_PENDING && slot_offset(slot) == offset_of(w->t, record);
+    if (pending && old != 0)
+        w->block_bytes += reach_row(w, slot_offset(old), "a record");
+    if (new != 0 && (pending || !committed))
+        w->block_bytes += reach_row(w, slot_offset(new), "a record");
+    if (pending && (committed ? new : old) != 0)
+        w->rows++;
+}
+
+static void check_logs(struct walk *w) {
+    uint64_t sibling = load_relaxed(&w->s->leftover), steps = 0;
+    while (sibling != 0 && steps++ < 1 << 20) {
+        uint64_t offset = sibling;
+        sibling = 0;
+        for (bool first = true; offset != 0; first = false) {
+            uint64_t size = reach(w, offset, "a log");
+            const struct tx_log *log = at(w->t, offset);
+            const struct descriptor *descriptor = size != 0 ? descriptor_of(w->t, load_relaxed(&log->tx)) : NULL;
+            uint64_t status = descriptor != NULL ? load_acquire(&descriptor->status) : 0;
+            uint64_t n = size != 0 ? load_relaxed(&log->n) : 0;
+            if (size == 0 || status >> 2 != load_relaxed(&log->tx) >> 8 || (status & 3) == TX_PENDING ||
+                n > (size - sizeof *log) / sizeof(struct tx_record)) {
+                problem(w, "I4 stripe %u: the log at %llu is damaged", number(w), (unsigned long long)offset);
+                return;
+            }
+            w->block_bytes += size;
+            for (uint64_t i = load_relaxed(&log->done); i < n; i++)
+                check_record(w, &log->records[i], (status & 3) == TX_COMMITTED);
+            if (first)
+                sibling = load_relaxed(&log->sibling);
+            offset = load_relaxed(&log->next);
+        }
+    }
+}
+
+/* -- I5: buckets ------------------------------------------------------------------------------------------------------------------- */
+
+static void check_row(struct walk *w, uint64_t slot, uint64_t bucket, uint64_t n_buckets, bool current) {
+    uint64_t offset = slot_offset(slot), bytes = reach_row(w, offset, "a bucket");
+    struct tmgr_buffer scratch = {NULL, 0, 0};
+    struct term_span key;
+    size_t len;
+    w->block_bytes += bytes;
+    const uint8_t *row = bytes != 0 ? row_view(w->t, offset, &scratch, &len) : NULL;
+    if (row != NULL && current) {
+        w->rows++;
+        enum tmgr_status why;
+        if (!term_row(row, len, w->t->keypos, &key, &why)) {
+            problem(w, "I5 stripe %u bucket %llu: the row at %llu is malformed", number(w), (unsigned long long)bucket,
+                    (unsigned long long)offset);
+        } else {
+            uint64_t hash = hash_bytes(row + key.offset, key.len, w->t->hash_seed);
+            struct probe probe = {row + key.offset, key.len, hash};
+            struct place place;
+            if (row_hash(w->t, offset) != (uint32_t)hash || slot_tag(slot) != tag_of_hash(hash) ||
+                stripe_of_hash(w->t, hash) != w->s || hset_home(n_buckets, hash) != bucket)
+                problem(w, "I5 stripe %u bucket %llu: the row at %llu does not belong here", number(w),
+                        (unsigned long long)bucket, (unsigned long long)offset);
+            else if (load_relaxed(&w->t->control->poisoned) == 0 &&
+                     (hset_locate(w->t, w->s, &probe, &place) != TMGR_OK || place.content != slot))
+                problem(w, "I5 stripe %u bucket %llu: the key of the row at %llu is not found, or stands twice", number(w),
+                        (unsigned long long)bucket, (unsigned long long)offset);
+        }
+    }
+    tmgr_buffer_free(&scratch);
+}
+
+static void check_bucket(struct walk *w, const struct root *root, uint64_t index, uint64_t n_buckets, bool current) {
+    struct bucket *bucket = hset_bucket(w->t, root, index);
+    if (bucket == NULL) {
+        problem(w, "I4 stripe %u: bucket %llu has no memory", number(w), (unsigned long long)index);
+        return;
+    }
+    for (int steps = 0; bucket != NULL; steps++) {
+        for (int i = 0; i < BUCKET_SLOTS; i++) {
+            uint64_t slot = load_relaxed(&bucket->slots[i]);
+            if (slot == 0 || slot & SLOT_PENDING)
+                continue; /* pending ones are reached through their logs */
+            if (index >= n_buckets)
+                problem(w, "I7 stripe %u: bucket %llu lies beyond the last and is not empty", number(w), (unsigned long long)index);
+            else
+                check_row(w, slot, index, n_buckets, current);
+        }
+        uint64_t next = load_relaxed(&bucket->next), size = next != 0 ? reach(w, next, "an overflow link") : 0;
+        w->block_bytes += size;
+        bucket = size >= sizeof *bucket && steps < CHAIN_MAX ? at(w->t, next) : NULL;
+    }
+}
+
+static void check_root(struct walk *w, const struct root *root, bool current) {
+    uint64_t n_buckets = load_relaxed(&root->n_buckets);
+    if (n_buckets > BUCKETS_MAX || (current && n_buckets != 0 && n_buckets < FIRST_BUCKETS)) {
+        problem(w, "I7 stripe %u: %llu buckets", number(w), (unsigned long long)n_buckets);
+        return;
+    }
+    for (uint64_t i = 0; i < DIRECTORY_PAGES; i++) {
+        uint64_t page = load_relaxed(&root->directory[i]), size = page != 0 ? reach(w, page, "a directory") : 0;
+        w->block_bytes += size;
+        const word *entries = size >= PAGE_BYTES ? at(w->t, page) : NULL;
+        for (uint64_t j = 0; entries != NULL && j < DIRECTORY_ENTRIES; j++)
+            if (load_relaxed(&entries[j]) != 0)
+                w->block_bytes += reach(w, load_relaxed(&entries[j]), "a directory page");
+    }
+    for (uint64_t i = 0; i < SEGMENTS_INLINE; i++)
+        if (load_relaxed(&root->segments[i]) != 0)
+            w->block_bytes += reach(w, load_relaxed(&root->segments[i]), "a bucket segment");
+    for (uint64_t i = 0; i < n_buckets && w->n_problems < KEPT; i++)
+        check_bucket(w, root, i, n_buckets, current);
+    if (n_buckets < BUCKETS_MAX && hset_bucket(w->t, root, n_buckets) != NULL)
+        check_bucket(w, root, n_buckets, n_buckets, current); /* made by a split that was not finished: empty */
+}
+
+/* -- everything ------------------------------------------------------------------------------------------------------------------------ */
+
+static void check_stripe(struct walk *w) {
+    struct stripe *s = w->s;
+    w->rows = w->block_bytes = 0;
+    if (!lock_is_sound(s->lock))
+        problem(w, "I1 stripe %u: its lock is damaged", number(w));
+    if (load_relaxed(&s->intent.op) != OP_IDLE || load_relaxed(&s->intent.page_step) != 0 ||
+        load_relaxed(&s->intent.new_block) != 0 || load_relaxed(&s->tx) != 0 || load_relaxed(&s->tx_log) != 0 ||
+        load_relaxed(&s->dirty) != 0)
+        problem(w, "I7 stripe %u: a write was cut short and has not been repaired", number(w));
+    bool behind = load_acquire(&s->gen) != load_acquire(&w->t->control->gen);
+    check_root(w, current_root(s), !behind);
+    check_root(w, other_root(s), false);
+    check_logs(w);
+    if (!behind && w->rows != load_relaxed(&s->rows[0]))
+        problem(w, "I6 stripe %u: %llu rows are reachable, %llu are counted", number(w), (unsigned long long)w->rows,
+                (unsigned long long)load_relaxed(&s->rows[0]));
+    if (w->block_bytes != load_relaxed(&s->bytes))
+        problem(w, "I6 stripe %u: %llu bytes are reachable, %llu are counted", number(w), (unsigned long long)w->block_bytes,
+                (unsigned long long)load_relaxed(&s->bytes));
+    check_ring(w);
+    check_partial(w);
+}
+
+static void check_leaks(struct walk *w) {
+    for (uint64_t base = w->t->arena; base + CHUNK_HEADER_PAGES * PAGE_BYTES < w->bytes; base += CHUNK_BYTES) {
+        const struct chunk *chunk = at(w->t, base);
+        for (uint64_t i = 0; i < CHUNK_BYTES / UNIT_BYTES / 64; i++) {
+            uint64_t first = base + i * 64 * UNIT_BYTES;
+            if (first >= w->bytes)
+                break;
+            uint64_t lost = load_relaxed(&chunk->used[i]) & ~w->marked[unit_of(w, first) / 64];
+            for (; lost != 0; lost &= lost - 1)
+                problem(w, "I4 the block at %llu is used and cannot be reached: leaked",
+                        (unsigned long long)(first + (uint64_t)__builtin_ctzll(lost) * UNIT_BYTES));
+        }
+    }
+}
+
+static void check_control(struct walk *w) {
+    const struct control *control = w->t->control;
+    if (load_relaxed(&control->poisoned) != 0)
+        problem(w, "I1 the table is poisoned: a repair found damage of kind %llu",
+                (unsigned long long)load_relaxed(&control->poisoned));
+    if (load_relaxed(&control->magic) != LAYOUT_MAGIC || load_relaxed(&control->n_stripes) != w->t->n_stripes ||
+        load_relaxed(&control->arena_offset) != w->t->arena || load_relaxed(&control->hash_seed) != w->t->hash_seed ||
+        load_relaxed(&control->size) % PAGE_BYTES != 0 || load_relaxed(&control->size) > load_relaxed(&control->max_bytes))
+        problem(w, "I1 the control page is damaged");
+    if (load_relaxed(&control->size) > w->t->mapped)
+        problem(w, "I1 the table says it is larger than what is mapped");
+}
+
+static uint64_t activity(struct tmgr_table *t) {
+    uint64_t sum = load_acquire(&t->control->gen);
+    for (uint32_t i = 0; i < t->n_stripes; i++) {
+        const struct stripe *s = &t->stripes[i];
+        sum += load_acquire(&s->tail) + load_acquire(&s->epoch) + load_acquire(&s->bytes) + load_acquire(&s->rows[0]) +
+               load_acquire(&s->intent.op) + load_acquire(&s->tx);
+    }
+    return sum;
+}
+
+static void walk_all(struct walk *w) {
+    check_control(w);
+    check_pages(w);
+    for (uint32_t i = 0; i < w->t->n_stripes; i++) {
+        w->s = &w->t->stripes[i];
+        check_stripe(w);
+    }
+    check_leaks(w);
+}
+
+/* As many stripes as can be locked, ascending; a poisoned table's are walked as they are. */
+static int lock_all(struct tmgr_table *t, bool repair, int64_t wait_ns, uint32_t *locked) {
+    int status = TMGR_OK;
+    for (*locked = 0; *locked < t->n_stripes && status == TMGR_OK; *locked += status == TMGR_OK) {
+        struct stripe *s = &t->stripes[*locked];
+        status = stripe_lock(t, s, wait_ns);
+        if (status == TMGR_OK && repair) {
+            status = stripe_catch_up(t, s);
+            if (status != TMGR_OK)
+                stripe_unlock(s);
+        }
+    }
+    return status == TMGR_CORRUPT ? TMGR_OK : status;
+}
+
+static int check_once(struct tmgr_table *t, bool repair, struct walk *w, int64_t wait_ns) {
+    uint32_t locked = 0;
+    int status = TMGR_OK;
+    if (t->writable)
+        status = lock_all(t, repair, wait_ns, &locked);
+    if (status == TMGR_OK) {
+        uint64_t before = activity(t);
+        w->t = t;
+        w->bytes = reachable_bytes(t);
+        w->n_problems = 0;
+        w->marked = calloc((w->bytes - t->arena) / UNIT_BYTES / 64 + CHUNK_PAGES, sizeof *w->marked);
+        if (w->marked == NULL)
+            status = TMGR_NO_MEMORY;
+        else
+            walk_all(w);
+        free(w->marked);
+        if (status == TMGR_OK && locked < t->n_stripes && activity(t) != before)
+            status = TMGR_BUSY;
+    }
+    while (locked > 0)
+        stripe_unlock(&t->stripes[--locked]);
+    return status;
+}
+
+int tmgr_check(struct tmgr_table *t, bool repair, tmgr_problem_fn tell, void *context, int64_t wait_ns) {
+    struct walk *w = malloc(sizeof *w);
+    int status = w != NULL ? AGAIN : TMGR_NO_MEMORY;
+    while (status == AGAIN) {
+        status = segment_enter(t, false);
+        bool inside = status == TMGR_OK;
+        if (status == TMGR_CORRUPT) { /* poisoned: walk it all the same */
+            status = segment_enter_any(t);
+            inside = status == TMGR_OK;
+        }
+        if (inside) {
+            status = check_once(t, repair, w, wait_ns);
+            segment_leave(t);
+        }
+    }
+    if (status == TMGR_OK) {
+        for (size_t i = 0; i < w->n_problems && i < KEPT; i++)
+            tell(context, w->kept[i]);
+        status = w->n_problems > 0 ? TMGR_CORRUPT : TMGR_OK;
+    }
+    free(w);
+    return status;
+}

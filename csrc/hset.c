@@ -1,0 +1,635 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hset.h"
+
+#include <stdlib.h>
+
+/* -- where a bucket stands --------------------------------------------------------------------------------------------------- */
+
+static uint32_t log2_floor(uint64_t n) { return 63u - (uint32_t)__builtin_clzll(n); }
+
+uint64_t hset_home(uint64_t n_buckets, uint64_t hash) {
+    uint64_t half = UINT64_C(1) << log2_floor(n_buckets), number = hash & (2 * half - 1);
+    return number < n_buckets ? number : number & (half - 1);
+}
+
+/* Segment of a bucket, its index in it, and how many buckets the segment has. */
+static uint64_t segment_of(uint64_t number, uint64_t *index, uint64_t *buckets) {
+    if (number < FIRST_BUCKETS) {
+        *index = number;
+        *buckets = FIRST_BUCKETS;
+        return 0;
+    }
+    if (number < 2 * SEGMENT_BUCKETS) {
+        *buckets = UINT64_C(1) << log2_floor(number);
+        *index = number - *buckets;
+        return log2_floor(number) - 2;
+    }
+    *index = number % SEGMENT_BUCKETS;
+    *buckets = SEGMENT_BUCKETS;
+    return 9 + (number - 2 * SEGMENT_BUCKETS) / SEGMENT_BUCKETS;
+}
+
+/* The word that holds a segment's offset; NULL if its directory page is missing or the number is out of range. */
+static word *segment_word(struct tmgr_table *t, const struct root *root, uint64_t segment) {
+    if (segment < SEGMENTS_INLINE)
+        return (word *)&root->segments[segment];
+    uint64_t page = (segment - SEGMENTS_INLINE) / DIRECTORY_ENTRIES, entry = (segment - SEGMENTS_INLINE) % DIRECTORY_ENTRIES;
+    if (page >= DIRECTORY_PAGES)
+        return NULL;
+    uint64_t offset = load_acquire(&root->directory[page]);
+    word *entries = offset != 0 ? at_checked(t, offset, PAGE_BYTES) : NULL;
+    return entries != NULL ? &entries[entry] : NULL;
+}
+
+struct bucket *hset_bucket(struct tmgr_table *t, const struct root *root, uint64_t number) {
+    uint64_t index, buckets;
+    word *segment = segment_word(t, root, segment_of(number, &index, &buckets));
+    uint64_t offset = segment != NULL ? load_acquire(segment) : 0;
+    struct bucket *first = offset != 0 ? at_checked(t, offset, buckets * sizeof(struct bucket)) : NULL;
+    return first != NULL ? &first[index] : NULL;
+}
+
+/* Next bucket of a chain: 1, 0 at its end, -1 if the link is damaged (or, for a reader, overtaken). */
+static int chain_next(struct tmgr_table *t, struct bucket **bucket) {
+    uint64_t next = load_acquire(&(*bucket)->next);
+    if (next == 0)
+        return 0;
+    *bucket = at_checked(t, next, sizeof(struct bucket));
+    return *bucket != NULL && next % sizeof(struct bucket) == t->arena % sizeof(struct bucket) ? 1 : -1;
+}
+
+/* -- pending slots --------------------------------------------------------------------------------------------------------------- */
+
+struct descriptor *descriptor_of(struct tmgr_table *t, uint64_t tx) {
+    uint64_t number = tx & 0xff;
+    return number < (uint64_t)t->n_stripes * DESCRIPTORS
+               ? &t->stripes[number / DESCRIPTORS].descriptors[number % DESCRIPTORS]
+               : NULL;
+}
+
+int pending_resolve(struct tmgr_table *t, uint64_t *slot) {
+    const struct tx_record *record = at_checked(t, slot_offset(*slot), sizeof *record);
+    if (record == NULL)
+        return TMGR_BUSY;
+    uint64_t tx = load_relaxed(&record->tx);
+    const struct descriptor *descriptor = descriptor_of(t, tx);
+    if (descriptor == NULL)
+        return TMGR_BUSY;
+    uint64_t status = load_acquire(&descriptor->status); /* the moment at which this read takes effect */
+    if (status >> 2 != tx >> 8)
+        return TMGR_BUSY; /* cleaned since: descriptors are used again only after that */
+    *slot = load_relaxed((status & 3) == TX_COMMITTED ? &record->new_slot : &record->old_slot);
+    return TMGR_OK;
+}
+
+/* -- reading ------------------------------------------------------------------------------------------------------------------------ */
+
+/* What a reader starts from. */
+struct view {
+    uint64_t epoch, gen, n_buckets;
+    const struct root *root;
+};
+
+/* ABSENT: the stripe is empty. BUSY: a delete_all came between the two loads. */
+static int view_open(struct tmgr_table *t, struct stripe *s, struct view *view) {
+    view->epoch = load_acquire(&s->epoch);
+    view->gen = load_acquire(&t->control->gen);
+    uint64_t stripe_gen = load_acquire(&s->gen);
+    if (stripe_gen < view->gen)
+        return TMGR_ABSENT;
+    if (stripe_gen > view->gen)
+        return TMGR_BUSY;
+    view->root = &s->root[view->gen & 1];
+    view->n_buckets = load_acquire(&view->root->n_buckets);
+    if (view->n_buckets == 0)
+        return TMGR_ABSENT;
+    return view->n_buckets <= BUCKETS_MAX ? TMGR_OK : TMGR_BUSY;
+}
+
+static bool view_overtaken(const struct stripe *s, const struct view *view) {
+    fence_acquire(); /* pairs with fence_release in stripe_advance: who read a rewritten byte sees the epoch */
+    return load_relaxed(&s->epoch) - view->epoch > 1;
+}
+
+/* Does "not found" hold? Pairs with the publish of n_buckets in a split, and of control.gen. */
+static bool miss_holds(struct tmgr_table *t, const struct stripe *s, const struct view *view, uint64_t hash) {
+    if (view_overtaken(s, view) || load_relaxed(&t->control->gen) != view->gen)
+        return false;
+    uint64_t now = load_relaxed(&view->root->n_buckets);
+    return now == view->n_buckets || (now > view->n_buckets && now <= BUCKETS_MAX &&
+                                      hset_home(now, hash) == hset_home(view->n_buckets, hash));
+}
+
+/* Copy out what the slot leads to, if it has the key. out is as before unless OK. */
+static int copy_if_key(struct tmgr_table *t, struct stripe *s, const struct view *view, uint64_t slot,
+                       const struct probe *probe, struct tmgr_buffer *out) {
+    if (slot & SLOT_PENDING) {
+        int status = pending_resolve(t, &slot);
+        if (status != TMGR_OK)
+            return status;
+        if (slot == 0)
+            return TMGR_ABSENT;
+    }
+    uint64_t offset = slot_offset(slot);
+    size_t before = out->len;
+    if (!offset_is_valid(t, offset, UNIT_BYTES))
+        return TMGR_BUSY;
+    if (row_hash(t, offset) != (uint32_t)probe->hash)
+        return TMGR_ABSENT;
+    int status = row_copy(t, s, view->epoch, offset, out);
+    if (status != TMGR_OK)
+        return status;
+    if (term_key_is(out->data + before, out->len - before, t->keypos, probe->key, probe->len))
+        return TMGR_OK;
+    out->len = before;
+    return TMGR_ABSENT;
+}
+
+static int find_once(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out) {
+    struct view view;
+    int status = view_open(t, s, &view);
+    if (status != TMGR_OK)
+        return status;
+    struct bucket *bucket = hset_bucket(t, view.root, hset_home(view.n_buckets, probe->hash));
+    uint64_t tag = tag_of_hash(probe->hash);
+    size_t before = out->len;
+    for (int more = bucket != NULL, steps = 0; more != 0; more = chain_next(t, &bucket)) {
+        if (more < 0 || ++steps > CHAIN_MAX)
+            return TMGR_BUSY;
+        for (int i = 0; i < BUCKET_SLOTS; i++) {
+            uint64_t slot = load_acquire(&bucket->slots[i]);
+            if (slot_tag(slot) != tag || slot == 0)
+                continue;
+            status = copy_if_key(t, s, &view, slot, probe, out);
+            if (status == TMGR_ABSENT)
+                continue;
+            if (status == TMGR_OK && view_overtaken(s, &view)) {
+                out->len = before;
+                status = TMGR_BUSY;
+            }
+            return status;
+        }
+    }
+    return bucket != NULL && miss_holds(t, s, &view, probe->hash) ? TMGR_ABSENT : TMGR_BUSY;
+}
+
+enum { READ_TRIES = 64 };
+
+/* What must have changed if a read was overtaken. If it failed READ_TRIES times and nothing did, the table is damaged. */
+static uint64_t changes(struct tmgr_table *t, struct stripe *s) {
+    uint64_t gen = load_acquire(&t->control->gen);
+    return load_acquire(&s->epoch) + load_acquire(&s->root[gen & 1].n_buckets) + gen + load_acquire(&s->gen) +
+           load_acquire(&s->tx) + load_acquire(&s->tail);
+}
+
+int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out) {
+    int status = find_once(t, s, probe, out);
+    if (status != TMGR_BUSY)
+        return status;
+    uint64_t before = changes(t, s);
+    for (int tries = 0; status == TMGR_BUSY && tries < READ_TRIES; tries++)
+        status = find_once(t, s, probe, out);
+    return status == TMGR_BUSY && changes(t, s) == before ? TMGR_CORRUPT : status;
+}
+
+void hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s, uint64_t hash) {
+    struct view view;
+    if (view_open(t, s, &view) == TMGR_OK) {
+        const struct bucket *bucket = hset_bucket(t, view.root, hset_home(view.n_buckets, hash));
+        if (bucket != NULL)
+            __builtin_prefetch(bucket);
+    }
+}
+
+void hset_prefetch_row(struct tmgr_table *t, struct stripe *s, uint64_t hash) {
+    struct view view;
+    if (view_open(t, s, &view) != TMGR_OK)
+        return;
+    const struct bucket *bucket = hset_bucket(t, view.root, hset_home(view.n_buckets, hash));
+    for (int i = 0; bucket != NULL && i < BUCKET_SLOTS; i++) {
+        uint64_t slot = load_relaxed(&bucket->slots[i]);
+        if (slot != 0 && slot_tag(slot) == tag_of_hash(hash) && offset_is_valid(t, slot_offset(slot), UNIT_BYTES)) {
+            const uint8_t *row = at(t, slot_offset(slot));
+            __builtin_prefetch(row);
+            __builtin_prefetch(row + 64);
+            return;
+        }
+    }
+}
+
+/* -- traversal ---------------------------------------------------------------------------------------------------------------------- */
+
+struct item {
+    uint64_t position, offset;
+};
+enum { ITEMS_INLINE = 64 };
+
+/* A bucket's rows as they are to be emitted. Grows past ITEMS_INLINE only under a flood of equal hashes. */
+struct items {
+    struct item *list;
+    size_t n, capacity;
+    struct item first[ITEMS_INLINE];
+};
+
+static bool items_add(struct items *items, struct item item) {
+    if (items->n == items->capacity) {
+        size_t capacity = 2 * items->capacity;
+        struct item *bigger = malloc(capacity * sizeof *bigger);
+        if (bigger == NULL)
+            return false;
+        memcpy(bigger, items->list, items->n * sizeof *bigger);
+        if (items->list != items->first)
+            free(items->list);
+        items->list = bigger;
+        items->capacity = capacity;
+    }
+    size_t place = items->n++; /* buckets are short: insertion sort */
+    for (; place > 0 && items->list[place - 1].position > item.position; place--)
+        items->list[place] = items->list[place - 1];
+    items->list[place] = item;
+    return true;
+}
+
+static int collect(struct tmgr_table *t, const struct view *view, uint64_t number, struct items *items) {
+    struct bucket *bucket = hset_bucket(t, view->root, number);
+    for (int more = bucket != NULL, steps = 0; more != 0; more = chain_next(t, &bucket)) {
+        if (more < 0 || ++steps > CHAIN_MAX)
+            return TMGR_BUSY;
+        for (int i = 0; i < BUCKET_SLOTS; i++) {
+            uint64_t slot = load_acquire(&bucket->slots[i]);
+            if (slot & SLOT_PENDING && pending_resolve(t, &slot) != TMGR_OK)
+                return TMGR_BUSY;
+            if (slot == 0)
+                continue;
+            if (!offset_is_valid(t, slot_offset(slot), UNIT_BYTES))
+                return TMGR_BUSY;
+            uint32_t hash = row_hash(t, slot_offset(slot));
+            if (hset_home(view->n_buckets, hash) != number)
+                continue; /* a row that a split has copied already, or not yet cleared */
+            if (!items_add(items, (struct item){position_of_hash(hash), slot_offset(slot)}))
+                return TMGR_NO_MEMORY;
+        }
+    }
+    return bucket != NULL ? TMGR_OK : TMGR_BUSY;
+}
+
+static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out,
+                            size_t *n_rows, uint64_t *before, uint64_t *after) {
+    struct view view;
+    *before = 0;
+    *after = UINT64_C(1) << 32;
+    *n_rows = 0;
+    int status = view_open(t, s, &view);
+    if (status != TMGR_OK)
+        return status == TMGR_ABSENT ? TMGR_OK : status;
+    uint64_t hash = position_of_hash(position), number = hset_home(view.n_buckets, hash); /* reversal is its own inverse */
+    uint32_t bits = log2_floor(view.n_buckets);
+    if (number >= UINT64_C(1) << bits || number + (UINT64_C(1) << bits) < view.n_buckets)
+        bits++; /* this bucket is, or was, split at this level */
+    *before = bits > 0 ? position >> (32 - bits) << (32 - bits) : 0;
+    *after = *before + (UINT64_C(1) << (32 - bits));
+    struct items items = {.list = items.first, .n = 0, .capacity = ITEMS_INLINE};
+    status = collect(t, &view, number, &items);
+    for (size_t i = 0; i < items.n && status == TMGR_OK; i++)
+        status = row_copy(t, s, view.epoch, items.list[i].offset, out);
+    *n_rows = items.n;
+    if (items.list != items.first)
+        free(items.list);
+    if (status == TMGR_OK && (view_overtaken(s, &view) || load_relaxed(&t->control->gen) != view.gen ||
+                              load_relaxed(&view.root->n_buckets) != view.n_buckets))
+        status = TMGR_BUSY;
+    return status;
+}
+
+int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out, size_t *n_rows,
+                     uint64_t *before, uint64_t *after) {
+    size_t len = out->len;
+    uint64_t start = changes(t, s);
+    int status = TMGR_BUSY;
+    for (int tries = 0; status == TMGR_BUSY && tries < READ_TRIES; tries++) {
+        out->len = len;
+        status = bucket_rows_once(t, s, position, out, n_rows, before, after);
+    }
+    if (status != TMGR_OK)
+        out->len = len;
+    return status == TMGR_BUSY && changes(t, s) == start ? TMGR_CORRUPT : status;
+}
+
+/* -- writing ------------------------------------------------------------------------------------------------------------------------- */
+
+/* A row's block as a writer sees it through a slot: pending ones by what they will be if their transaction commits. */
+static uint64_t slot_row(struct tmgr_table *t, uint64_t slot, bool *damaged) {
+    if (slot & SLOT_PENDING) {
+        const struct tx_record *record = at_checked(t, slot_offset(slot), sizeof *record);
+        *damaged = record == NULL;
+        if (record == NULL)
+            return 0;
+        uint64_t tx = load_relaxed(&record->tx);
+        const struct descriptor *descriptor = descriptor_of(t, tx);
+        *damaged = descriptor == NULL;
+        if (descriptor == NULL)
+            return 0;
+        uint64_t status = load_relaxed(&descriptor->status);
+        bool aborted = status >> 2 == tx >> 8 && (status & 3) == TX_ABORTED;
+        uint64_t row = load_relaxed(aborted ? &record->old_slot : &record->new_slot);
+        if (row == 0 && !aborted)
+            row = load_relaxed(&record->old_slot); /* a delete: the key is still the old row's */
+        slot = row;
+    }
+    return slot != 0 ? slot_offset(slot) : 0;
+}
+
+int hset_locate(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place) {
+    *place = (struct place){NULL, 0, NULL};
+    const struct root *root = current_root(s);
+    uint64_t n_buckets = load_relaxed(&root->n_buckets), tag = tag_of_hash(probe->hash);
+    if (n_buckets == 0)
+        return TMGR_ABSENT;
+    struct bucket *bucket = n_buckets <= BUCKETS_MAX ? hset_bucket(t, root, hset_home(n_buckets, probe->hash)) : NULL;
+    if (bucket == NULL)
+        return poison(t, POISON_BUCKETS);
+    for (int more = 1, steps = 0; more != 0; more = chain_next(t, &bucket)) {
+        if (more < 0 || ++steps > CHAIN_MAX)
+            return poison(t, POISON_BUCKETS);
+        place->last = bucket;
+        for (int i = 0; i < BUCKET_SLOTS; i++) {
+            uint64_t slot = load_relaxed(&bucket->slots[i]);
+            if (slot == 0 && place->slot == NULL)
+                place->slot = &bucket->slots[i];
+            if (slot == 0 || slot_tag(slot) != tag)
+                continue;
+            bool damaged = false;
+            uint64_t row = slot_row(t, slot, &damaged);
+            if (damaged || (row != 0 && !offset_is_valid(t, row, UNIT_BYTES)))
+                return poison(t, POISON_ROWS);
+            if (row != 0 && row_has_key(t, row, probe)) {
+                place->slot = &bucket->slots[i];
+                place->content = slot;
+                return TMGR_OK;
+            }
+        }
+    }
+    return TMGR_ABSENT;
+}
+
+static int link_block(struct tmgr_table *t, struct stripe *s, word *link, uint64_t bytes) {
+    uint64_t offset;
+    int status = stripe_begin(t, s, bytes, &offset);
+    if (status != TMGR_OK)
+        return status;
+    word *words = at(t, offset);
+    for (uint64_t i = 0; i < bytes / 8; i++)
+        store_relaxed(&words[i], 0);
+    stripe_commit(t, s, link, offset, 0, arena_block_size(bytes), 0, 0);
+    return TMGR_OK;
+}
+
+/* Buckets up to `number` have memory. */
+static int back_bucket(struct tmgr_table *t, struct stripe *s, struct root *root, uint64_t number) {
+    uint64_t index, buckets, segment = segment_of(number, &index, &buckets);
+    if (segment >= SEGMENTS_INLINE) {
+        word *page = &root->directory[(segment - SEGMENTS_INLINE) / DIRECTORY_ENTRIES];
+        int status = load_relaxed(page) == 0 ? link_block(t, s, page, PAGE_BYTES) : TMGR_OK;
+        if (status != TMGR_OK)
+            return status;
+    }
+    word *place = segment_word(t, root, segment);
+    if (place == NULL)
+        return poison(t, POISON_BUCKETS);
+    return load_relaxed(place) == 0 ? link_block(t, s, place, buckets * sizeof(struct bucket)) : TMGR_OK;
+}
+
+int hset_extend(struct tmgr_table *t, struct stripe *s, struct place *place) {
+    struct root *root = current_root(s);
+    int status = stripe_make_room(t, s);
+    if (status == TMGR_OK && load_relaxed(&root->n_buckets) == 0) {
+        status = back_bucket(t, s, root, 0);
+        if (status == TMGR_OK) {
+            publish(&root->n_buckets, FIRST_BUCKETS);
+            place->last = NULL; /* the caller locates again: now there are buckets */
+        }
+        return status;
+    }
+    if (status == TMGR_OK)
+        status = link_block(t, s, &place->last->next, sizeof(struct bucket));
+    if (status != TMGR_OK)
+        return status;
+    place->last = at(t, load_relaxed(&place->last->next));
+    place->slot = &place->last->slots[0];
+    return TMGR_OK;
+}
+
+/* -- split --------------------------------------------------------------------------------------------------------------------------------- */
+
+/* The bit of the hash that a split looks at, from the tag where it is there, else from the row. -1: damaged. */
+static int slot_bit(struct tmgr_table *t, uint64_t slot, uint32_t bit) {
+    if (bit >= 8 && bit <= 30)
+        return (int)(slot_tag(slot) >> (bit - 8) & 1);
+    uint64_t row = slot_offset(slot);
+    return offset_is_valid(t, row, UNIT_BYTES) ? (int)(row_hash(t, row) >> bit & 1) : -1;
+}
+
+/* The free slot in the chain of the bucket under construction; overflow buckets are linked to it empty. */
+static int copy_slot(struct tmgr_table *t, struct stripe *s, struct bucket **target, int *used, uint64_t slot) {
+    if (*used == BUCKET_SLOTS) {
+        int more = chain_next(t, target);
+        if (more < 0)
+            return poison(t, POISON_BUCKETS);
+        if (more == 0 && *target != NULL) {
+            int status = link_block(t, s, &(*target)->next, sizeof(struct bucket));
+            if (status != TMGR_OK)
+                return status;
+            *target = at(t, load_relaxed(&(*target)->next));
+        }
+        *used = 0;
+    }
+    publish(&(*target)->slots[(*used)++], slot);
+    return TMGR_OK;
+}
+
+/* Clear every slot of the chain whose row (by its hash bit) has moved; with bit 32 every slot. */
+static int clear_slots(struct tmgr_table *t, struct bucket *bucket, uint32_t bit) {
+    for (int more = 1, steps = 0; more != 0; more = chain_next(t, &bucket)) {
+        if (more < 0 || ++steps > CHAIN_MAX)
+            return poison(t, POISON_BUCKETS);
+        for (int i = 0; i < BUCKET_SLOTS; i++) {
+            uint64_t slot = load_relaxed(&bucket->slots[i]);
+            if (slot == 0)
+                continue;
+            if (bit < 32 && slot & SLOT_PENDING)
+                continue; /* put there after the split was complete, for splits resolve first: it is no stranger */
+            int moved = bit < 32 ? slot_bit(t, slot, bit) : 1;
+            if (moved < 0)
+                return poison(t, POISON_ROWS);
+            if (moved)
+                publish(&bucket->slots[i], 0);
+        }
+    }
+    return TMGR_OK;
+}
+
+static int chain_has_pending(struct tmgr_table *t, struct bucket *bucket, bool *pending) {
+    *pending = false;
+    for (int more = 1, steps = 0; more != 0; more = chain_next(t, &bucket)) {
+        if (more < 0 || ++steps > CHAIN_MAX)
+            return poison(t, POISON_BUCKETS);
+        for (int i = 0; i < BUCKET_SLOTS; i++)
+            *pending |= (load_relaxed(&bucket->slots[i]) & SLOT_PENDING) != 0;
+    }
+    return TMGR_OK;
+}
+
+/* One bucket more. ABSENT: not now (the bucket to be split still has unresolved slots). */
+static int split(struct tmgr_table *t, struct stripe *s, struct root *root) {
+    uint64_t n = load_relaxed(&root->n_buckets);
+    if (n >= BUCKETS_MAX)
+        return TMGR_ABSENT;
+    uint32_t bit = log2_floor(n);
+    int status = back_bucket(t, s, root, n);
+    if (status != TMGR_OK)
+        return status;
+    struct bucket *source = hset_bucket(t, root, n - (UINT64_C(1) << bit)), *target = hset_bucket(t, root, n);
+    bool pending = false;
+    if (source == NULL || target == NULL)
+        return poison(t, POISON_BUCKETS);
+    status = chain_has_pending(t, source, &pending);
+    if (status != TMGR_OK || pending)
+        return status != TMGR_OK ? status : TMGR_ABSENT;
+    int used = 0;
+    struct bucket *from = source, *to = target;
+    for (int more = 1; more > 0 && status == TMGR_OK; more = chain_next(t, &from))
+        for (int i = 0; i < BUCKET_SLOTS && status == TMGR_OK; i++) {
+            uint64_t slot = load_relaxed(&from->slots[i]);
+            int moves = slot != 0 ? slot_bit(t, slot, bit) : 0;
+            if (moves < 0)
+                status = poison(t, POISON_ROWS);
+            else if (moves)
+                status = copy_slot(t, s, &to, &used, slot);
+        }
+    if (status != TMGR_OK) { /* no memory for an overflow bucket: undo the copies */
+        int undone = clear_slots(t, target, 32);
+        return undone != TMGR_OK ? undone : status;
+    }
+    publish(&root->n_buckets, n + 1); /* COMMIT POINT */
+    return clear_slots(t, source, bit);
+}
+
+int hset_grow(struct tmgr_table *t, struct stripe *s, uint64_t rows, uint64_t most) {
+    struct root *root = current_root(s);
+    int status = TMGR_OK;
+    for (uint64_t n; most > 0 && status == TMGR_OK; most--) {
+        n = load_relaxed(&root->n_buckets);
+        if (n == 0 || rows <= n * ROWS_PER_BUCKET)
+            break;
+        status = split(t, s, root);
+    }
+    return status == TMGR_CORRUPT || status == AGAIN ? status : TMGR_OK;
+}
+
+int hset_repair(struct tmgr_table *t, struct stripe *s) {
+    struct root *root = current_root(s);
+    uint64_t n = load_relaxed(&root->n_buckets);
+    if (n == 0)
+        return TMGR_OK;
+    if (n < FIRST_BUCKETS || n > BUCKETS_MAX)
+        return poison(t, POISON_BUCKETS);
+    struct bucket *beyond = n < BUCKETS_MAX ? hset_bucket(t, root, n) : NULL;
+    int status = beyond != NULL ? clear_slots(t, beyond, 32) : TMGR_OK;
+    if (status != TMGR_OK || n == FIRST_BUCKETS)
+        return status;
+    uint32_t bit = log2_floor(n - 1);
+    struct bucket *source = hset_bucket(t, root, n - 1 - (UINT64_C(1) << bit));
+    return source != NULL ? clear_slots(t, source, bit) : poison(t, POISON_BUCKETS);
+}
+
+/* -- delete_all ------------------------------------------------------------------------------------------------------------------------------- */
+
+/* Before: the other root is empty. A kill in between is followed by the same again, until the last store. */
+int hset_synchronise(struct tmgr_table *t, struct stripe *s) {
+    uint64_t gen = load_relaxed(&t->control->gen);
+    if (load_relaxed(&s->gen) == gen)
+        return TMGR_OK;
+    if (load_relaxed(&s->gen) > gen)
+        return poison(t, POISON_BUCKETS);
+    publish(&s->rows[0], 0);
+    publish(&s->gen, gen);
+    return TMGR_OK;
+}
+
+/* Retire one row or one overflow bucket of a bucket of the old root: 1 done, 0 nothing is left in it, else -1. */
+static int retire_from_bucket(struct tmgr_table *t, struct stripe *s, struct bucket *bucket) {
+    struct bucket *chain = bucket;
+    for (int more = 1, steps = 0; more != 0; more = chain_next(t, &chain)) {
+        if (more < 0 || ++steps > CHAIN_MAX)
+            return -1;
+        for (int i = 0; i < BUCKET_SLOTS; i++) {
+            uint64_t slot = load_relaxed(&chain->slots[i]), bytes;
+            if (slot == 0)
+                continue;
+            if (slot & SLOT_PENDING || !offset_is_valid(t, slot_offset(slot), UNIT_BYTES))
+                return -1;
+            uint64_t block = row_block(t, slot_offset(slot), &bytes);
+            stripe_commit(t, s, &chain->slots[i], 0, 0, 0, block, bytes);
+            return 1;
+        }
+    }
+    uint64_t next = load_relaxed(&bucket->next);
+    if (next == 0)
+        return 0;
+    struct bucket *overflow = at_checked(t, next, sizeof *overflow);
+    if (overflow == NULL)
+        return -1;
+    stripe_commit(t, s, &bucket->next, load_relaxed(&overflow->next), 0, 0, next, sizeof *overflow);
+    return 1;
+}
+
+/* The last segment is retired when its first bucket is empty; n_buckets falls first, so that nothing points into it. */
+static int retire_segments(struct tmgr_table *t, struct stripe *s, struct root *root, uint64_t n, bool *done) {
+    *done = false;
+    for (uint64_t i = DIRECTORY_PAGES * DIRECTORY_ENTRIES + SEGMENTS_INLINE; n == 0 && i-- > 0;) {
+        if (i >= SEGMENTS_INLINE && load_relaxed(&root->directory[(i - SEGMENTS_INLINE) / DIRECTORY_ENTRIES]) == 0) {
+            i -= (i - SEGMENTS_INLINE) % DIRECTORY_ENTRIES;
+            continue;
+        }
+        word *place = segment_word(t, root, i);
+        uint64_t offset = place != NULL ? load_relaxed(place) : 0, index, buckets;
+        if (offset != 0) {
+            segment_of(i == 0 ? 0 : i < 9 ? UINT64_C(4) << i : (i - 7) * SEGMENT_BUCKETS, &index, &buckets);
+            stripe_commit(t, s, place, 0, 0, 0, offset, arena_block_size(buckets * sizeof(struct bucket)));
+            return TMGR_OK;
+        }
+        if (i >= SEGMENTS_INLINE && (i - SEGMENTS_INLINE) % DIRECTORY_ENTRIES == 0) {
+            word *page = &root->directory[(i - SEGMENTS_INLINE) / DIRECTORY_ENTRIES];
+            stripe_commit(t, s, page, 0, 0, 0, load_relaxed(page), PAGE_BYTES);
+            return TMGR_OK;
+        }
+    }
+    *done = true;
+    return TMGR_OK;
+}
+
+int hset_tear_down(struct tmgr_table *t, struct stripe *s, uint64_t *units) {
+    struct root *root = other_root(s);
+    if (load_relaxed(&root->segments[0]) == 0) /* the first to be set and the last to be retired */
+        return TMGR_OK;
+    for (; *units > 0; (*units)--) {
+        int status = stripe_make_room(t, s);
+        if (status != TMGR_OK)
+            return status;
+        uint64_t n = load_relaxed(&root->n_buckets);
+        if (n == 0) {
+            bool done;
+            status = retire_segments(t, s, root, n, &done);
+            if (status != TMGR_OK || done)
+                return status;
+            continue;
+        }
+        struct bucket *bucket = n <= BUCKETS_MAX ? hset_bucket(t, root, n - 1) : NULL;
+        int retired = bucket != NULL ? retire_from_bucket(t, s, bucket) : -1;
+        if (retired < 0)
+            return poison(t, POISON_BUCKETS);
+        if (retired == 0)
+            publish(&root->n_buckets, n - 1);
+    }
+    return TMGR_OK;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hset.h - the hash table of one stripe: linear hashing over cache-line buckets.
+ *
+ * Reading (no lock): find, count and copy; writing (stripe's lock held, stripe in order): by micro-operations.
+ *
+ * What readers may rely on, and why a kill is harmless:
+ *  - A slot changes by one store. It holds nothing, a row, or a pending record (txn.h). Nothing ever moves inside a bucket
+ *    or into another one, except in a split.
+ *  - A split copies the rows of bucket b that belong into bucket N (which nobody reads yet), then n_buckets := N + 1
+ *    (COMMIT POINT), then clears them in b. A reader with the old count finds them in b, or sees the count changed.
+ *    Repair: bucket N is emptied (they were copies), and in the bucket that was split last strangers are cleared (they are
+ *    copies of what stands in N - 1). It needs no record.
+ *  - n_buckets never falls while a root is current, so a miss needs n_buckets and the table's generation unchanged,
+ *    or the key's bucket the same under both counts.
+ *  - delete_all is control.gen := g + 1. A stripe whose gen is behind reads as empty; its next writer switches to the other
+ *    root (hset_synchronise), and the old one is torn down row by row through the quarantine (hset_tear_down).
+ *
+ * Order of traversal: stripe, then hash bits 0..31 reversed, then key bytes. A bucket holds one interval of it, and a split
+ * halves that interval, so a position stays good whatever is written. */
+#ifndef TMGR_HSET_H
+#define TMGR_HSET_H
+
+#include "row.h"
+
+/* -- shared with txn.h --------------------------------------------------------------------------------------------------- */
+
+/* The slot that counts in a pending slot's stead: *slot becomes the old or the new one, 0 for no row. BUSY if the record
+ * is being cleaned: load the slot again. Any reader. */
+int pending_resolve(struct tmgr_table *t, uint64_t *slot);
+/* Descriptor of a transaction's name; NULL if it is none. */
+struct descriptor *descriptor_of(struct tmgr_table *t, uint64_t tx);
+
+/* -- reading -------------------------------------------------------------------------------------------------------------- */
+
+/* The row with this key appended to out; with out NULL it is only looked for. OK, ABSENT, BUSY (overtaken), NO_MEMORY. */
+int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out);
+/* Start loading what hset_find of this key will need. */
+void hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s, uint64_t hash);
+void hset_prefetch_row(struct tmgr_table *t, struct stripe *s, uint64_t hash);
+/* All rows of the bucket that holds `position` (reversed hash bits), in order, appended to out. *after: first position
+ * behind the bucket, 2^32 at the stripe's end; *before: its first one. */
+int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out, size_t *n_rows,
+                     uint64_t *before, uint64_t *after);
+
+static inline uint64_t position_of_hash(uint64_t hash) {
+    uint32_t x = (uint32_t)hash;
+    x = (x >> 1 & 0x55555555u) | (x & 0x55555555u) << 1;
+    x = (x >> 2 & 0x33333333u) | (x & 0x33333333u) << 2;
+    x = (x >> 4 & 0x0f0f0f0fu) | (x & 0x0f0f0f0fu) << 4;
+    return __builtin_bswap32(x);
+}
+
+/* -- writing: under the stripe's lock --------------------------------------------------------------------------------------- */
+
+struct place {
+    word *slot;       /* the key's slot; or a free one; or NULL: the bucket needs an overflow bucket */
+    uint64_t content; /* what the slot holds, 0 if the key is absent */
+    struct bucket *last; /* of the chain */
+};
+/* ABSENT or OK, or a failure. */
+int hset_locate(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place);
+/* Make place->slot a free slot. */
+int hset_extend(struct tmgr_table *t, struct stripe *s, struct place *place);
+/* Split buckets until there are enough for `rows`, at most `most` of them. Running out of memory only ends it early. */
+int hset_grow(struct tmgr_table *t, struct stripe *s, uint64_t rows, uint64_t most);
+/* Follow a delete_all. */
+int hset_synchronise(struct tmgr_table *t, struct stripe *s);
+/* At most `units` micro-operations of tearing the other root down; *left: what is left of units. */
+int hset_tear_down(struct tmgr_table *t, struct stripe *s, uint64_t *units);
+/* After a death: finish or undo a split. */
+int hset_repair(struct tmgr_table *t, struct stripe *s);
+
+/* -- for check.c -------------------------------------------------------------------------------------------------------------- */
+struct bucket *hset_bucket(struct tmgr_table *t, const struct root *root, uint64_t number);
+uint64_t hset_home(uint64_t n_buckets, uint64_t hash);
+static inline struct root *current_root(struct stripe *s) { return &s->root[load_acquire(&s->gen) & 1]; }
+static inline struct root *other_root(struct stripe *s) { return &s->root[(load_acquire(&s->gen) & 1) ^ 1]; }
+enum { FIRST_BUCKETS = 8, ROWS_PER_BUCKET = 4, CHAIN_MAX = 4096 };
+static inline struct stripe *stripe_of_hash(struct tmgr_table *t, uint64_t hash) {
+    return &t->stripes[t->n_stripes > 1 ? hash >> t->stripe_shift : 0];
+}
+
+#endif

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* layout.h - everything that lives in a segment. Nothing else does; change it and the fingerprint below changes.
+ *
+ *   0        control          one page: constants, published size, state, locks, name
+ *   4 KiB    records[4]       owner records, 2 KiB each
+ *   12 KiB   stripes[n]       one struct stripe each
+ *   arena    chunk 0, 1, ...  1 MiB each, 256 pages of 4 KiB: 3 pages of header (page map, links, used bits), 253 of blocks
+ *
+ * Words used below. offset: bytes from the segment's base. block: what is allocated; it has a used bit, one bit for
+ * every 16 bytes of a chunk, set where a block starts. slab: a run of pages cut into blocks of one size class.
+ * slot: one word in a bucket, 0 or tag | offset | pending bit. record (of a transaction): see struct tx_record.
+ *
+ * A word is written only under the lock its comment names, always through atomics.h. "Readers" load it without a lock.
+ * "Repair:" says what the next holder of that lock needs the field for. */
+#ifndef TMGR_LAYOUT_H
+#define TMGR_LAYOUT_H
+
+#include "atomics.h"
+#include <assert.h>
+#include <stddef.h>
+
+enum {
+    PAGE_BYTES = 4096,
+    CHUNK_BYTES = 1 << 20,
+    CHUNK_PAGES = CHUNK_BYTES / PAGE_BYTES,
+    CHUNK_HEADER_PAGES = 3,
+    UNIT_BYTES = 16, /* what one used bit stands for; every block is a multiple of it */
+    RUN_PAGES_MAX = 64,
+    RUN_BYTES_MAX = RUN_PAGES_MAX * PAGE_BYTES,
+    STRIPES_MAX = 64,
+    STRIPES_DEFAULT = 64,
+    DESCRIPTORS = 4,  /* per stripe */
+    RING_ENTRIES = 64,
+    ADVANCE_AT = 28,  /* retired blocks after which the epoch advances; twice that fits the ring */
+    N_CLASSES = 36,
+    CLASS_RUN = 36,   /* a block that is a run of pages by itself */
+    SLAB_BLOCK_MAX = 8192,
+    BUCKET_SLOTS = 7,
+    RECORDS = 4,
+    LOCK_BYTES = 64
+};
+
+#define OFFSET_LIMIT (UINT64_C(1) << 44) /* 40 bits of 16-byte units */
+
+/* -- slots and rows -------------------------------------------------------------------------------------------------
+ * slot: bits 63..41 tag = hash bits 8..30, bits 40..1 offset / 16, bit 0 pending. Nonzero slots have a nonzero offset.
+ * not pending: the offset is a row's block. pending: the offset is a tx_record that says which of two slots counts.
+ * The bucket number takes the low bits of the hash, the stripe the top ones, the traversal order bits 0..31 reversed. */
+#define SLOT_PENDING UINT64_C(1)
+#define SLOT_TAG_SHIFT 41
+
+/* First word of a row's block: length of the row in bytes, flag, low half of the key's hash. The row's bytes follow;
+ * with ROW_EXTENTS a struct extents follows instead. Immutable from publication to the end of its quarantine. */
+#define ROW_LEN_MASK UINT64_C(0x7fffffff)
+#define ROW_EXTENTS UINT64_C(0x80000000)
+#define ROW_BYTES_MAX (UINT64_C(1) << 30)
+
+/* A row too large for one run of pages: n runs hold its bytes, all full but the last. The key stands here once more,
+ * behind the offsets, so that comparing it never needs an extent. */
+struct extents {
+    word n;       /* number of runs */
+    word key_len; /* bytes */
+    word at[];    /* offsets of the runs; then the key's bytes */
+};
+
+struct bucket {
+    word slots[BUCKET_SLOTS];
+    word next; /* offset of an overflow bucket, or 0; once set it stays until the whole root is torn down */
+};
+static_assert(sizeof(struct bucket) == 64, "a bucket is one cache line");
+
+/* Bucket array: segments of 8, 8, 16, 32 .. 1024 buckets (0..8), then of 1024 each. Offsets of the first 24 stand here,
+ * those of the others in directory pages of 512. Set before n_buckets covers them, cleared only by teardown. */
+enum { SEGMENTS_INLINE = 24, DIRECTORY_PAGES = 16, DIRECTORY_ENTRIES = PAGE_BYTES / 8, SEGMENT_BUCKETS = 1024 };
+#define BUCKETS_MAX (2048u + (SEGMENTS_INLINE - 9u + DIRECTORY_PAGES * DIRECTORY_ENTRIES) * SEGMENT_BUCKETS)
+struct root {
+    word n_buckets; /* 0, or 8 and more. COMMIT POINT of a split. Never shrinks while the root is current. */
+    word segments[SEGMENTS_INLINE];
+    word directory[DIRECTORY_PAGES];
+};
+
+/* -- multi-row writes ----------------------------------------------------------------------------------------------- */
+
+enum tx_state { TX_PENDING = 1, TX_COMMITTED = 2, TX_ABORTED = 3 };
+
+/* Status of one multi-row write, in fixed memory because slots of several stripes refer to it. Used again only when
+ * no participant is left. Written under the lock of the stripe it stands in. */
+struct descriptor {
+    word status;       /* transaction number << 2 | tx_state. COMMIT POINT of a multi-row write. Readers. */
+    word participants; /* bit per stripe that still has records of it; each bit is cleared under that stripe's lock */
+};
+
+/* A transaction's name: descriptor number (stripe * DESCRIPTORS + i) in bits 0..7, transaction number above; 0: none.
+ * A log is a chain of blocks; it is the redo log of one stripe's part, and its records are what pending slots point at. */
+struct tx_record {
+    word tx;      /* constant */
+    word at;      /* offset of the slot; constant */
+    word old_slot;/* what the slot held; constant */
+    word new_slot;/* what it holds if tx committed; changes only while tx is pending */
+};
+struct tx_log {
+    word next;    /* next block of this log, or 0 */
+    word sibling; /* in a leftover's first block: next leftover log, or 0 */
+    word tx;
+    word capacity;/* records that fit; constant */
+    word n;       /* records written */
+    word done;    /* records resolved; repair: resolving goes on here */
+    word unused[2];
+    struct tx_record records[];
+};
+static_assert(sizeof(struct tx_log) == 64 && sizeof(struct tx_record) == 32, "records are aligned to units");
+
+/* -- stripe ----------------------------------------------------------------------------------------------------------- */
+
+enum intent_op { OP_IDLE = 0, OP_ALLOC = 1, OP_ARMED = 2 };
+enum page_step_kind { STEP_NONE = 0, STEP_GRAB = 1, STEP_LIST = 2, STEP_UNLIST = 3, STEP_GIVE = 4 };
+
+/* What a repair must know. One micro-operation at a time: take a block, fill it, publish it (or something else) by one
+ * store, retire what it replaced. All values are absolute, so that redoing them is harmless. */
+struct intent {
+    word op;
+    word new_block;   /* block taken and not yet published; set before its used bit */
+    word at, to;      /* OP_ARMED: committed if and only if the word at offset `at` equals `to` */
+    word rows_after, bytes_after;
+    word old_block;   /* block to retire, or 0 */
+    word tail_before; /* ring tail to put it at */
+    word page_step;   /* page offset | number of pages << 4 | page_step_kind */
+    word unused[7];
+};
+
+struct stripe {
+    uint8_t lock[LOCK_BYTES]; /* robust process-shared mutex; all below is written under it */
+
+    /* Read-mostly line. */
+    word epoch; /* reuse epoch: a block unlinked in epoch g is rewritten at g+2 at the earliest. Readers. */
+    word gen;   /* the generation this stripe was emptied for; root[gen & 1] is current. Readers. */
+    word unused_readers[6];
+
+    /* Counts. Readers of the table's length take rows[1] if tx committed, else rows[0]. */
+    word tx;       /* transaction this stripe takes part in, or 0. Repair: decides it. */
+    word rows[2];
+    word bytes;    /* of all blocks reachable (not of those in quarantine) */
+    word tx_log;   /* first block of the log of `tx` */
+    word leftover; /* first block of the first log that is decided but not yet resolved: the to-do list */
+    word dirty;    /* 1: a holder died and its work has not been repaired yet */
+    word unused_counts[1];
+
+    struct descriptor descriptors[DESCRIPTORS];
+    struct root root[2]; /* the other one is being torn down after delete_all, or empty */
+    word unused_root[6];
+
+    struct intent intent;
+
+    /* Quarantine: ring[head..limit) is being drained, [limit..mark) was retired before the last advance of the epoch,
+     * [mark..tail) since. head <= limit <= mark <= tail, tail - head <= RING_ENTRIES. */
+    word head, limit, mark, tail;
+    word retired_bytes; /* since the last advance; hint */
+    word largest;       /* block retired since the last advance; hint */
+    word unused_ring[2];
+    word ring[RING_ENTRIES];
+
+    word partial[N_CLASSES]; /* first slab of each class that may have a free block: page number, or 0 */
+    word unused_partial[4];
+};
+static_assert(sizeof(struct stripe) % 64 == 0, "stripes do not share cache lines");
+static_assert(offsetof(struct stripe, epoch) % 64 == 0, "readers' words do not share the lock's line");
+static_assert(offsetof(struct stripe, intent) % 64 == 0 && sizeof(struct intent) == 128, "two lines");
+static_assert(offsetof(struct stripe, ring) % 64 == 0, "");
+
+/* -- arena ------------------------------------------------------------------------------------------------------------ */
+
+/* Page map entry: 0 free; else owner stripe + 1 (bits 0..15), class (16..23), distance from the run's first page (24..29),
+ * pages in the run (30..36). Of a slab's first page also: bit 37 the slab is in the stripe's partial list, bits 38..50
+ * blocks used (equal to the used bits whenever the stripe's lock is free and repaired), bits 51..63 where to look for a
+ * free block first (hint). An entry is taken from 0 under the arena lock; its stripe sets it back to 0. */
+#define ENTRY_DISTANCE_SHIFT 24
+#define ENTRY_PAGES_SHIFT 30
+#define ENTRY_LISTED (UINT64_C(1) << 37)
+#define ENTRY_COUNT_SHIFT 38
+#define ENTRY_CURSOR_SHIFT 51
+#define ENTRY_FIELD_MASK UINT64_C(0x1fff) /* of count and cursor */
+struct chunk {
+    word map[CHUNK_PAGES];
+    struct {
+        _Atomic uint32_t next, prev; /* partial list, page numbers; of the owning stripe */
+    } links[CHUNK_PAGES];
+    word used[CHUNK_BYTES / UNIT_BYTES / 64]; /* of the owning stripe; all zero in free pages */
+};
+static_assert(sizeof(struct chunk) == CHUNK_HEADER_PAGES * PAGE_BYTES, "the header fills its pages");
+
+/* -- control ---------------------------------------------------------------------------------------------------------- */
+
+enum table_state { STATE_LIVE = 1, STATE_DROPPED = 2 };
+
+/* Owner word: pid 22 bits | start 40 | record 2. Who owns the table and under which record: COMMIT POINT of every
+ * change of owner, heir or access. The record in use is never written; a change fills another one first. */
+#define OWNER_START_SHIFT 2
+#define OWNER_PID_SHIFT 42
+struct owner_record {
+    word rule;     /* access (bits 0..7), heir kind (8..15), transfer reason (16..23). Readers. */
+    word heir;     /* owner word form, record bits 0 */
+    word from;     /* previous owner, same form */
+    word when_ns;  /* of the transfer, since the epoch */
+    word seq;      /* number of transfers */
+    word heir_data_len, transfer_data_len;
+    word unused;
+    uint8_t heir_data[896];
+    uint8_t transfer_data[896];
+    uint8_t padding[192];
+};
+static_assert(sizeof(struct owner_record) == 2048, "");
+
+struct control {
+    /* Constant after publication. */
+    word magic;
+    word fingerprint;
+    word table_id;
+    word hash_seed;
+    word n_stripes;
+    word type_keypos; /* type | key position << 32 */
+    word codec;
+    word max_bytes;
+    word created_ns;
+    word pid_namespace, time_namespace;
+    word arena_offset;
+    word unused_constant[4];
+
+    /* Readers, rarely written. */
+    word size;     /* bytes backed by memory. COMMIT POINT of growth, under the arena lock */
+    word state;    /* table_state. COMMIT POINT of a drop, under the segment's flock */
+    word poisoned; /* 0, or why a repair gave up */
+    word gen;      /* COMMIT POINT of delete_all, under all stripe locks */
+    word owner;    /* owner word, under the control lock */
+    word name_index; /* which of names[] counts */
+    word unused_readers[2];
+
+    word repairs, last_repair_ns; /* statistics, by any repairer */
+    word search_chunk;            /* hint: where to look for free pages first */
+    word unused_statistics[5];
+
+    uint8_t control_lock[LOCK_BYTES];
+    uint8_t arena_lock[LOCK_BYTES];
+    struct {
+        word len;
+        uint8_t text[256];
+        uint8_t padding[56];
+    } names[2]; /* for people; the segment's file name is what counts */
+};
+static_assert(sizeof(struct control) <= PAGE_BYTES, "control is one page");
+
+enum { RECORDS_OFFSET = PAGE_BYTES, STRIPES_OFFSET = PAGE_BYTES + RECORDS * 2048 };
+
+#define LAYOUT_MAGIC UINT64_C(0x316c62746d676c62) /* "blgmtbl1" */
+#define LAYOUT_VERSION UINT64_C(1)
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lock.h"
+#include "layout.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static_assert(sizeof(pthread_mutex_t) <= LOCK_BYTES, "a lock fits its cache line");
+/* One thread may hold every stripe's lock, the control's and the arena's. */
+static_assert(STRIPES_MAX + 2 <= 2048, "the kernel repairs the first 2048 locks of a dead thread only");
+
+enum { SPINS = 200 }; /* a holder needs a few hundred nanoseconds; a sleep in the kernel costs microseconds */
+
+static pthread_mutex_t *mutex(uint8_t *lock) { return (pthread_mutex_t *)(void *)lock; }
+
+void lock_init(uint8_t *lock) {
+    pthread_mutexattr_t kind;
+    pthread_mutexattr_init(&kind);
+    pthread_mutexattr_setpshared(&kind, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&kind, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(mutex(lock), &kind);
+    pthread_mutexattr_destroy(&kind);
+}
+
+static void pause_briefly(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static enum lock_outcome outcome(int error) {
+    switch (error) {
+    case 0:
+        return LOCK_HELD;
+    case EOWNERDEAD:
+        return LOCK_HELD_DEAD;
+    case EBUSY:
+    case ETIMEDOUT:
+    case EAGAIN:
+    case EDEADLK:
+        return LOCK_BUSY;
+    default:
+        return LOCK_BROKEN;
+    }
+}
+
+enum lock_outcome lock_take(uint8_t *lock, int64_t wait_ns) {
+    if (!lock_is_sound(lock))
+        return LOCK_BROKEN;
+    int error = pthread_mutex_trylock(mutex(lock));
+    for (int i = 0; error == EBUSY && i < SPINS; i++) {
+        pause_briefly();
+        if (i % 8 == 7)
+            error = pthread_mutex_trylock(mutex(lock));
+    }
+    if (error == EBUSY && wait_ns > 0) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        int64_t ns = until.tv_nsec + wait_ns % 1000000000;
+        until.tv_sec += (time_t)(wait_ns / 1000000000 + ns / 1000000000);
+        until.tv_nsec = (long)(ns % 1000000000);
+        error = pthread_mutex_clocklock(mutex(lock), CLOCK_MONOTONIC, &until);
+    }
+    return outcome(error);
+}
+
+void lock_mark_consistent(uint8_t *lock) { pthread_mutex_consistent(mutex(lock)); }
+void lock_release(uint8_t *lock) { pthread_mutex_unlock(mutex(lock)); }
+
+/* The kind is the one field of a mutex that never changes: a wrong one would send glibc down another path, which may
+ * follow pointers that lie in the segment. */
+bool lock_is_sound(const uint8_t *lock) {
+    static _Atomic int expected = -1;
+    int kind, found = atomic_load_explicit(&expected, memory_order_relaxed);
+    if (found < 0) {
+        _Alignas(64) uint8_t fresh[LOCK_BYTES] = {0};
+        lock_init(fresh);
+        memcpy(&found, fresh + offsetof(pthread_mutex_t, __data.__kind), sizeof found);
+        atomic_store_explicit(&expected, found, memory_order_relaxed);
+    }
+    memcpy(&kind, lock + offsetof(pthread_mutex_t, __data.__kind), sizeof kind);
+    return kind == found;
+}
+
+uint64_t lock_fingerprint(void) {
+    return (uint64_t)sizeof(pthread_mutex_t) << 16 | (uint64_t)offsetof(pthread_mutex_t, __data.__kind) << 8 |
+           (uint64_t)sizeof(void *);
+}
+
+bool lock_robust_works(void) {
+    void *head = NULL;
+    size_t len = 0;
+    return syscall(SYS_get_robust_list, 0, &head, &len) == 0 && head != NULL;
+}
+
+static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void lock_private(void) { pthread_mutex_lock(&process_lock); }
+void unlock_private(void) { pthread_mutex_unlock(&process_lock); }
+void lock_private_after_fork(void) {
+    static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
+    memcpy(&process_lock, &fresh, sizeof fresh);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* os.h - the only door to the system. Functions return 0 or an errno unless they say otherwise; none retries for ever. */
+#ifndef TMGR_OS_H
+#define TMGR_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Who this process is. Recomputed by itself after every kind of fork (the page is wiped in the child). */
+struct os_self {
+    uint64_t identity; /* pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT; 0: not known yet */
+    uint64_t pid_namespace, time_namespace;
+    uint32_t pid;
+    uint64_t start; /* clock ticks since boot */
+};
+const struct os_self *os_self(void);
+
+/* Start time of a process in clock ticks; 0 if there is no such process or it cannot be read. */
+uint64_t os_process_start(uint32_t pid);
+/* Dead: no such process, or it has ended though not been waited for, or the pid is another process's by now. Never
+ * concluded from /proc alone: hidepid hides the living, and "Z" is the state of a process whose main thread has ended
+ * while others run on. */
+bool os_process_alive(uint32_t pid, uint64_t start);
+
+int os_segment_new(int *fd, uint32_t mode);                /* nameless, empty */
+int os_segment_publish(int fd, const char *segment);       /* EEXIST */
+int os_segment_open(const char *segment, bool write, int *fd);
+int os_segment_unlink(const char *segment);
+int os_segment_rename(const char *from, const char *to);   /* EEXIST, ENOENT */
+bool os_segment_name(int fd, char *segment, size_t capacity); /* what it is called now; false: nothing */
+bool os_segment_is(const char *segment, int fd);           /* does the name lead to this very segment? */
+int os_segment_stat(int fd, uint64_t *bytes, uint64_t *reserved, uint32_t *mode, bool *linked);
+int os_segment_lock(int fd, int64_t wait_ns);              /* flock; ends with the descriptor. EAGAIN */
+/* Backs [from, to) with memory, all or nothing. ENOSPC when the file system or the memory limit would not bear it. */
+int os_segment_reserve(int fd, uint64_t from, uint64_t to);
+uint64_t os_segment_limit(int fd);                         /* what the file system could hold at most */
+
+/* Maps up to `window` bytes of address space over the segment, at least `least`; halves it where the system refuses. */
+int os_map(int fd, bool write, uint64_t least, uint64_t window, uint8_t **base, uint64_t *mapped);
+int os_protect(uint8_t *base, uint64_t mapped, bool write);
+void os_unmap(uint8_t *base, uint64_t mapped);
+void os_close(int fd);
+
+uint64_t os_now_ns(void);       /* since the epoch */
+uint64_t os_monotonic_ns(void);
+uint64_t os_tick(void);         /* a coarse monotonic clock, cheap enough for every call; changes every few ms */
+void os_random(void *at, size_t len);
+void os_yield(void);
+
+#endif

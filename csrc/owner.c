@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "owner.h"
+#include "lock.h"
+#include "os.h"
+
+#define IDENTITY_MASK (~(uint64_t)(RECORDS - 1))
+static_assert((1 << OWNER_START_SHIFT) == RECORDS, "the record number fills the bits below the start time");
+static_assert(TMGR_DATA_MAX == sizeof(((struct owner_record *)0)->heir_data), "the public limit is the field's size");
+
+static struct owner_record *records(struct tmgr_table *t) {
+    return (struct owner_record *)(void *)(t->base + RECORDS_OFFSET);
+}
+
+static uint64_t rule_make(uint64_t access, uint64_t heir, uint64_t reason) { return access | heir << 8 | reason << 16; }
+
+bool owner_word_alive(uint64_t identity) {
+    struct tmgr_process process = owner_process(identity);
+    return os_process_alive(process.pid, process.start);
+}
+
+uint64_t owner_read(struct tmgr_table *t, struct owner_record *record) {
+    uint64_t before = load_acquire(&t->control->owner), after;
+    for (;;) {
+        copy_racy((uint8_t *)record, (const uint8_t *)&records(t)[before % RECORDS], sizeof *record);
+        fence_acquire(); /* pairs with the publish of the owner word in commit() */
+        after = load_acquire(&t->control->owner);
+        if (after == before)
+            return before;
+        before = after;
+    }
+}
+
+/* -- admission ------------------------------------------------------------------------------------------------------------- */
+
+/* A table without an heir is gone once its owner is dead. Asking the kernel costs microseconds, so it is done at most once
+ * per tick of the coarse clock (a few milliseconds). */
+static bool heirless_is_gone(struct tmgr_table *t, uint64_t owner) {
+    uint64_t tick = os_tick();
+    if (t->foreign || load_relaxed(&t->checked_tick) == tick)
+        return false;
+    if (!owner_word_alive(owner))
+        return true;
+    store_relaxed(&t->checked_tick, tick);
+    return false;
+}
+
+int owner_admits(struct tmgr_table *t, bool write) {
+    const struct os_self *self = os_self();
+    for (;;) {
+        uint64_t owner = load_acquire(&t->control->owner);
+        uint64_t rule = load_relaxed(&records(t)[owner % RECORDS].rule);
+        fence_acquire();
+        if (load_relaxed(&t->control->owner) != owner)
+            continue;
+        if (load_acquire(&t->control->state) != STATE_LIVE)
+            return TMGR_NO_TABLE;
+        bool is_owner = (owner & IDENTITY_MASK) == self->identity && !t->foreign;
+        if (!is_owner && rule_heir(rule) == TMGR_HEIR_NONE && heirless_is_gone(t, owner))
+            return TMGR_NO_TABLE;
+        if (!is_owner && (rule_access(rule) == TMGR_PRIVATE || (write && rule_access(rule) != TMGR_PUBLIC)))
+            return TMGR_ACCESS;
+        if (write && (load_relaxed(&t->control->pid_namespace) != self->pid_namespace ||
+                      load_relaxed(&t->control->time_namespace) != self->time_namespace))
+            return TMGR_NAMESPACE;
+        return TMGR_OK;
+    }
+}
+
+/* -- changes ----------------------------------------------------------------------------------------------------------------- */
+
+static int take_control(struct tmgr_table *t, int64_t wait_ns) {
+    if (!t->writable)
+        return TMGR_READONLY;
+    if (t->foreign)
+        return TMGR_NAMESPACE;
+    switch (lock_take(t->control->control_lock, wait_ns)) {
+    case LOCK_HELD_DEAD:
+        lock_mark_consistent(t->control->control_lock); /* nothing to repair: see the head of owner.h */
+        return TMGR_OK;
+    case LOCK_HELD:
+        return TMGR_OK;
+    case LOCK_BUSY:
+        return TMGR_BUSY;
+    default:
+        return poison(t, POISON_LOCK);
+    }
+}
+
+static void copy_record(struct owner_record *to, const struct owner_record *from) {
+    fill_racy((uint8_t *)to, (const uint8_t *)from, sizeof *to);
+}
+
+/* Under the control lock: make `next` the record that counts, if the owner word is still `expected`. */
+static int commit(struct tmgr_table *t, uint64_t expected, uint64_t identity, const struct owner_record *next) {
+    if (load_relaxed(&t->control->owner) != expected)
+        return TMGR_BUSY;
+    uint64_t number = (expected + 1) % RECORDS;
+    copy_record(&records(t)[number], next);
+    publish(&t->control->owner, (identity & IDENTITY_MASK) | number); /* COMMIT POINT */
+    return TMGR_OK;
+}
+
+static int change(struct tmgr_table *t, uint64_t expected, uint64_t identity, const struct owner_record *next,
+                  int64_t wait_ns) {
+    int status = take_control(t, wait_ns);
+    if (status == TMGR_OK) {
+        status = commit(t, expected, identity, next);
+        lock_release(t->control->control_lock);
+    }
+    return status;
+}
+
+static bool set_data(uint8_t *to, word *to_len, const void *data, size_t len) {
+    if (len > TMGR_DATA_MAX)
+        return false;
+    memset(to, 0, TMGR_DATA_MAX);
+    if (len > 0)
+        memcpy(to, data, len);
+    store_relaxed(to_len, len);
+    return true;
+}
+
+/* Fill in heir and access as asked for; the record is private to the caller. */
+static int apply_options(struct owner_record *record, uint32_t what, const struct tmgr_options *options) {
+    uint64_t rule = load_relaxed(&record->rule);
+    uint32_t access = rule_access(rule), heir = rule_heir(rule);
+    if (what & TMGR_CHANGE_ACCESS) {
+        if (options->access > TMGR_PRIVATE)
+            return TMGR_BAD_OPTION;
+        access = options->access;
+    }
+    if (what & TMGR_CHANGE_HEIR) {
+        uint64_t identity = 0;
+        if (options->heir > TMGR_HEIR_PROCESS)
+            return TMGR_BAD_OPTION;
+        if (options->heir == TMGR_HEIR_PROCESS) {
+            uint64_t start = os_process_start(options->heir_pid);
+            if (start == 0 || !os_process_alive(options->heir_pid, start))
+                return TMGR_NO_PROCESS;
+            identity = (uint64_t)options->heir_pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT;
+        }
+        if (!set_data(record->heir_data, &record->heir_data_len, options->heir_data, options->heir_data_len))
+            return TMGR_TOO_LONG;
+        heir = options->heir;
+        store_relaxed(&record->heir, identity);
+    }
+    store_relaxed(&record->rule, rule_make(access, heir, rule_reason(rule)));
+    return TMGR_OK;
+}
+
+int owner_init(struct tmgr_table *t, const struct tmgr_options *options) {
+    struct owner_record record;
+    memset(&record, 0, sizeof record);
+    int status = apply_options(&record, TMGR_CHANGE_HEIR | TMGR_CHANGE_ACCESS, options);
+    if (status != TMGR_OK)
+        return status;
+    copy_record(&records(t)[0], &record);
+    publish(&t->control->owner, os_self()->identity);
+    return TMGR_OK;
+}
+
+static void note_transfer(struct owner_record *record, uint64_t from, uint64_t reason) {
+    uint64_t rule = load_relaxed(&record->rule);
+    store_relaxed(&record->rule, rule_make(rule_access(rule), rule_heir(rule), reason));
+    store_relaxed(&record->from, from & IDENTITY_MASK);
+    store_relaxed(&record->when_ns, os_now_ns());
+    store_relaxed(&record->seq, load_relaxed(&record->seq) + 1);
+}
+
+/* To the heir, with the heir's data; the heir is the manager from then on. */
+static void note_inheritance(struct owner_record *record, uint64_t from, uint64_t reason) {
+    set_data(record->transfer_data, &record->transfer_data_len, record->heir_data,
+             (size_t)(load_relaxed(&record->heir_data_len) % (TMGR_DATA_MAX + 1)));
+    set_data(record->heir_data, &record->heir_data_len, NULL, 0);
+    store_relaxed(&record->heir, 0);
+    store_relaxed(&record->rule, rule_make(rule_access(load_relaxed(&record->rule)), TMGR_HEIR_MANAGER, 0));
+    note_transfer(record, from, reason);
+}
+
+int owner_settle(struct tmgr_table *t, int64_t wait_ns) {
+    struct owner_record record;
+    uint64_t owner = load_acquire(&t->control->owner);
+    if (t->foreign || owner_word_alive(owner))
+        return TMGR_OWNED;
+    if (owner_read(t, &record) != owner)
+        return TMGR_BUSY;
+    switch (rule_heir(load_relaxed(&record.rule))) {
+    case TMGR_HEIR_NONE:
+        return TMGR_NO_TABLE;
+    case TMGR_HEIR_PROCESS:
+        break;
+    default:
+        return TMGR_ABSENT;
+    }
+    uint64_t heir = load_relaxed(&record.heir);
+    if (!owner_word_alive(heir))
+        return TMGR_ABSENT;
+    note_inheritance(&record, owner, TMGR_INHERITED);
+    return change(t, owner, heir, &record, wait_ns);
+}
+
+int owner_claim(struct tmgr_table *t, bool as_manager, int64_t wait_ns) {
+    struct owner_record record;
+    uint64_t self = os_self()->identity, owner = load_acquire(&t->control->owner);
+    if ((owner & IDENTITY_MASK) == self && !t->foreign)
+        return TMGR_OK;
+    int status = owner_settle(t, wait_ns);
+    if (status == TMGR_OK)
+        return (load_acquire(&t->control->owner) & IDENTITY_MASK) == self ? TMGR_OK : TMGR_OWNED;
+    if (status != TMGR_ABSENT)
+        return status;
+    if (owner_read(t, &record) != owner)
+        return TMGR_BUSY;
+    note_inheritance(&record, owner, as_manager ? TMGR_INHERITED : TMGR_CLAIMED);
+    return change(t, owner, self, &record, wait_ns);
+}
+
+static int own_record(struct tmgr_table *t, uint64_t *owner, struct owner_record *record) {
+    *owner = owner_read(t, record);
+    return (*owner & IDENTITY_MASK) == os_self()->identity && !t->foreign ? TMGR_OK : TMGR_NOT_OWNER;
+}
+
+int owner_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns) {
+    struct owner_record record;
+    uint64_t owner;
+    int status = own_record(t, &owner, &record);
+    if (status != TMGR_OK)
+        return status;
+    if (pid == os_self()->pid)
+        return TMGR_SELF;
+    uint64_t start = pid != 0 ? os_process_start(pid) : 0;
+    if (start == 0 || !os_process_alive(pid, start))
+        return TMGR_NO_PROCESS;
+    if (!set_data(record.transfer_data, &record.transfer_data_len, data, data_len))
+        return TMGR_TOO_LONG;
+    note_transfer(&record, owner, TMGR_GIFT);
+    return change(t, owner, (uint64_t)pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT, &record, wait_ns);
+}
+
+int owner_setopts(struct tmgr_table *t, uint32_t what, const struct tmgr_options *options, int64_t wait_ns) {
+    struct owner_record record;
+    uint64_t owner;
+    int status = own_record(t, &owner, &record);
+    if (status == TMGR_OK)
+        status = apply_options(&record, what, options);
+    return status == TMGR_OK ? change(t, owner, owner, &record, wait_ns) : status;
+}

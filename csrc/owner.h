@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* owner.h - who owns a table, who inherits it, who may do what.
+ *
+ * The owner word (pid, start time, record number) is the truth, and its store is the COMMIT POINT of every change of
+ * owner, heir or access. What goes with it stands in one of four records; the one in use is never written, so a death at
+ * any instruction leaves either the old word with its record whole or the new one with its own. Changes are made under the
+ * control lock; its next holder after a death has nothing to repair. A reader copies a record and looks whether the
+ * word is still the same.
+ *
+ * A death is established before the lock is taken, the heir is read only then, and the word is compared again under the lock:
+ * a dead process cannot become owner again, so an unchanged word means that nothing changed. */
+#ifndef TMGR_OWNER_H
+#define TMGR_OWNER_H
+
+#include "handle.h"
+
+enum { WRITE_OWNER_ONLY = 2 };
+
+/* May this process read (write) now? OK, NO_TABLE (dropped, or its owner died and there is no heir), ACCESS, NAMESPACE. */
+int owner_admits(struct tmgr_table *t, bool write);
+/* First record of a new table. */
+int owner_init(struct tmgr_table *t, const struct tmgr_options *options);
+/* A consistent copy of owner word and record. */
+uint64_t owner_read(struct tmgr_table *t, struct owner_record *record);
+bool owner_word_alive(uint64_t identity);
+static inline struct tmgr_process owner_process(uint64_t identity) {
+    struct tmgr_process process = {(uint32_t)(identity >> OWNER_PID_SHIFT),
+                                   identity >> OWNER_START_SHIFT & ((UINT64_C(1) << 40) - 1)};
+    return process;
+}
+static inline uint32_t rule_access(uint64_t rule) { return rule & 0xff; }
+static inline uint32_t rule_heir(uint64_t rule) { return rule >> 8 & 0xff; }
+static inline uint32_t rule_reason(uint64_t rule) { return rule >> 16 & 0xff; }
+
+int owner_claim(struct tmgr_table *t, bool as_manager, int64_t wait_ns);
+/* As tmgr_settle, but where the table has to go it says NO_TABLE and leaves the dropping to the caller. */
+int owner_settle(struct tmgr_table *t, int64_t wait_ns);
+int owner_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns);
+int owner_setopts(struct tmgr_table *t, uint32_t what, const struct tmgr_options *options, int64_t wait_ns);
+
+#endif

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "segment.h"
+#include "arena.h"
+#include "lock.h"
+#include "os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { FIRST_BYTES = 64 * 1024, NAME_WAIT_NS = 1000000000, WINDOW_MOST_LOG2 = 39 };
+
+static _Thread_local int last_errno;
+
+int tmgr_errno(void) { return last_errno; }
+
+int segment_error(int error) {
+    last_errno = error;
+    switch (error) {
+    case 0:
+        return TMGR_OK;
+    case ENOENT:
+        return TMGR_NO_TABLE;
+    case EEXIST:
+        return TMGR_TABLE_EXISTS;
+    case ENOSPC:
+        return TMGR_FULL;
+    case ENOMEM:
+        return TMGR_NO_MEMORY;
+    case EAGAIN:
+        return TMGR_BUSY;
+    case EINVAL:
+    case ENAMETOOLONG:
+        return TMGR_BAD_OPTION;
+    default:
+        return TMGR_OS;
+    }
+}
+
+/* Numbers that must be the same in every process that uses a segment. */
+static uint64_t fingerprint(void) {
+    const uint64_t facts[] = {LAYOUT_VERSION,        sizeof(struct stripe), sizeof(struct control), sizeof(struct root),
+                              sizeof(struct chunk),  STRIPES_OFFSET,        N_CLASSES,              RING_ENTRIES,
+                              lock_fingerprint(),    UINT64_C(0x0102030405060708) >> (*(const uint8_t *)"\1" & 1)};
+    uint64_t sum = LAYOUT_MAGIC;
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        sum = (sum ^ facts[i]) * UINT64_C(0x100000001b3) + (sum >> 29);
+    return sum;
+}
+
+static uint64_t arena_offset(uint64_t n_stripes) {
+    uint64_t end = STRIPES_OFFSET + n_stripes * sizeof(struct stripe);
+    return (end + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
+}
+
+/* -- handles -------------------------------------------------------------------------------------------------------------------- */
+
+static struct tmgr_table *handles; /* under lock_private */
+
+static struct tmgr_table *handle_new(const char *segment) {
+    struct tmgr_table *t = calloc(1, sizeof *t);
+    if (t == NULL || strlen(segment) >= sizeof t->segment) {
+        free(t);
+        return NULL;
+    }
+    memcpy(t->segment, segment, strlen(segment) + 1);
+    t->fd = -1;
+    atomic_store(&t->gate, GATE_CLOSED);
+    lock_private();
+    t->next = handles;
+    if (handles != NULL)
+        handles->previous = t;
+    handles = t;
+    unlock_private();
+    return t;
+}
+
+static void handle_unmap(struct tmgr_table *t) {
+    if (t->base != NULL)
+        os_unmap(t->base, t->mapped);
+    if (t->fd >= 0)
+        os_close(t->fd);
+    t->base = NULL;
+    t->fd = -1;
+}
+
+/* Everything but base, mapped and fd follows from the control page. */
+static void handle_adopt(struct tmgr_table *t) {
+    t->control = (struct control *)(void *)t->base;
+    t->stripes = (struct stripe *)(void *)(t->base + STRIPES_OFFSET);
+    t->hash_seed = load_relaxed(&t->control->hash_seed);
+    t->n_stripes = (uint32_t)load_relaxed(&t->control->n_stripes);
+    t->stripe_shift = 64u - (uint32_t)__builtin_ctz(t->n_stripes);
+    t->keypos = (uint32_t)(load_relaxed(&t->control->type_keypos) >> 32);
+    t->arena = load_relaxed(&t->control->arena_offset);
+}
+
+void tmgr_after_fork(void) {
+    lock_private_after_fork();
+    for (struct tmgr_table *t = handles; t != NULL; t = t->next) {
+        atomic_store(&t->in_flight, 0);
+        if (atomic_load(&t->gate) == GATE_REMAP) /* the parent's other thread was at it; here nobody is */
+            atomic_store(&t->gate, t->base != NULL ? GATE_OPEN : GATE_CLOSED);
+    }
+}
+
+void tmgr_close(struct tmgr_table *t) {
+    int open = GATE_OPEN;
+    while (!atomic_compare_exchange_weak(&t->gate, &open, GATE_CLOSED)) {
+        if (open == GATE_CLOSED)
+            return;
+        open = GATE_OPEN;
+        os_yield();
+    }
+    while (atomic_load(&t->in_flight) != 0)
+        os_yield();
+    handle_unmap(t);
+}
+
+void tmgr_free(struct tmgr_table *t) {
+    if (t == NULL)
+        return;
+    tmgr_close(t);
+    lock_private();
+    if (t->previous != NULL)
+        t->previous->next = t->next;
+    else
+        handles = t->next;
+    if (t->next != NULL)
+        t->next->previous = t->previous;
+    unlock_private();
+    free(t);
+}
+
+/* -- gate ------------------------------------------------------------------------------------------------------------------------ */
+
+static uint64_t window_for(struct tmgr_table *t) {
+    uint64_t size = load_relaxed(&t->control->size), limit = load_relaxed(&t->control->max_bytes);
+    uint64_t most = UINT64_C(1) << WINDOW_MOST_LOG2;
+    uint64_t window = limit < most ? limit : most;
+    return (window > size ? window : size) & ~(uint64_t)(PAGE_BYTES - 1);
+}
+
+/* The segment has outgrown the mapping. Whoever comes first maps more, when the calls in flight have left. */
+static int remap(struct tmgr_table *t) {
+    int open = GATE_OPEN;
+    if (!atomic_compare_exchange_strong(&t->gate, &open, GATE_REMAP)) {
+        os_yield();
+        return TMGR_OK; /* somebody else is at it, or it is closed: the caller looks again */
+    }
+    while (atomic_load(&t->in_flight) != 0)
+        os_yield();
+    uint64_t size = load_relaxed(&t->control->size), least = (size + size / 2) & ~(uint64_t)(PAGE_BYTES - 1), mapped;
+    uint8_t *base;
+    int error = 0;
+    if (size > t->mapped || atomic_load(&t->outgrown)) {
+        error = os_map(t->fd, t->writable, least, least > window_for(t) ? least : window_for(t), &base, &mapped);
+        if (error == 0) {
+            os_unmap(t->base, t->mapped);
+            t->base = base;
+            t->mapped = mapped;
+            handle_adopt(t);
+            atomic_store(&t->outgrown, false);
+        }
+    }
+    atomic_store(&t->gate, GATE_OPEN);
+    return segment_error(error);
+}
+
+void segment_leave(struct tmgr_table *t) { atomic_fetch_sub(&t->in_flight, 1); }
+
+int segment_enter_any(struct tmgr_table *t) {
+    for (;;) {
+        atomic_fetch_add(&t->in_flight, 1); /* before looking at the gate; pairs with close and remap, which do the reverse */
+        int gate = atomic_load(&t->gate);
+        if (gate == GATE_OPEN)
+            return TMGR_OK;
+        segment_leave(t);
+        if (gate == GATE_CLOSED)
+            return TMGR_CLOSED;
+        os_yield();
+    }
+}
+
+bool segment_make_writable(struct tmgr_table *t) {
+    if (!t->writable && t->may_write && os_protect(t->base, t->mapped, true) == 0)
+        t->writable = true;
+    return t->writable;
+}
+
+int segment_enter(struct tmgr_table *t, bool write) {
+    for (;;) {
+        int status = segment_enter_any(t);
+        if (status != TMGR_OK)
+            return status;
+        if ((load_acquire(&t->control->size) > t->mapped || atomic_load_explicit(&t->outgrown, memory_order_relaxed)) &&
+            !t->head_only) {
+            segment_leave(t);
+            status = remap(t);
+            if (status != TMGR_OK)
+                return status;
+            continue;
+        }
+        status = owner_admits(t, write);
+        if (status == TMGR_OK && load_relaxed(&t->control->poisoned) != 0)
+            status = TMGR_CORRUPT;
+        if (status == TMGR_OK && (t->head_only || (write && !t->writable && !segment_make_writable(t))))
+            status = TMGR_READONLY;
+        if (status != TMGR_OK)
+            segment_leave(t);
+        return status;
+    }
+}
+
+int tmgr_admit(struct tmgr_table *t, bool write) {
+    int status = segment_enter(t, write);
+    if (status == TMGR_OK)
+        segment_leave(t);
+    return status;
+}
+
+/* -- create ---------------------------------------------------------------------------------------------------------------------- */
+
+static bool options_are_sound(const struct tmgr_options *o) {
+    return o->type == TMGR_SET && o->access <= TMGR_PRIVATE && o->heir <= TMGR_HEIR_PROCESS &&
+           o->n_stripes <= STRIPES_MAX && (o->n_stripes & (o->n_stripes - 1)) == 0;
+}
+
+static void set_name(struct control *control, uint64_t index, const char *name, size_t len) {
+    fill_racy(control->names[index].text, (const uint8_t *)name, len);
+    store_relaxed(&control->names[index].len, len);
+}
+
+static int build(struct tmgr_table *t, const char *name, size_t name_len, const struct tmgr_options *o, uint64_t size,
+                 uint64_t n_stripes) {
+    struct control *control = (struct control *)(void *)t->base;
+    const struct os_self *self = os_self();
+    uint64_t chance[2], limit = os_segment_limit(t->fd);
+    os_random(chance, sizeof chance);
+    store_relaxed(&control->fingerprint, fingerprint());
+    store_relaxed(&control->table_id, chance[0]);
+    store_relaxed(&control->hash_seed, chance[1]);
+    store_relaxed(&control->n_stripes, n_stripes);
+    store_relaxed(&control->type_keypos, o->type | (uint64_t)o->keypos << 32);
+    store_relaxed(&control->codec, o->codec);
+    store_relaxed(&control->max_bytes, o->max_bytes != 0 ? o->max_bytes : limit > size ? limit : size);
+    store_relaxed(&control->created_ns, os_now_ns());
+    store_relaxed(&control->pid_namespace, self->pid_namespace);
+    store_relaxed(&control->time_namespace, self->time_namespace);
+    store_relaxed(&control->arena_offset, arena_offset(n_stripes));
+    store_relaxed(&control->size, size);
+    store_relaxed(&control->state, STATE_LIVE);
+    set_name(control, 0, name, name_len);
+    lock_init(control->control_lock);
+    lock_init(control->arena_lock);
+    handle_adopt(t);
+    for (uint32_t i = 0; i < t->n_stripes; i++)
+        lock_init(t->stripes[i].lock);
+    store_relaxed(&control->magic, LAYOUT_MAGIC);
+    return owner_init(t, o);
+}
+
+/* The name is taken: by a table that is gone but for its name? Then take the name away. */
+static int clear_gone(const char *segment) {
+    struct tmgr_table *old;
+    int status = tmgr_attach(segment, TMGR_MAP_HEAD, &old);
+    if (status == TMGR_NO_TABLE)
+        return TMGR_OK; /* attach has seen to it */
+    if (status != TMGR_OK)
+        return TMGR_TABLE_EXISTS;
+    status = tmgr_settle(old, NAME_WAIT_NS);
+    tmgr_free(old);
+    return status == TMGR_NO_TABLE ? TMGR_OK : TMGR_TABLE_EXISTS;
+}
+
+/* A descriptor of a nameless file never learns its name; one opened by name follows renames. */
+static void reopen(struct tmgr_table *t) {
+    int fd;
+    if (os_segment_open(t->segment, true, &fd) != 0)
+        return;
+    if (os_segment_is(t->segment, t->fd) && os_segment_is(t->segment, fd)) {
+        os_close(t->fd);
+        t->fd = fd;
+    } else {
+        os_close(fd);
+    }
+}
+
+static int create_in(struct tmgr_table *t, const char *name, size_t name_len, const struct tmgr_options *options) {
+    uint64_t n_stripes = options->n_stripes != 0 ? options->n_stripes : STRIPES_DEFAULT;
+    uint64_t size = arena_offset(n_stripes) + FIRST_BYTES;
+    if (options->max_bytes != 0 && options->max_bytes < size)
+        return TMGR_BAD_OPTION;
+    int error = os_segment_new(&t->fd, options->mode);
+    if (error == 0)
+        error = os_segment_reserve(t->fd, 0, size);
+    uint64_t limit = error == 0 ? os_segment_limit(t->fd) : 0, most = UINT64_C(1) << WINDOW_MOST_LOG2;
+    uint64_t window = options->max_bytes != 0 ? options->max_bytes : limit;
+    window = (window < most ? window : most) & ~(uint64_t)(PAGE_BYTES - 1);
+    if (error == 0)
+        error = os_map(t->fd, true, size, window > size ? window : size, &t->base, &t->mapped);
+    if (error != 0)
+        return segment_error(error);
+    t->writable = t->may_write = true;
+    int status = build(t, name, name_len, options, size, n_stripes);
+    for (int tries = 0; status == TMGR_OK && tries < 100; tries++) {
+        error = os_segment_publish(t->fd, t->segment); /* COMMIT POINT of the table's existence */
+        if (error == 0)
+            reopen(t);
+        if (error != EEXIST)
+            return segment_error(error);
+        status = clear_gone(t->segment);
+    }
+    return status == TMGR_OK ? TMGR_TABLE_EXISTS : status;
+}
+
+int tmgr_create(const char *segment, const char *name, size_t name_len, const struct tmgr_options *options,
+                struct tmgr_table **table) {
+    if (name_len > TMGR_NAME_MAX || strlen(segment) > TMGR_NAME_MAX)
+        return TMGR_TOO_LONG;
+    if (!options_are_sound(options))
+        return TMGR_BAD_OPTION;
+    if (!lock_robust_works())
+        return segment_error(ENOSYS);
+    struct tmgr_table *t = handle_new(segment);
+    if (t == NULL)
+        return TMGR_NO_MEMORY;
+    int status = create_in(t, name, name_len, options);
+    if (status != TMGR_OK) {
+        handle_unmap(t);
+        tmgr_free(t);
+        return status;
+    }
+    atomic_store(&t->gate, GATE_OPEN);
+    *table = t;
+    return TMGR_OK;
+}
+
+/* -- attach ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Is what is mapped a table of this build, as large as it says? Nothing in it is believed before this. */
+static int verify(const struct control *control, uint64_t file_bytes) {
+    uint64_t n = load_relaxed(&control->n_stripes), size = load_relaxed(&control->size);
+    if (load_relaxed(&control->magic) != LAYOUT_MAGIC || load_relaxed(&control->fingerprint) != fingerprint())
+        return TMGR_LAYOUT;
+    if (n == 0 || n > STRIPES_MAX || (n & (n - 1)) != 0 || load_relaxed(&control->arena_offset) != arena_offset(n) ||
+        size <= arena_offset(n) || size > file_bytes || size % PAGE_BYTES != 0 || size >= OFFSET_LIMIT ||
+        load_relaxed(&control->max_bytes) < size || (load_relaxed(&control->type_keypos) & 0xffffffff) != TMGR_SET ||
+        (load_relaxed(&control->state) != STATE_LIVE && load_relaxed(&control->state) != STATE_DROPPED) ||
+        !lock_is_sound(control->control_lock) || !lock_is_sound(control->arena_lock))
+        return TMGR_CORRUPT;
+    return TMGR_OK;
+}
+
+static int open_segment(struct tmgr_table *t, enum tmgr_mapping mapping) {
+    int error = os_segment_open(t->segment, mapping != TMGR_MAP_READ, &t->fd);
+    t->may_write = error == 0 && mapping != TMGR_MAP_READ;
+    if ((error == EACCES || error == EROFS) && mapping == TMGR_MAP_AUTO)
+        error = os_segment_open(t->segment, false, &t->fd);
+    return error == ELOOP || error == ENXIO || error == EISDIR ? TMGR_LAYOUT : segment_error(error);
+}
+
+static int attach_in(struct tmgr_table *t, enum tmgr_mapping mapping) {
+    uint64_t bytes, reserved;
+    uint32_t mode;
+    bool linked;
+    int status = open_segment(t, mapping);
+    if (status != TMGR_OK)
+        return status;
+    if (os_segment_stat(t->fd, &bytes, &reserved, &mode, &linked) != 0)
+        return TMGR_LAYOUT;
+    if (bytes < STRIPES_OFFSET || reserved < bytes) /* a hole is a SIGBUS on a full file system: no table has one */
+        return bytes == 0 || bytes < STRIPES_OFFSET ? TMGR_LAYOUT : TMGR_CORRUPT;
+    uint8_t *head;
+    uint64_t head_bytes;
+    int error = os_map(t->fd, false, PAGE_BYTES, PAGE_BYTES, &head, &head_bytes);
+    if (error != 0)
+        return segment_error(error);
+    t->control = (struct control *)(void *)head;
+    status = verify(t->control, bytes);
+    uint64_t n = load_relaxed(&t->control->n_stripes), size = load_relaxed(&t->control->size);
+    uint64_t window = window_for(t);
+    const struct os_self *self = os_self();
+    t->foreign = load_relaxed(&t->control->pid_namespace) != self->pid_namespace ||
+                 load_relaxed(&t->control->time_namespace) != self->time_namespace;
+    os_unmap(head, head_bytes);
+    if (status != TMGR_OK)
+        return status;
+    t->head_only = mapping == TMGR_MAP_HEAD;
+    t->may_write = t->may_write && !t->foreign && lock_robust_works();
+    t->writable = t->may_write && mapping != TMGR_MAP_AUTO;
+    uint64_t least = t->head_only ? arena_offset(n) : size;
+    error = os_map(t->fd, t->writable, least, t->head_only ? least : window, &t->base, &t->mapped);
+    if (error != 0)
+        return segment_error(error);
+    handle_adopt(t);
+    for (uint32_t i = 0; i < t->n_stripes; i++)
+        if (!lock_is_sound(t->stripes[i].lock))
+            return TMGR_CORRUPT;
+    return TMGR_OK;
+}
+
+int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_table **table) {
+    if (strlen(segment) > TMGR_NAME_MAX)
+        return TMGR_TOO_LONG;
+    struct tmgr_table *t = handle_new(segment);
+    if (t == NULL)
+        return TMGR_NO_MEMORY;
+    int status = attach_in(t, mapping);
+    if (status == TMGR_OK && load_acquire(&t->control->state) == STATE_DROPPED) {
+        segment_drop(t); /* the dropper died between marking it and taking its name away */
+        status = TMGR_NO_TABLE;
+    }
+    /* A process that may only read by the table's access gets pages it can only read; owner_admits is asked again, and the
+     * mapping made writable, when it writes. */
+    if (status == TMGR_OK && mapping == TMGR_MAP_AUTO && t->may_write && owner_admits(t, true) == TMGR_OK)
+        segment_make_writable(t);
+    if (status != TMGR_OK) {
+        handle_unmap(t);
+        tmgr_free(t);
+        return status;
+    }
+    atomic_store(&t->gate, GATE_OPEN);
+    *table = t;
+    return TMGR_OK;
+}
+
+/* -- drop and rename: under a lock on the segment's own inode, because an unlink cannot be made conditional ------------------- */
+
+/* name: what the segment is called now; another process may have renamed it. */
+static int lock_named(struct tmgr_table *t, char name[256], int *lock_fd) {
+    if (!os_segment_name(t->fd, name, 256))
+        return TMGR_NO_TABLE;
+    int error = os_segment_open(name, false, lock_fd);
+    if (error != 0)
+        return segment_error(error);
+    error = os_segment_lock(*lock_fd, NAME_WAIT_NS);
+    if (error == 0 && os_segment_is(name, *lock_fd) && os_segment_is(name, t->fd))
+        return TMGR_OK;
+    os_close(*lock_fd);
+    return error != 0 ? segment_error(error) : TMGR_NO_TABLE; /* the name leads elsewhere by now */
+}
+
+int segment_drop(struct tmgr_table *t) {
+    char name[256];
+    int lock_fd, status = lock_named(t, name, &lock_fd);
+    if (status != TMGR_OK)
+        return status;
+    if (segment_make_writable(t))
+        publish(&t->control->state, STATE_DROPPED); /* COMMIT POINT: open handles see it at their next call */
+    status = segment_error(os_segment_unlink(name));
+    os_close(lock_fd);
+    return status;
+}
+
+int tmgr_drop(struct tmgr_table *t, bool force) {
+    int status = segment_enter_any(t);
+    if (status != TMGR_OK)
+        return status;
+    status = force ? TMGR_OK : owner_admits(t, true);
+    if (status == TMGR_OK)
+        status = segment_drop(t);
+    segment_leave(t);
+    return status;
+}
+
+int tmgr_drop_segment(const char *segment) {
+    struct tmgr_table *t;
+    int status = tmgr_attach(segment, TMGR_MAP_HEAD, &t);
+    if (status == TMGR_OK) {
+        status = segment_drop(t);
+        tmgr_free(t);
+        return status;
+    }
+    return status == TMGR_NO_TABLE ? status : segment_error(os_segment_unlink(segment));
+}
+
+static int rename_locked(struct tmgr_table *t, const char *from, const char *to, const char *name, size_t name_len) {
+    int error = os_segment_rename(from, to); /* COMMIT POINT */
+    if (error == EEXIST && clear_gone(to) == TMGR_OK)
+        error = os_segment_rename(from, to);
+    if (error == 0) {
+        uint64_t index = (load_relaxed(&t->control->name_index) + 1) % 2;
+        set_name(t->control, index, name, name_len);
+        publish(&t->control->name_index, index);
+    }
+    return segment_error(error);
+}
+
+int tmgr_rename(struct tmgr_table *t, const char *segment, const char *name, size_t name_len) {
+    if (name_len > TMGR_NAME_MAX || strlen(segment) > TMGR_NAME_MAX)
+        return TMGR_TOO_LONG;
+    char current[256];
+    int lock_fd, status = segment_enter_any(t);
+    if (status != TMGR_OK)
+        return status;
+    status = owner_admits(t, true);
+    if (status == TMGR_OK && !segment_make_writable(t))
+        status = TMGR_READONLY;
+    if (status == TMGR_OK)
+        status = lock_named(t, current, &lock_fd);
+    if (status == TMGR_OK) {
+        if (strcmp(segment, current) != 0)
+            status = rename_locked(t, current, segment, name, name_len);
+        os_close(lock_fd);
+    }
+    segment_leave(t);
+    return status;
+}

@@ -1,0 +1,988 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* table.c - the public verbs: look at the arguments, pass the gate, take the locks, do it, and try again where the segment
+ * had to be mapped anew or memory had to be reclaimed. */
+#include "repair.h"
+#include "lock.h"
+#include "hash.h"
+#include "os.h"
+#include "segment.h"
+
+#include <stdlib.h>
+
+static struct probe probe_of(struct tmgr_table *t, const uint8_t *key, size_t len) {
+    return (struct probe){key, len, hash_bytes(key, len, t->hash_seed)};
+}
+
+/* -- scratch memory: one spare per process, more are allocated while it is out ---------------------------------------------- */
+
+static _Atomic(struct tmgr_buffer *) spare;
+
+static struct tmgr_buffer *scratch_take(void) {
+    struct tmgr_buffer *buffer = atomic_exchange(&spare, NULL);
+    return buffer != NULL ? buffer : calloc(1, sizeof *buffer);
+}
+
+static void scratch_put(struct tmgr_buffer *buffer) {
+    buffer->len = 0;
+    if (buffer->capacity > 1 << 20)
+        tmgr_buffer_free(buffer);
+    buffer = atomic_exchange(&spare, buffer);
+    if (buffer != NULL) {
+        tmgr_buffer_free(buffer);
+        free(buffer);
+    }
+}
+
+void tmgr_buffer_free(struct tmgr_buffer *buffer) {
+    free(buffer->data);
+    *buffer = (struct tmgr_buffer){NULL, 0, 0};
+}
+
+/* -- reading ------------------------------------------------------------------------------------------------------------------ */
+
+int tmgr_lookup(struct tmgr_table *t, const uint8_t *key, size_t key_len, struct tmgr_buffer *row) {
+    int status = segment_enter(t, false);
+    if (status != TMGR_OK)
+        return status;
+    struct probe probe = probe_of(t, key, key_len);
+    row->len = 0;
+    status = hset_find(t, stripe_of_hash(t, probe.hash), &probe, row);
+    segment_leave(t);
+    return status;
+}
+
+int tmgr_contains(struct tmgr_table *t, const uint8_t *key, size_t key_len) {
+    struct tmgr_buffer *row = scratch_take();
+    if (row == NULL)
+        return TMGR_NO_MEMORY;
+    int status = tmgr_lookup(t, key, key_len, row);
+    scratch_put(row);
+    return status;
+}
+
+enum { GROUP = 16, NIL = 0xc0 }; /* keys looked up together, so that their cache misses overlap */
+
+static int lookup_group(struct tmgr_table *t, const struct probe *probes, size_t n, struct tmgr_buffer *out) {
+    for (size_t i = 0; i < n; i++)
+        hset_prefetch_bucket(t, stripe_of_hash(t, probes[i].hash), probes[i].hash);
+    for (size_t i = 0; i < n; i++)
+        hset_prefetch_row(t, stripe_of_hash(t, probes[i].hash), probes[i].hash);
+    for (size_t i = 0; i < n; i++) {
+        int status = hset_find(t, stripe_of_hash(t, probes[i].hash), &probes[i], out);
+        if (status == TMGR_ABSENT)
+            status = buffer_append(out, &(uint8_t){NIL}, 1) ? TMGR_OK : TMGR_NO_MEMORY;
+        if (status != TMGR_OK)
+            return status;
+    }
+    return TMGR_OK;
+}
+
+/* The next key of a sequence. */
+static int next_key(struct tmgr_table *t, const uint8_t **keys, const uint8_t *end, struct probe *probe) {
+    size_t len = *keys < end ? term_skip(*keys, end) : 0;
+    if (len == 0 || len > TMGR_KEY_MAX)
+        return len == 0 ? TMGR_BAD_ROW : TMGR_TOO_LONG;
+    *probe = probe_of(t, *keys, len);
+    *keys += len;
+    return TMGR_OK;
+}
+
+int tmgr_lookup_many(struct tmgr_table *t, const uint8_t *keys, size_t keys_len, size_t n, struct tmgr_buffer *out) {
+    int status = segment_enter(t, false);
+    if (status != TMGR_OK)
+        return status;
+    const uint8_t *end = keys + keys_len;
+    out->len = 0;
+    while (n > 0 && status == TMGR_OK) {
+        struct probe probes[GROUP];
+        size_t group = 0;
+        for (; group < GROUP && group < n && status == TMGR_OK; group++)
+            status = next_key(t, &keys, end, &probes[group]);
+        if (status == TMGR_OK)
+            status = lookup_group(t, probes, group, out);
+        n -= group;
+    }
+    segment_leave(t);
+    return status;
+}
+
+/* Rows of all stripes. A multi-row write changes every stripe's count by the one store of its status, so the sum is of one side
+ * of it if no status changed while the counts were taken; likewise control.gen and delete_all. */
+static bool count_once(struct tmgr_table *t, uint64_t *rows) {
+    uint64_t status[STRIPES_MAX * DESCRIPTORS];
+    uint64_t gen = load_acquire(&t->control->gen);
+    for (uint32_t i = 0; i < t->n_stripes * DESCRIPTORS; i++)
+        status[i] = load_acquire(&t->stripes[i / DESCRIPTORS].descriptors[i % DESCRIPTORS].status);
+    *rows = 0;
+    for (uint32_t i = 0; i < t->n_stripes; i++) {
+        struct stripe *s = &t->stripes[i];
+        uint64_t stripe_gen = load_acquire(&s->gen), tx = load_acquire(&s->tx), number = tx & 0xff;
+        uint64_t plain = load_acquire(&s->rows[0]), changed = load_acquire(&s->rows[1]);
+        fence_acquire();
+        if (load_relaxed(&s->tx) != tx || load_relaxed(&s->gen) != stripe_gen || stripe_gen > gen)
+            return false;
+        bool committed = tx != 0 && number < (uint64_t)t->n_stripes * DESCRIPTORS &&
+                         status[number] == (tx >> 8 << 2 | TX_COMMITTED);
+        *rows += stripe_gen < gen ? 0 : committed ? changed : plain;
+    }
+    fence_acquire();
+    for (uint32_t i = 0; i < t->n_stripes * DESCRIPTORS; i++)
+        if (load_relaxed(&t->stripes[i / DESCRIPTORS].descriptors[i % DESCRIPTORS].status) != status[i])
+            return false;
+    return load_relaxed(&t->control->gen) == gen;
+}
+
+static int count(struct tmgr_table *t, uint64_t *rows) {
+    for (int tries = 0; tries < 10000; tries++)
+        if (count_once(t, rows))
+            return TMGR_OK;
+    return TMGR_BUSY;
+}
+
+int tmgr_len(struct tmgr_table *t, uint64_t *rows) {
+    int status = segment_enter(t, false);
+    if (status != TMGR_OK)
+        return status;
+    status = count(t, rows);
+    segment_leave(t);
+    return status;
+}
+
+/* -- traversal ----------------------------------------------------------------------------------------------------------------- */
+
+#define POSITION_END (UINT64_C(1) << 32)
+
+int tmgr_scan(struct tmgr_table *t, struct tmgr_cursor *cursor, size_t want_bytes, struct tmgr_buffer *out, size_t *n_rows) {
+    int status = segment_enter(t, false);
+    if (status != TMGR_OK)
+        return status;
+    out->len = 0;
+    *n_rows = 0;
+    struct tmgr_cursor at_bucket = *cursor;
+    while (!at_bucket.done && at_bucket.stripe < t->n_stripes && out->len < want_bytes) {
+        size_t n;
+        uint64_t before, after;
+        status = hset_bucket_rows(t, &t->stripes[at_bucket.stripe], at_bucket.position, out, &n, &before, &after);
+        if (status != TMGR_OK)
+            break;
+        *n_rows += n;
+        at_bucket.position = after;
+        if (after >= POSITION_END) {
+            at_bucket.position = 0;
+            at_bucket.done = ++at_bucket.stripe >= t->n_stripes;
+        }
+    }
+    segment_leave(t);
+    if (status != TMGR_OK && *n_rows == 0)
+        return status;
+    *cursor = at_bucket; /* what was read before a failure is good; the next call meets the failure again */
+    return *n_rows == 0 ? TMGR_END : TMGR_OK;
+}
+
+/* Where a row stands in the order. */
+struct standing {
+    uint64_t stripe, position;
+    const uint8_t *key;
+    size_t key_len;
+};
+
+static struct standing standing_of(struct tmgr_table *t, const uint8_t *key, size_t key_len) {
+    uint64_t hash = hash_bytes(key, key_len, t->hash_seed);
+    return (struct standing){(uint64_t)(stripe_of_hash(t, hash) - t->stripes), position_of_hash(hash), key, key_len};
+}
+
+static int compare(const struct standing *a, const struct standing *b) {
+    if (a->stripe != b->stripe)
+        return a->stripe < b->stripe ? -1 : 1;
+    if (a->position != b->position)
+        return a->position < b->position ? -1 : 1;
+    int order = memcmp(a->key, b->key, a->key_len < b->key_len ? a->key_len : b->key_len);
+    return order != 0 ? order : (a->key_len > b->key_len) - (a->key_len < b->key_len);
+}
+
+/* The row nearest to `from` (NULL: to the bucket's end that we come from) on its far side; *found empty if none. */
+static int nearest(struct tmgr_table *t, int direction, const struct standing *from, const struct tmgr_buffer *rows,
+                   size_t n_rows, struct term_span *found) {
+    struct standing best = {0, 0, NULL, 0};
+    size_t offset = 0;
+    for (size_t i = 0; i < n_rows; i++) {
+        const uint8_t *row = rows->data + offset;
+        size_t len = term_skip(row, rows->data + rows->len);
+        struct term_span key;
+        if (len == 0 || !term_key_of(row, len, t->keypos, &key))
+            return TMGR_CORRUPT;
+        struct standing here = standing_of(t, row + key.offset, key.len);
+        if ((from == NULL || compare(&here, from) * direction > 0) &&
+            (best.key == NULL || compare(&here, &best) * direction < 0)) {
+            best = here;
+            *found = (struct term_span){offset, len};
+        }
+        offset += len;
+    }
+    return TMGR_OK;
+}
+
+static int step_in(struct tmgr_table *t, int direction, const struct standing *from, struct tmgr_buffer *rows,
+                   struct term_span *found) {
+    uint64_t stripe = from != NULL ? from->stripe : direction > 0 ? 0 : t->n_stripes - 1;
+    uint64_t position = from != NULL ? from->position : direction > 0 ? 0 : POSITION_END - 1;
+    for (;;) {
+        size_t n;
+        uint64_t before, after;
+        rows->len = 0;
+        int status = hset_bucket_rows(t, &t->stripes[stripe], position, rows, &n, &before, &after);
+        if (status == TMGR_OK)
+            status = nearest(t, direction, from, rows, n, found);
+        if (status != TMGR_OK || found->len != 0)
+            return status;
+        if (direction > 0 ? after < POSITION_END : before > 0) {
+            position = direction > 0 ? after : before - 1;
+        } else {
+            if (direction > 0 ? stripe + 1 >= t->n_stripes : stripe == 0)
+                return TMGR_END;
+            stripe = direction > 0 ? stripe + 1 : stripe - 1;
+            position = direction > 0 ? 0 : POSITION_END - 1;
+        }
+    }
+}
+
+int tmgr_step(struct tmgr_table *t, int direction, const uint8_t *key, size_t key_len, struct tmgr_buffer *row) {
+    int status = segment_enter(t, false);
+    if (status != TMGR_OK)
+        return status;
+    struct tmgr_buffer *rows = scratch_take();
+    struct term_span found = {0, 0};
+    struct standing from = {0, 0, NULL, 0};
+    if (key != NULL)
+        from = standing_of(t, key, key_len);
+    status = rows != NULL ? step_in(t, direction < 0 ? -1 : 1, key != NULL ? &from : NULL, rows, &found) : TMGR_NO_MEMORY;
+    row->len = 0;
+    if (status == TMGR_OK && !buffer_append(row, rows->data + found.offset, found.len))
+        status = TMGR_NO_MEMORY;
+    if (rows != NULL)
+        scratch_put(rows);
+    segment_leave(t);
+    return status;
+}
+
+/* -- writing: one row ------------------------------------------------------------------------------------------------------------ */
+
+/* A write's arguments and results. */
+struct call {
+    struct probe probe;
+    const uint8_t *row; /* to be inserted, or to be compared with */
+    size_t row_len;
+    const uint8_t *other; /* the row that replaces */
+    size_t other_len;
+    const struct tmgr_op *op;
+    struct tmgr_buffer *out;
+    struct tmgr_buffer *scratch, *built; /* for gathered and for updated rows */
+    uint64_t n;
+    int64_t wait_ns;
+};
+/* Does it with the stripe's lock held. */
+typedef int (*locked_fn)(struct tmgr_table *t, struct stripe *s, struct call *call);
+
+/* hset_locate, with slots of left-over transactions resolved on the way. */
+static int locate(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place) {
+    for (;;) {
+        int status = hset_locate(t, s, probe, place);
+        if (status != TMGR_OK || !(place->content & SLOT_PENDING) || load_relaxed(&s->tx) != 0)
+            return status;
+        status = txn_resolve_slot(t, s, place->content);
+        if (status != TMGR_OK)
+            return status;
+    }
+}
+
+static int put(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place, const uint8_t *row,
+               size_t len) {
+    uint64_t offset, bytes, old = 0, old_bytes = 0;
+    int status = stripe_make_room(t, s);
+    while (status == TMGR_OK && place->slot == NULL) { /* the first bucket of all, or one more */
+        status = hset_extend(t, s, place);
+        if (status == TMGR_OK && place->last == NULL)
+            hset_locate(t, s, probe, place);
+    }
+    if (status == TMGR_OK)
+        status = row_begin(t, s, row, len, probe, &offset, &bytes);
+    if (status != TMGR_OK)
+        return status;
+    if (place->content != 0)
+        old = row_block(t, slot_offset(place->content), &old_bytes);
+    bool fresh = place->content == 0;
+    stripe_commit(t, s, place->slot, slot_make(tag_of_hash(probe->hash), offset, 0), fresh, bytes, old, old_bytes);
+    return fresh ? hset_grow(t, s, load_relaxed(&s->rows[0]), 2) : TMGR_OK;
+}
+
+static int insert_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
+    struct place place;
+    int status = locate(t, s, &call->probe, &place);
+    return status == TMGR_OK || status == TMGR_ABSENT ? put(t, s, &call->probe, &place, call->row, call->row_len) : status;
+}
+
+static int insert_new_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
+    struct place place;
+    int status = locate(t, s, &call->probe, &place);
+    if (status == TMGR_OK)
+        return TMGR_PRESENT;
+    return status == TMGR_ABSENT ? put(t, s, &call->probe, &place, call->row, call->row_len) : status;
+}
+
+static int remove_at(struct tmgr_table *t, struct stripe *s, struct place *place) {
+    uint64_t bytes, block;
+    int status = stripe_make_room(t, s);
+    if (status != TMGR_OK)
+        return status;
+    block = row_block(t, slot_offset(place->content), &bytes);
+    stripe_commit(t, s, place->slot, 0, -1, 0, block, bytes);
+    return TMGR_OK;
+}
+
+static int delete_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
+    struct place place;
+    int status = locate(t, s, &call->probe, &place);
+    return status == TMGR_OK ? remove_at(t, s, &place) : status;
+}
+
+static const uint8_t *stored_row(struct tmgr_table *t, struct call *call, uint64_t offset, size_t *len) {
+    return row_view(t, offset, call->scratch, len);
+}
+
+static int take_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
+    struct place place;
+    int status = locate(t, s, &call->probe, &place);
+    if (status != TMGR_OK)
+        return status;
+    call->out->len = 0;
+    status = row_copy(t, NULL, 0, slot_offset(place.content), call->out);
+    return status == TMGR_OK ? remove_at(t, s, &place) : status == TMGR_BUSY ? poison(t, POISON_ROWS) : status;
+}
+
+/* OK if the stored row is the one the caller named. */
+static int locate_exactly(struct tmgr_table *t, struct stripe *s, struct call *call, struct place *place) {
+    int status = locate(t, s, &call->probe, place);
+    if (status != TMGR_OK)
+        return status;
+    size_t len;
+    const uint8_t *row = stored_row(t, call, slot_offset(place->content), &len);
+    if (row == NULL)
+        return TMGR_NO_MEMORY;
+    return len == call->row_len && memcmp(row, call->row, len) == 0 ? TMGR_OK : TMGR_ABSENT;
+}
+
+static int delete_object_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
+    struct place place;
+    int status = locate_exactly(t, s, call, &place);
+    return status == TMGR_OK ? remove_at(t, s, &place) : status;
+}
+
+static int swap_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
+    struct place place;
+    int status = locate_exactly(t, s, call, &place);
+    return status == TMGR_OK ? put(t, s, &call->probe, &place, call->other, call->other_len) : status;
+}
+
+/* The row that the update makes of the stored one, or of the default; in call->built. */
+static int build_update(struct tmgr_table *t, struct call *call, const struct tmgr_op *op, const uint8_t *row, size_t len) {
+    call->built->len = 0;
+    return op->kind == TMGR_OP_UPDATE_COUNTER
+               ? (int)term_update_counter(row, len, t->keypos, op->updates, op->updates_len, call->built, call->out)
+               : (int)term_update_element(row, len, t->keypos, op->updates, op->updates_len, call->built);
+}
+
+static int build_default(struct tmgr_table *t, struct call *call, const struct tmgr_op *op) {
+    call->scratch->len = 0;
+    int status = (int)term_with_key(op->row, op->row_len, t->keypos, op->key, op->key_len, call->scratch);
+    return status == TMGR_OK ? build_update(t, call, op, call->scratch->data, call->scratch->len) : status;
+}
+
+static int update_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
+    struct place place;
+    int status = locate(t, s, &call->probe, &place);
+    if (status == TMGR_OK) {
+        size_t len;
+        const uint8_t *row = stored_row(t, call, slot_offset(place.content), &len);
+        status = row != NULL ? build_update(t, call, call->op, row, len) : TMGR_NO_MEMORY;
+        if (status == TMGR_OK && call->built->len == len && memcmp(call->built->data, row, len) == 0)
+            return TMGR_OK; /* nothing to write */
+    } else if (status == TMGR_ABSENT && call->op->row != NULL) {
+        status = build_default(t, call, call->op);
+    }
+    if (status != TMGR_OK)
+        return status;
+    if (call->built->len > ROW_BYTES_MAX)
+        return TMGR_TOO_LONG;
+    return put(t, s, &call->probe, &place, call->built->data, call->built->len);
+}
+
+/* Everything out of quarantine, off the to-do lists and out of kept slabs, stripe by stripe. */
+static void reclaim(struct tmgr_table *t) {
+    for (uint32_t i = 0; i < t->n_stripes; i++) {
+        struct stripe *s = &t->stripes[i];
+        if (stripe_lock(t, s, 1000000) != TMGR_OK)
+            continue;
+        if (stripe_catch_up(t, s) == TMGR_OK && stripe_flush(t, s) == TMGR_OK)
+            arena_trim(t, s);
+        stripe_unlock(s);
+    }
+}
+
+static int once(struct tmgr_table *t, locked_fn verb, struct call *call) {
+    int status = segment_enter(t, true);
+    if (status != TMGR_OK)
+        return status;
+    struct stripe *s = stripe_of_hash(t, call->probe.hash);
+    status = stripe_lock(t, s, call->wait_ns);
+    if (status == TMGR_OK) {
+        status = verb(t, s, call);
+        stripe_unlock(s);
+    }
+    if (status == TMGR_FULL)
+        reclaim(t);
+    segment_leave(t);
+    return status;
+}
+
+static int run(struct tmgr_table *t, locked_fn verb, struct call *call) {
+    int status = AGAIN;
+    for (int full = 0; status == AGAIN || (status == TMGR_FULL && full < 2);) {
+        status = once(t, verb, call);
+        full += status == TMGR_FULL;
+    }
+    return status;
+}
+
+static int run_with_scratch(struct tmgr_table *t, locked_fn verb, struct call *call) {
+    call->scratch = scratch_take();
+    call->built = scratch_take();
+    int status = call->scratch != NULL && call->built != NULL ? run(t, verb, call) : TMGR_NO_MEMORY;
+    if (call->scratch != NULL)
+        scratch_put(call->scratch);
+    if (call->built != NULL)
+        scratch_put(call->built);
+    return status;
+}
+
+/* Admission comes before the arguments: a caller without access is told that, whatever the row is. */
+static int check_row(struct tmgr_table *t, const uint8_t *row, size_t len, struct probe *probe) {
+    struct term_span key;
+    enum tmgr_status why;
+    if (term_row(row, len, t->keypos, &key, &why) && len <= ROW_BYTES_MAX) {
+        *probe = probe_of(t, row + key.offset, key.len);
+        return TMGR_OK;
+    }
+    int status = tmgr_admit(t, true);
+    return status != TMGR_OK ? status : len > ROW_BYTES_MAX ? TMGR_TOO_LONG : (int)why;
+}
+
+static int check_key(struct tmgr_table *t, const uint8_t *key, size_t len, struct probe *probe) {
+    if (len <= TMGR_KEY_MAX && len > 0 && term_skip(key, key + len) == len) {
+        *probe = probe_of(t, key, len);
+        return TMGR_OK;
+    }
+    int status = tmgr_admit(t, true);
+    return status != TMGR_OK ? status : len > TMGR_KEY_MAX ? TMGR_TOO_LONG : TMGR_BAD_ROW;
+}
+
+int tmgr_insert(struct tmgr_table *t, const uint8_t *row, size_t row_len, int64_t wait_ns) {
+    struct call call = {.row = row, .row_len = row_len, .wait_ns = wait_ns};
+    int status = check_row(t, row, row_len, &call.probe);
+    return status == TMGR_OK ? run(t, insert_locked, &call) : status;
+}
+
+int tmgr_insert_new(struct tmgr_table *t, const uint8_t *row, size_t row_len, int64_t wait_ns) {
+    struct call call = {.row = row, .row_len = row_len, .wait_ns = wait_ns};
+    int status = check_row(t, row, row_len, &call.probe);
+    return status == TMGR_OK ? run(t, insert_new_locked, &call) : status;
+}
+
+int tmgr_delete(struct tmgr_table *t, const uint8_t *key, size_t key_len, int64_t wait_ns) {
+    struct call call = {.wait_ns = wait_ns};
+    int status = check_key(t, key, key_len, &call.probe);
+    return status == TMGR_OK ? run(t, delete_locked, &call) : status;
+}
+
+int tmgr_take(struct tmgr_table *t, const uint8_t *key, size_t key_len, struct tmgr_buffer *row, int64_t wait_ns) {
+    struct call call = {.out = row, .wait_ns = wait_ns};
+    int status = check_key(t, key, key_len, &call.probe);
+    return status == TMGR_OK ? run(t, take_locked, &call) : status;
+}
+
+int tmgr_delete_object(struct tmgr_table *t, const uint8_t *row, size_t row_len, int64_t wait_ns) {
+    struct call call = {.row = row, .row_len = row_len, .wait_ns = wait_ns};
+    int status = check_row(t, row, row_len, &call.probe);
+    return status == TMGR_OK ? run_with_scratch(t, delete_object_locked, &call) : status;
+}
+
+int tmgr_compare_and_swap(struct tmgr_table *t, const uint8_t *old_row, size_t old_len, const uint8_t *new_row,
+                          size_t new_len, int64_t wait_ns) {
+    struct call call = {.row = old_row, .row_len = old_len, .other = new_row, .other_len = new_len, .wait_ns = wait_ns};
+    struct probe other;
+    int status = check_row(t, old_row, old_len, &call.probe);
+    if (status == TMGR_OK)
+        status = check_row(t, new_row, new_len, &other);
+    if (status != TMGR_OK)
+        return status;
+    if (other.len != call.probe.len || memcmp(other.key, call.probe.key, other.len) != 0) {
+        status = tmgr_admit(t, true);
+        return status != TMGR_OK ? status : TMGR_KEY_DIFFERS;
+    }
+    return run_with_scratch(t, swap_locked, &call);
+}
+
+int tmgr_update(struct tmgr_table *t, const struct tmgr_op *op, struct tmgr_buffer *results, int64_t wait_ns) {
+    struct call call = {.op = op, .out = results, .wait_ns = wait_ns};
+    if (op->kind != TMGR_OP_UPDATE_COUNTER && op->kind != TMGR_OP_UPDATE_ELEMENT)
+        return TMGR_BAD_OPTION;
+    int status = check_key(t, op->key, op->key_len, &call.probe);
+    return status == TMGR_OK ? run_with_scratch(t, update_locked, &call) : status;
+}
+
+int tmgr_delete_many(struct tmgr_table *t, const uint8_t *keys, size_t keys_len, size_t n, uint64_t *removed,
+                     int64_t wait_ns) {
+    const uint8_t *end = keys + keys_len;
+    int status = tmgr_admit(t, true);
+    for (size_t i = 0; i < n && status == TMGR_OK; i++) {
+        struct call call = {.wait_ns = wait_ns};
+        status = next_key(t, &keys, end, &call.probe);
+        if (status == TMGR_OK)
+            status = run(t, delete_locked, &call);
+        *removed += status == TMGR_OK;
+        status = status == TMGR_ABSENT ? TMGR_OK : status;
+    }
+    return status;
+}
+
+/* -- writing: several stripes ------------------------------------------------------------------------------------------------------ */
+
+static void unlock_stripes(struct tmgr_table *t, uint64_t stripes) {
+    for (; stripes != 0; stripes &= stripes - 1)
+        stripe_unlock(&t->stripes[__builtin_ctzll(stripes)]);
+}
+
+/* Ascending, all or none. */
+static int lock_stripes(struct tmgr_table *t, uint64_t stripes, int64_t wait_ns) {
+    uint64_t until = os_monotonic_ns() + (uint64_t)(wait_ns > 0 ? wait_ns : 0);
+    for (uint64_t left = stripes; left != 0; left &= left - 1) {
+        uint64_t now = wait_ns > 0 ? os_monotonic_ns() : until;
+        int status = stripe_lock(t, &t->stripes[__builtin_ctzll(left)], now < until ? (int64_t)(until - now) : 0);
+        if (status != TMGR_OK) {
+            unlock_stripes(t, stripes & ((left & -left) - 1));
+            return status;
+        }
+    }
+    return TMGR_OK;
+}
+
+/* The left-over records of these stripes hold every descriptor that we could use: resolve them all. */
+static int catch_up(struct tmgr_table *t, uint64_t stripes, int64_t wait_ns) {
+    int status = TMGR_OK;
+    for (; stripes != 0 && status == TMGR_OK; stripes &= stripes - 1) {
+        struct stripe *s = &t->stripes[(uint32_t)__builtin_ctzll(stripes) % t->n_stripes];
+        status = stripe_lock(t, s, wait_ns);
+        if (status == TMGR_OK) {
+            status = stripe_catch_up(t, s);
+            stripe_unlock(s);
+        }
+    }
+    return status;
+}
+
+struct batch {
+    const struct tmgr_op *ops;
+    struct probe *probes;
+    size_t n, failed;
+    uint64_t stripes;
+    struct txn txn;
+    struct call call;
+};
+
+static int apply_update(struct tmgr_table *t, struct batch *batch, size_t i, struct stripe *s, struct place *place,
+                        bool present) {
+    const struct tmgr_op *op = &batch->ops[i];
+    struct call *call = &batch->call;
+    uint64_t offset;
+    int status;
+    if (present) {
+        size_t len;
+        txn_current(t, &batch->txn, place, &offset);
+        const uint8_t *row = stored_row(t, call, offset, &len);
+        status = row != NULL ? build_update(t, call, op, row, len) : TMGR_NO_MEMORY;
+    } else {
+        status = op->row != NULL ? build_default(t, call, op) : TMGR_ABSENT;
+    }
+    if (status == TMGR_OK && call->built->len > ROW_BYTES_MAX)
+        status = TMGR_TOO_LONG;
+    return status == TMGR_OK ? txn_put(t, &batch->txn, s, place, &batch->probes[i], call->built->data, call->built->len)
+                             : status;
+}
+
+static int apply_delete_object(struct tmgr_table *t, struct batch *batch, size_t i, struct stripe *s, struct place *place) {
+    uint64_t offset;
+    size_t len;
+    txn_current(t, &batch->txn, place, &offset);
+    const uint8_t *row = stored_row(t, &batch->call, offset, &len);
+    if (row == NULL)
+        return TMGR_NO_MEMORY;
+    bool same = len == batch->ops[i].row_len && memcmp(row, batch->ops[i].row, len) == 0;
+    return same ? txn_remove(t, &batch->txn, s, place) : TMGR_OK;
+}
+
+/* The key's place, and whether it is there as the transaction sees it. */
+static int locate_in(struct tmgr_table *t, struct batch *batch, struct stripe *s, const struct probe *probe,
+                     struct place *place, bool *present) {
+    for (;;) {
+        int status = hset_locate(t, s, probe, place);
+        uint64_t row;
+        *present = false;
+        if (status == TMGR_ABSENT) {
+            if (place->slot != NULL)
+                return TMGR_OK;
+            status = stripe_make_room(t, s);
+            if (status == TMGR_OK)
+                status = hset_extend(t, s, place);
+            if (status != TMGR_OK || place->last != NULL)
+                return status;
+            continue;
+        }
+        if (status != TMGR_OK)
+            return status;
+        const struct tx_record *record =
+            place->content & SLOT_PENDING ? at(t, slot_offset(place->content)) : NULL; /* checked by hset_locate */
+        if (record != NULL && load_relaxed(&record->tx) != batch->txn.name) {
+            status = txn_resolve_slot(t, s, place->content);
+            if (status != TMGR_OK)
+                return status;
+            continue;
+        }
+        *present = txn_current(t, &batch->txn, place, &row) == TMGR_OK;
+        return TMGR_OK;
+    }
+}
+
+static int apply_one(struct tmgr_table *t, struct batch *batch, size_t i) {
+    const struct tmgr_op *op = &batch->ops[i];
+    struct stripe *s = stripe_of_hash(t, batch->probes[i].hash);
+    struct place place;
+    bool present;
+    int status = locate_in(t, batch, s, &batch->probes[i], &place, &present);
+    if (status != TMGR_OK)
+        return status;
+    switch (op->kind) {
+    case TMGR_OP_INSERT_NEW:
+        if (present)
+            return TMGR_OK;
+        /* fall through */
+    case TMGR_OP_INSERT:
+    case TMGR_OP_INSERT_ALL_NEW:
+        return txn_put(t, &batch->txn, s, &place, &batch->probes[i], op->row, op->row_len);
+    case TMGR_OP_DELETE:
+        return present ? txn_remove(t, &batch->txn, s, &place) : TMGR_OK;
+    case TMGR_OP_DELETE_OBJECT:
+        return present ? apply_delete_object(t, batch, i, s, &place) : TMGR_OK;
+    default:
+        return apply_update(t, batch, i, s, &place, present);
+    }
+}
+
+/* The buckets that these rows will need, made before any slot is pending, because pending slots hold up splits. */
+static int prepare_stripes(struct tmgr_table *t, struct batch *batch) {
+    memset(batch->txn.expected, 0, sizeof batch->txn.expected);
+    for (size_t i = 0; i < batch->n; i++)
+        batch->txn.expected[stripe_of_hash(t, batch->probes[i].hash) - t->stripes]++;
+    int status = TMGR_OK;
+    for (uint64_t left = batch->stripes; left != 0 && status == TMGR_OK; left &= left - 1) {
+        struct stripe *s = &t->stripes[__builtin_ctzll(left)];
+        uint64_t expected = batch->txn.expected[stripe_number(t, s)];
+        struct place place;
+        if (expected > FIRST_BUCKETS && load_relaxed(&current_root(s)->n_buckets) == 0) {
+            place = (struct place){NULL, 0, NULL};
+            status = hset_extend(t, s, &place);
+        }
+        if (status == TMGR_OK)
+            status = hset_grow(t, s, load_relaxed(&s->rows[0]) + expected, expected);
+    }
+    return status;
+}
+
+static int any_present(struct tmgr_table *t, struct batch *batch) {
+    for (size_t i = 0; i < batch->n; i++) {
+        struct place place;
+        if (batch->ops[i].kind != TMGR_OP_INSERT_ALL_NEW)
+            continue;
+        int status = locate(t, stripe_of_hash(t, batch->probes[i].hash), &batch->probes[i], &place);
+        if (status != TMGR_ABSENT)
+            return status == TMGR_OK ? TMGR_PRESENT : status;
+    }
+    return TMGR_OK;
+}
+
+static int apply_locked(struct tmgr_table *t, struct batch *batch, uint64_t *busy) {
+    int status = any_present(t, batch);
+    if (status == TMGR_OK)
+        status = prepare_stripes(t, batch);
+    if (status == TMGR_OK)
+        status = txn_begin(t, &batch->txn, batch->stripes, busy);
+    if (status != TMGR_OK)
+        return status;
+    *busy = 0;
+    for (size_t i = 0; i < batch->n && status == TMGR_OK; i++) {
+        batch->failed = i;
+        status = apply_one(t, batch, i);
+    }
+    int ended = txn_end(t, &batch->txn, status == TMGR_OK);
+    for (uint64_t left = batch->stripes; left != 0 && status == TMGR_OK && ended == TMGR_OK; left &= left - 1) {
+        struct stripe *s = &t->stripes[__builtin_ctzll(left)];
+        ended = hset_grow(t, s, load_relaxed(&s->rows[0]), 2);
+    }
+    return status != TMGR_OK ? status : ended;
+}
+
+static int apply_once(struct tmgr_table *t, struct batch *batch) {
+    uint64_t busy = 0;
+    int status = segment_enter(t, true);
+    if (status != TMGR_OK)
+        return status;
+    status = lock_stripes(t, batch->stripes, batch->call.wait_ns);
+    if (status == TMGR_OK) {
+        status = apply_locked(t, batch, &busy);
+        unlock_stripes(t, batch->stripes);
+    }
+    if (busy != 0) {
+        status = catch_up(t, busy, batch->call.wait_ns);
+        status = status == TMGR_OK ? AGAIN : status;
+    } else if (status == TMGR_FULL) {
+        reclaim(t);
+    }
+    segment_leave(t);
+    return status;
+}
+
+static int check_ops(struct tmgr_table *t, struct batch *batch) {
+    int status = TMGR_OK;
+    for (size_t i = 0; i < batch->n && status == TMGR_OK; i++) {
+        const struct tmgr_op *op = &batch->ops[i];
+        batch->failed = i;
+        if (op->kind > TMGR_OP_UPDATE_ELEMENT)
+            status = TMGR_BAD_OPTION;
+        else if (op->kind == TMGR_OP_DELETE || op->kind >= TMGR_OP_UPDATE_COUNTER)
+            status = check_key(t, op->key, op->key_len, &batch->probes[i]);
+        else
+            status = check_row(t, op->row, op->row_len, &batch->probes[i]);
+        batch->stripes |= UINT64_C(1) << (stripe_of_hash(t, batch->probes[i].hash) - t->stripes);
+    }
+    return status;
+}
+
+int tmgr_apply(struct tmgr_table *t, const struct tmgr_op *ops, size_t n_ops, size_t *failed, int64_t wait_ns) {
+    struct batch batch = {.ops = ops, .n = n_ops, .call = {.wait_ns = wait_ns}};
+    int status = tmgr_admit(t, true);
+    if (status != TMGR_OK || n_ops == 0)
+        return status;
+    batch.probes = calloc(n_ops, sizeof *batch.probes);
+    batch.call.scratch = scratch_take();
+    batch.call.built = scratch_take();
+    status = batch.probes != NULL && batch.call.scratch != NULL && batch.call.built != NULL ? check_ops(t, &batch)
+                                                                                           : TMGR_NO_MEMORY;
+    for (int full = 0; status == TMGR_OK;) {
+        status = apply_once(t, &batch);
+        if (status == TMGR_OK)
+            break;
+        full += status == TMGR_FULL;
+        if (status == AGAIN || (status == TMGR_FULL && full < 2))
+            status = TMGR_OK;
+    }
+    if (failed != NULL)
+        *failed = batch.failed;
+    free(batch.probes);
+    if (batch.call.scratch != NULL)
+        scratch_put(batch.call.scratch);
+    if (batch.call.built != NULL)
+        scratch_put(batch.call.built);
+    return status;
+}
+
+static int delete_all_locked(struct tmgr_table *t, uint64_t *removed) {
+    int status = TMGR_OK;
+    *removed = 0;
+    for (uint32_t i = 0; i < t->n_stripes && status == TMGR_OK; i++) {
+        status = stripe_catch_up(t, &t->stripes[i]); /* the other root becomes the current one: it must be empty */
+        *removed += load_relaxed(&t->stripes[i].rows[0]);
+    }
+    if (status != TMGR_OK)
+        return status;
+    publish(&t->control->gen, load_relaxed(&t->control->gen) + 1); /* COMMIT POINT */
+    for (uint32_t i = 0; i < t->n_stripes && status == TMGR_OK; i++)
+        status = hset_synchronise(t, &t->stripes[i]);
+    return status;
+}
+
+int tmgr_delete_all(struct tmgr_table *t, uint64_t *removed, int64_t wait_ns) {
+    int status;
+    do {
+        status = segment_enter(t, true);
+        if (status != TMGR_OK)
+            return status;
+        uint64_t all = t->n_stripes == 64 ? UINT64_MAX : (UINT64_C(1) << t->n_stripes) - 1;
+        status = lock_stripes(t, all, wait_ns);
+        if (status == TMGR_OK) {
+            status = delete_all_locked(t, removed);
+            unlock_stripes(t, all);
+        }
+        segment_leave(t);
+    } while (status == AGAIN);
+    return status;
+}
+
+/* -- ownership -------------------------------------------------------------------------------------------------------------------- */
+
+int tmgr_self(struct tmgr_process *process) {
+    const struct os_self *self = os_self();
+    *process = (struct tmgr_process){self->pid, self->start};
+    return TMGR_OK;
+}
+
+int tmgr_alive(struct tmgr_process *process) {
+    if (process->start == 0)
+        process->start = os_process_start(process->pid);
+    return os_process_alive(process->pid, process->start);
+}
+
+static void describe_owner(struct tmgr_table *t, struct tmgr_info *info) {
+    struct owner_record record;
+    uint64_t owner = owner_read(t, &record), rule = load_relaxed(&record.rule);
+    info->access = rule_access(rule);
+    info->heir = rule_heir(rule);
+    info->transfer_reason = rule_reason(rule);
+    info->owner = owner_process(owner);
+    info->owner_alive = t->foreign || owner_word_alive(owner);
+    info->heir_process = owner_process(load_relaxed(&record.heir));
+    info->heir_alive = info->heir == TMGR_HEIR_PROCESS && (t->foreign || owner_word_alive(load_relaxed(&record.heir)));
+    info->transfer_from = owner_process(load_relaxed(&record.from));
+    info->transfer_ns = load_relaxed(&record.when_ns);
+    info->transfer_seq = load_relaxed(&record.seq);
+    info->heir_data_len = (uint32_t)(load_relaxed(&record.heir_data_len) % (TMGR_DATA_MAX + 1));
+    info->transfer_data_len = (uint32_t)(load_relaxed(&record.transfer_data_len) % (TMGR_DATA_MAX + 1));
+    memcpy(info->heir_data, record.heir_data, info->heir_data_len);
+    memcpy(info->transfer_data, record.transfer_data, info->transfer_data_len);
+}
+
+int tmgr_describe(struct tmgr_table *t, struct tmgr_info *info) {
+    int status = segment_enter_any(t);
+    if (status != TMGR_OK)
+        return status;
+    const struct control *control = t->control;
+    uint64_t file_bytes, index = load_acquire(&control->name_index) % 2;
+    bool linked = true;
+    memset(info, 0, sizeof *info);
+    os_segment_stat(t->fd, &file_bytes, &info->bytes_reserved, &info->mode, &linked);
+    info->type = (uint32_t)load_relaxed(&control->type_keypos);
+    info->keypos = t->keypos;
+    info->codec = (uint32_t)load_relaxed(&control->codec);
+    info->n_stripes = t->n_stripes;
+    count(t, &info->rows);
+    for (uint32_t i = 0; i < t->n_stripes; i++)
+        info->bytes_used += load_relaxed(&t->stripes[i].bytes);
+    info->max_bytes = load_relaxed(&control->max_bytes);
+    info->created_ns = load_relaxed(&control->created_ns);
+    info->last_repair_ns = load_relaxed(&control->last_repair_ns);
+    info->repairs = load_relaxed(&control->repairs);
+    info->table_id = load_relaxed(&control->table_id);
+    info->dropped = load_acquire(&control->state) != STATE_LIVE || !linked;
+    info->poisoned = load_relaxed(&control->poisoned) != 0;
+    info->foreign_namespace = t->foreign;
+    info->readonly = !t->may_write;
+    info->name_len = (uint32_t)(load_relaxed(&control->names[index].len) % (TMGR_NAME_MAX + 1));
+    copy_racy((uint8_t *)info->name, control->names[index].text, info->name_len);
+    describe_owner(t, info);
+    segment_leave(t);
+    return TMGR_OK;
+}
+
+/* Ownership calls need a writable control page, whatever the access of the table. */
+static int enter_control(struct tmgr_table *t, bool write) {
+    int status = segment_enter_any(t);
+    if (status != TMGR_OK)
+        return status;
+    if (load_acquire(&t->control->state) != STATE_LIVE)
+        status = TMGR_NO_TABLE;
+    else if (write && t->foreign)
+        status = TMGR_NAMESPACE;
+    else if (write && !segment_make_writable(t))
+        status = TMGR_READONLY;
+    if (status != TMGR_OK)
+        segment_leave(t);
+    return status;
+}
+
+/* Where the table has to go with its owner. */
+static int drop_if_gone(struct tmgr_table *t, int status) {
+    if (status == TMGR_NO_TABLE)
+        segment_drop(t);
+    return status;
+}
+
+int tmgr_claim(struct tmgr_table *t, bool as_manager, int64_t wait_ns) {
+    int status = enter_control(t, true);
+    if (status != TMGR_OK)
+        return status;
+    status = drop_if_gone(t, owner_claim(t, as_manager, wait_ns));
+    segment_leave(t);
+    return status;
+}
+
+int tmgr_settle(struct tmgr_table *t, int64_t wait_ns) {
+    int status = enter_control(t, false);
+    if (status != TMGR_OK)
+        return status;
+    segment_make_writable(t);
+    status = owner_settle(t, wait_ns);
+    status = drop_if_gone(t, status == TMGR_READONLY ? TMGR_ABSENT : status);
+    segment_leave(t);
+    return status;
+}
+
+int tmgr_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns) {
+    int status = enter_control(t, true);
+    if (status != TMGR_OK)
+        return status;
+    status = owner_give_away(t, pid, data, data_len, wait_ns);
+    segment_leave(t);
+    return status;
+}
+
+int tmgr_setopts(struct tmgr_table *t, uint32_t what, const struct tmgr_options *options, int64_t wait_ns) {
+    int status = enter_control(t, true);
+    if (status != TMGR_OK)
+        return status;
+    status = owner_setopts(t, what, options, wait_ns);
+    segment_leave(t);
+    return status;
+}
+
+/* -- the table of functions ---------------------------------------------------------------------------------------------------------- */
+
+const struct tmgr_api *tmgr_api(void) {
+    static const struct tmgr_api api = {
+        .admit = tmgr_admit,
+        .lookup = tmgr_lookup,
+        .contains = tmgr_contains,
+        .lookup_many = tmgr_lookup_many,
+        .scan = tmgr_scan,
+        .step = tmgr_step,
+        .insert = tmgr_insert,
+        .insert_new = tmgr_insert_new,
+        .delete_key = tmgr_delete,
+        .take = tmgr_take,
+        .delete_object = tmgr_delete_object,
+        .compare_and_swap = tmgr_compare_and_swap,
+        .update = tmgr_update,
+        .apply = tmgr_apply,
+        .delete_many = tmgr_delete_many,
+        .delete_all = tmgr_delete_all,
+        .len = tmgr_len,
+        .buffer_free = tmgr_buffer_free,
+    };
+    return &api;
+}

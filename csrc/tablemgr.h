@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tablemgr.h - the public C interface: shared-memory tables that survive SIGKILL of every process that uses them.
+ *
+ * A table lives in one named POSIX shared-memory segment. A handle (struct tmgr_table) is one process's view of it;
+ * it may be used from any number of threads and in a forked child. No function here prints, exits or installs a
+ * signal handler, and none waits for another process longer than its wait_ns argument.
+ *
+ * Rows are msgpack arrays, keys are the element at the table's key position, and two keys are equal when their
+ * encodings are: writers encode canonically (smallest form). See README.md beside this file for the extension types.
+ *
+ * Guarantee of every writing call: the change becomes visible by one 8-byte store. Killed before it, nothing happened;
+ * killed after it, the change is there, and the next writer of the same stripe finishes the bookkeeping.
+ *
+ * The region between the two "cdef" marks is read by cffi as it stands: no macros, no conditionals in it. */
+#ifndef TABLEMGR_H
+#define TABLEMGR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* cdef begins */
+enum tmgr_status {
+    TMGR_OK = 0,
+    /* conditions: the answer to the question that was asked */
+    TMGR_ABSENT,  /* no row has this key, or the row to be replaced or removed is not the one stored */
+    TMGR_PRESENT, /* insert_new found a row with this key */
+    TMGR_END,     /* the traversal has no further row */
+    TMGR_BUSY,    /* a lock was not to be had within wait_ns, or a read was overtaken; nothing changed: call again */
+    /* refusals: nothing changed */
+    TMGR_NO_TABLE,     /* no segment of that name, or the table behind the handle was dropped */
+    TMGR_TABLE_EXISTS, /* create, rename: the name is taken */
+    TMGR_OWNED,        /* claim: the owner, or the heir it falls to, is alive */
+    TMGR_NOT_OWNER,    /* only the owner may do this */
+    TMGR_ACCESS,       /* the table's access does not admit this process */
+    TMGR_READONLY,     /* the handle's mapping is read-only */
+    TMGR_NAMESPACE,    /* another pid or time namespace than the table's: reading only */
+    TMGR_CLOSED,       /* the handle is closed */
+    TMGR_FULL,         /* max_bytes, the file system or the memory limit is reached */
+    TMGR_TOO_LONG,     /* key over 64 KiB, row over 1 GiB, name over 255 bytes, heir data over TMGR_DATA_MAX */
+    TMGR_BAD_ROW,      /* not one well-formed msgpack array */
+    TMGR_SHORT_ROW,    /* the row has no element at the key position */
+    TMGR_BAD_POSITION, /* a position outside the row */
+    TMGR_KEY_POSITION, /* the key itself may not be changed */
+    TMGR_NOT_INTEGER,  /* update_counter: the element is not an integer */
+    TMGR_KEY_DIFFERS,  /* compare_and_swap: the two rows have different keys */
+    TMGR_BAD_OPTION,   /* an option out of its range */
+    TMGR_NO_PROCESS,   /* give_away: no such process, or it is dead */
+    TMGR_SELF,         /* give_away: the receiver is the owner */
+    /* trouble */
+    TMGR_LAYOUT,    /* the segment is not a table of this build's layout */
+    TMGR_CORRUPT,   /* damaged, or poisoned by a repair that could not verify what it found */
+    TMGR_NO_MEMORY, /* this process has no memory or address space left */
+    TMGR_OS,        /* a system call failed: tmgr_errno() */
+    TMGR_STATUS_COUNT
+};
+
+enum tmgr_type { TMGR_SET = 0 };
+enum tmgr_access { TMGR_PUBLIC = 0, TMGR_PROTECTED = 1, TMGR_PRIVATE = 2 };
+enum tmgr_heir { TMGR_HEIR_NONE = 0, TMGR_HEIR_MANAGER = 1, TMGR_HEIR_PROCESS = 2 };
+enum tmgr_reason { TMGR_NEVER = 0, TMGR_GIFT = 1, TMGR_INHERITED = 2, TMGR_CLAIMED = 3 };
+enum tmgr_limits { TMGR_DATA_MAX = 896, TMGR_NAME_MAX = 255, TMGR_KEY_MAX = 65536, TMGR_PROBLEM_MAX = 200 };
+
+struct tmgr_table; /* a handle */
+
+/* Memory for results, grown by the core with realloc and reused from call to call. All zero is an empty buffer. */
+struct tmgr_buffer {
+    uint8_t *data;
+    size_t len;
+    size_t capacity;
+};
+
+/* A process: pid and start time in clock ticks since boot (field 22 of /proc/PID/stat). pid 0: none. */
+struct tmgr_process {
+    uint32_t pid;
+    uint64_t start;
+};
+
+struct tmgr_options {
+    uint32_t type;       /* enum tmgr_type */
+    uint32_t access;     /* enum tmgr_access */
+    uint32_t keypos;     /* counted from 0 */
+    uint32_t codec;      /* the caller's number, stored as it is */
+    uint32_t mode;       /* permission bits of the segment; not subject to the umask */
+    uint32_t n_stripes;  /* power of two, 1 to 64; 0: the default */
+    uint64_t max_bytes;  /* limit of the segment; 0: what the file system holds */
+    uint32_t heir;       /* enum tmgr_heir */
+    uint32_t heir_pid;   /* with TMGR_HEIR_PROCESS */
+    const void *heir_data;
+    size_t heir_data_len;
+};
+
+/* What is known of a table without walking it. All counts are of one moment each, not of one and the same moment. */
+struct tmgr_info {
+    uint32_t type, access, keypos, codec, mode, n_stripes;
+    uint64_t rows, bytes_used, bytes_reserved, max_bytes;
+    struct tmgr_process owner;
+    uint32_t owner_alive;
+    uint32_t heir; /* enum tmgr_heir */
+    struct tmgr_process heir_process;
+    uint32_t heir_alive;
+    uint64_t created_ns, last_repair_ns; /* since the epoch; 0: never */
+    uint64_t repairs;
+    uint64_t table_id; /* random; tells a table from another that bore the same name before */
+    uint32_t dropped, poisoned, foreign_namespace, readonly;
+    uint32_t transfer_reason; /* enum tmgr_reason: how the present owner got it */
+    struct tmgr_process transfer_from;
+    uint64_t transfer_ns;
+    uint64_t transfer_seq; /* grows by one with every change of owner */
+    uint32_t name_len, heir_data_len, transfer_data_len;
+    char name[256]; /* UTF-8 */
+    uint8_t heir_data[896];
+    uint8_t transfer_data[896];
+};
+
+enum tmgr_op_kind {
+    TMGR_OP_INSERT = 0,
+    TMGR_OP_INSERT_NEW,     /* nothing if the key is there */
+    TMGR_OP_INSERT_ALL_NEW, /* the whole call does nothing and returns TMGR_PRESENT if the key was there before it */
+    TMGR_OP_DELETE,
+    TMGR_OP_DELETE_OBJECT,
+    TMGR_OP_UPDATE_COUNTER,
+    TMGR_OP_UPDATE_ELEMENT
+};
+
+/* One step of tmgr_apply. `row` is the row to insert or to delete, or the default row of an update (NULL: none).
+ * `key` serves delete and the updates. `updates` is, for update_counter, a msgpack array of arrays
+ * [pos, n] or [pos, n, threshold, reset]; for update_element a msgpack array of arrays [pos, value]. */
+struct tmgr_op {
+    uint32_t kind;
+    const uint8_t *key;
+    size_t key_len;
+    const uint8_t *row;
+    size_t row_len;
+    const uint8_t *updates;
+    size_t updates_len;
+};
+
+/* A position in the traversal order between two buckets; all zero is the start. */
+struct tmgr_cursor {
+    uint32_t stripe;
+    uint32_t done;
+    uint64_t position;
+};
+
+typedef void (*tmgr_problem_fn)(void *context, const char *problem);
+
+/* -- life of a table ------------------------------------------------------------------------------------------- */
+
+/* Make a table under a segment name ("/name", at most 255 bytes). It is built nameless and gets its name in one step
+ * when it is ready. TABLE_EXISTS, FULL, TOO_LONG, BAD_OPTION, NO_PROCESS (heir), OS. */
+int tmgr_create(const char *segment, const char *name, size_t name_len, const struct tmgr_options *options,
+                struct tmgr_table **table);
+/* HEAD maps the control and the stripes alone, writable: enough for describe, drop, rename and the ownership calls. */
+enum tmgr_mapping { TMGR_MAP_WRITE = 0, TMGR_MAP_READ = 1, TMGR_MAP_AUTO = 2, TMGR_MAP_HEAD = 3 };
+/* Attach to a table; AUTO is WRITE where the segment's mode allows it, else READ. No side effect on the segment.
+ * NO_TABLE, LAYOUT, CORRUPT, OS (EACCES...), NO_MEMORY. */
+int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_table **table);
+/* Ends the use of a handle: waits for this process's calls in flight, unmaps. Later calls return CLOSED. Idempotent. */
+void tmgr_close(struct tmgr_table *table);
+/* Closes and releases the handle itself: when no thread can call with it any more. NULL is allowed. */
+void tmgr_free(struct tmgr_table *table);
+/* Remove the table for everybody: marks it dropped, then removes the name. Needs write access unless force.
+ * NO_TABLE if it is already gone. */
+int tmgr_drop(struct tmgr_table *table, bool force);
+/* Remove what bears this segment name, sound or not, without attaching. NO_TABLE, OS. */
+int tmgr_drop_segment(const char *segment);
+/* Give the table another name. NO_TABLE, TABLE_EXISTS, TOO_LONG, ACCESS. */
+int tmgr_rename(struct tmgr_table *table, const char *segment, const char *name, size_t name_len);
+/* errno of the last TMGR_OS of the calling thread. */
+int tmgr_errno(void);
+const char *tmgr_status_text(int status);
+/* Call in the child after fork: the in-flight counts of the parent's other threads do not count there. */
+void tmgr_after_fork(void);
+
+/* What a call that reads (write: or writes) would be told before its arguments are looked at: OK, CLOSED, NO_TABLE,
+ * CORRUPT, ACCESS, READONLY, NAMESPACE. */
+int tmgr_admit(struct tmgr_table *table, bool write);
+
+/* -- reading: never waits for a writer; BUSY when overtaken 64 times -------------------------------------------- */
+
+int tmgr_lookup(struct tmgr_table *table, const uint8_t *key, size_t key_len, struct tmgr_buffer *row);
+int tmgr_contains(struct tmgr_table *table, const uint8_t *key, size_t key_len);
+/* keys: n encoded keys, one after the other. out: n msgpack objects, a row or nil each. */
+int tmgr_lookup_many(struct tmgr_table *table, const uint8_t *keys, size_t keys_len, size_t n, struct tmgr_buffer *out);
+/* Exact, and never between the two sides of a multi-row write. */
+int tmgr_len(struct tmgr_table *table, uint64_t *rows);
+/* Rows from the cursor on, whole buckets, until out holds at least want_bytes; n_rows: how many. END when none is left.
+ * Each row that is in the table throughout is seen exactly once over the calls, whatever is written meanwhile. */
+int tmgr_scan(struct tmgr_table *table, struct tmgr_cursor *cursor, size_t want_bytes, struct tmgr_buffer *out,
+              size_t *n_rows);
+/* The row that follows (direction 1) or precedes (-1) the key in the table's order; key NULL: from the start or end.
+ * The key need not be there. END. */
+int tmgr_step(struct tmgr_table *table, int direction, const uint8_t *key, size_t key_len, struct tmgr_buffer *row);
+
+/* -- writing: wait_ns bounds the wait for locks (0: try only); BUSY when it ran out -------------------------------- */
+
+int tmgr_insert(struct tmgr_table *table, const uint8_t *row, size_t row_len, int64_t wait_ns);
+int tmgr_insert_new(struct tmgr_table *table, const uint8_t *row, size_t row_len, int64_t wait_ns);
+int tmgr_delete(struct tmgr_table *table, const uint8_t *key, size_t key_len, int64_t wait_ns);
+int tmgr_take(struct tmgr_table *table, const uint8_t *key, size_t key_len, struct tmgr_buffer *row, int64_t wait_ns);
+int tmgr_delete_object(struct tmgr_table *table, const uint8_t *row, size_t row_len, int64_t wait_ns);
+int tmgr_compare_and_swap(struct tmgr_table *table, const uint8_t *old_row, size_t old_len, const uint8_t *new_row,
+                          size_t new_len, int64_t wait_ns);
+/* One op of kind UPDATE_COUNTER or UPDATE_ELEMENT. results (may be NULL): msgpack array of the new values of a
+ * counter. ABSENT without a default row. */
+int tmgr_update(struct tmgr_table *table, const struct tmgr_op *op, struct tmgr_buffer *results, int64_t wait_ns);
+/* All ops in order, each seeing those before it; all become visible together, or none. failed: index of the op that
+ * was refused. */
+int tmgr_apply(struct tmgr_table *table, const struct tmgr_op *ops, size_t n_ops, size_t *failed, int64_t wait_ns);
+/* Like n calls of tmgr_delete: each key atomic by itself. */
+int tmgr_delete_many(struct tmgr_table *table, const uint8_t *keys, size_t keys_len, size_t n, uint64_t *removed,
+                     int64_t wait_ns);
+int tmgr_delete_all(struct tmgr_table *table, uint64_t *removed, int64_t wait_ns);
+
+/* -- ownership ---------------------------------------------------------------------------------------------------- */
+
+/* Always allowed, on private, dropped and poisoned tables too. */
+int tmgr_describe(struct tmgr_table *table, struct tmgr_info *info);
+/* Become the owner of a table whose owner is dead and which no live heir process holds. as_manager: by inheritance
+ * (reason INHERITED) instead of a claim. The heir becomes the manager. OK also if the caller owns it already. */
+int tmgr_claim(struct tmgr_table *table, bool as_manager, int64_t wait_ns);
+/* If the owner is dead, do what its heir says: hand the table to a live heir process (OK), or drop it where there is
+ * none (NO_TABLE). Otherwise OWNED (the owner is alive) or ABSENT (an orphan: the manager's, or the heir died). */
+int tmgr_settle(struct tmgr_table *table, int64_t wait_ns);
+/* Owner only. data: a msgpack object for the receiver. NO_PROCESS, SELF, TOO_LONG. */
+int tmgr_give_away(struct tmgr_table *table, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns);
+enum tmgr_change { TMGR_CHANGE_HEIR = 1, TMGR_CHANGE_ACCESS = 2 };
+/* Owner only; what: a sum of enum tmgr_change. Fields of options: heir, heir_pid, heir_data, access. */
+int tmgr_setopts(struct tmgr_table *table, uint32_t what, const struct tmgr_options *options, int64_t wait_ns);
+/* This process. */
+int tmgr_self(struct tmgr_process *process);
+/* 1 alive, 0 dead (or another process by now has the pid). start 0: any process of that pid, its start is filled in. */
+int tmgr_alive(struct tmgr_process *process);
+
+/* -- looking after it --------------------------------------------------------------------------------------------- */
+
+/* Walk everything and name each broken invariant; returns OK, or CORRUPT after at least one call of problem.
+ * repair: first bring every stripe into order, as a writer passing it would. Takes all locks if the mapping is
+ * writable; else it reads and can be overtaken (BUSY). */
+int tmgr_check(struct tmgr_table *table, bool repair, tmgr_problem_fn problem, void *context, int64_t wait_ns);
+void tmgr_buffer_free(struct tmgr_buffer *buffer);
+
+/* The functions above for a caller that cannot link to them (the Python codec extension). */
+struct tmgr_api {
+    int (*admit)(struct tmgr_table *, bool);
+    int (*lookup)(struct tmgr_table *, const uint8_t *, size_t, struct tmgr_buffer *);
+    int (*contains)(struct tmgr_table *, const uint8_t *, size_t);
+    int (*lookup_many)(struct tmgr_table *, const uint8_t *, size_t, size_t, struct tmgr_buffer *);
+    int (*scan)(struct tmgr_table *, struct tmgr_cursor *, size_t, struct tmgr_buffer *, size_t *);
+    int (*step)(struct tmgr_table *, int, const uint8_t *, size_t, struct tmgr_buffer *);
+    int (*insert)(struct tmgr_table *, const uint8_t *, size_t, int64_t);
+    int (*insert_new)(struct tmgr_table *, const uint8_t *, size_t, int64_t);
+    int (*delete_key)(struct tmgr_table *, const uint8_t *, size_t, int64_t);
+    int (*take)(struct tmgr_table *, const uint8_t *, size_t, struct tmgr_buffer *, int64_t);
+    int (*delete_object)(struct tmgr_table *, const uint8_t *, size_t, int64_t);
+    int (*compare_and_swap)(struct tmgr_table *, const uint8_t *, size_t, const uint8_t *, size_t, int64_t);
+    int (*update)(struct tmgr_table *, const struct tmgr_op *, struct tmgr_buffer *, int64_t);
+    int (*apply)(struct tmgr_table *, const struct tmgr_op *, size_t, size_t *, int64_t);
+    int (*delete_many)(struct tmgr_table *, const uint8_t *, size_t, size_t, uint64_t *, int64_t);
+    int (*delete_all)(struct tmgr_table *, uint64_t *, int64_t);
+    int (*len)(struct tmgr_table *, uint64_t *);
+    void (*buffer_free)(struct tmgr_buffer *);
+};
+const struct tmgr_api *tmgr_api(void);
+/* cdef ends */
+
+#endif
