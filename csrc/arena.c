@@ -8,9 +8,9 @@ enum {
     GROW_MOST = 2 * 1024 * 1024,
     SEARCH_CHUNKS = 64,           /* looked at before growing: bounds what one write pays */
     ARENA_WAIT_NS = 2000000,
-    SLAB_PAGES_FULL = 16,
-    SLAB_FULL_FROM = 64 * 1024    /* bytes in the stripe from which slabs are cut large */
+    GROWING_CLASSES = 28          /* up to 2 KiB: their slabs have 1, 2, 4, then 8 pages */
 };
+static_assert(GROWING_CLASSES <= 64, "two bits each in slab_sizes");
 
 /* -- size classes: 16, 32 .. 256, then four to a doubling up to 8192 ------------------------------------------------ */
 
@@ -29,8 +29,13 @@ static uint32_t class_of(uint64_t bytes) {
     return 16 + doubling * 4 + (uint32_t)((bytes - 1) / quarter) - 4;
 }
 
+/* Whole pages need no slab. */
+static bool fits_slab(uint64_t bytes) {
+    return bytes <= SLAB_BLOCK_MAX && arena_class_bytes(class_of(bytes)) % PAGE_BYTES != 0;
+}
+
 uint64_t arena_block_size(uint64_t bytes) {
-    if (bytes <= SLAB_BLOCK_MAX)
+    if (fits_slab(bytes))
         return arena_class_bytes(class_of(bytes));
     return bytes <= RUN_BYTES_MAX ? (bytes + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1) : 0;
 }
@@ -327,10 +332,21 @@ int arena_recount(struct tmgr_table *t, struct stripe *s, uint64_t offset) {
     return TMGR_OK;
 }
 
-static uint32_t slab_pages(struct stripe *s, uint64_t block_bytes) {
-    if (load_relaxed(&s->bytes) >= SLAB_FULL_FROM)
-        return SLAB_PAGES_FULL;
-    return block_bytes <= 512 ? 1 : block_bytes <= 1024 ? 2 : block_bytes <= 2048 ? 4 : block_bytes <= 4096 ? 8 : 16;
+/* Small at first, because there are as many as stripes times classes in use. The pages of the larger classes are the fewest
+ * that whole blocks fill. */
+static uint32_t slab_pages(struct stripe *s, uint32_t class) {
+    if (class >= GROWING_CLASSES) {
+        uint64_t bytes = arena_class_bytes(class);
+        uint32_t pages = (uint32_t)((bytes + PAGE_BYTES - 1) / PAGE_BYTES);
+        while ((uint64_t)pages * PAGE_BYTES % bytes != 0)
+            pages++;
+        return pages;
+    }
+    word *sizes = &s->slab_sizes[class / 32];
+    uint64_t shift = class % 32 * 2, log2 = load_relaxed(sizes) >> shift & 3;
+    if (log2 < 3)
+        store_relaxed(sizes, load_relaxed(sizes) + (UINT64_C(1) << shift));
+    return 1u << log2;
 }
 
 static int take_run(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log, uint64_t *offset) {
@@ -345,7 +361,7 @@ static int take_run(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word
 }
 
 int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log, uint64_t *offset) {
-    if (bytes > SLAB_BLOCK_MAX)
+    if (!fits_slab(bytes))
         return take_run(t, s, bytes, log, offset);
     uint32_t class = class_of(bytes);
     uint64_t block_bytes = arena_class_bytes(class);
@@ -353,7 +369,7 @@ int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log
         uint64_t head = load_relaxed(&s->partial[class]), first = head * PAGE_BYTES;
         int status;
         if (head == 0) {
-            status = grab(t, s, slab_pages(s, block_bytes), class, STEP_LIST, &first);
+            status = grab(t, s, slab_pages(s, class), class, STEP_LIST, &first);
             if (status == TMGR_OK)
                 status = finish_list(t, s, first);
             if (status != TMGR_OK)
@@ -438,4 +454,12 @@ int arena_trim(struct tmgr_table *t, struct stripe *s) {
             return status;
     }
     return TMGR_OK;
+}
+
+void arena_prefetch(struct tmgr_table *t, uint64_t offset) {
+    if (!offset_is_valid(t, offset, UNIT_BYTES))
+        return;
+    uint64_t bit;
+    __builtin_prefetch((const void *)used_word(t, offset, &bit), 1);
+    __builtin_prefetch((const void *)entry_at(t, offset), 1);
 }

@@ -30,6 +30,8 @@ int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log
 int arena_free(struct tmgr_table *t, struct stripe *s, uint64_t offset);
 /* Finish or undo what a dead holder of the stripe's lock was doing with pages. */
 int arena_finish_step(struct tmgr_table *t, struct stripe *s);
+/* Start loading what arena_free of this block will need. */
+void arena_prefetch(struct tmgr_table *t, uint64_t offset);
 /* Make the count of used blocks of the slab that holds `offset` exact again: after a death in arena_take or arena_free. */
 int arena_recount(struct tmgr_table *t, struct stripe *s, uint64_t offset);
 /* Give back slabs of s that are kept though empty. */

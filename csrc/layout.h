@@ -160,7 +160,8 @@ struct stripe {
     word ring[RING_ENTRIES];
 
     word partial[N_CLASSES]; /* first slab of each class that may have a free block: page number, or 0 */
-    word unused_partial[4];
+    word slab_sizes[2];      /* log2 of the pages of the next slab, two bits for each class up to 2 KiB; hint */
+    word unused_partial[2];
 };
 static_assert(sizeof(struct stripe) % 64 == 0, "stripes do not share cache lines");
 static_assert(offsetof(struct stripe, epoch) % 64 == 0, "readers' words do not share the lock's line");

@@ -40,6 +40,8 @@ static int drain(struct tmgr_table *t, struct stripe *s) {
     if (!ring_is_sound(s))
         return poison(t, POISON_RING);
     uint64_t limit = load_relaxed(&s->limit);
+    for (uint64_t i = load_relaxed(&s->head); i < limit; i++)
+        arena_prefetch(t, load_relaxed(&s->ring[i % RING_ENTRIES]) & ~BLOCK_EXTENTS);
     for (uint64_t head = load_relaxed(&s->head); head < limit; head++) {
         int status = stripe_free(t, s, load_relaxed(&s->ring[head % RING_ENTRIES]));
         if (status != TMGR_OK)
