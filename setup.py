@@ -108,7 +108,7 @@ def extensions():
     return [
         Extension(
             "tablemgr._codec",
-            sources=["csrc/codec.c"],
+            sources=sorted(glob.glob("csrc/codec*.c")),
             include_dirs=["csrc"],
             depends=glob.glob("csrc/*.h"),
             extra_compile_args=CFLAGS,

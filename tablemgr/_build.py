@@ -1,4 +1,4 @@
-"""Describes the compiled module tablemgr._core to cffi: the whole of csrc/ but the Python codec, behind one header.
+"""Describes the compiled module tablemgr._core to cffi: the whole of csrc/ but the Python codec (codec*.c), behind one header.
 
 Run by setup.py, never imported by the package. The declarations are the marked region of csrc/tablemgr.h as it stands,
 so there is no second copy of them to keep in step.
@@ -21,7 +21,7 @@ def declarations() -> str:
 
 def sources() -> list[str]:
     """Every C file of the core, relative to the project as setuptools wants them."""
-    return sorted(f"csrc/{path.name}" for path in CSRC.glob("*.c") if path.name != "codec.c")
+    return sorted(f"csrc/{path.name}" for path in CSRC.glob("*.c") if not path.name.startswith("codec"))
 
 
 # The callback by which tmgr_check reports; extern "Python" is cffi's own syntax, so it is not in the header.
