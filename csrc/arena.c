@@ -8,7 +8,8 @@ enum {
     GROW_MOST = 2 * 1024 * 1024,
     SEARCH_CHUNKS = 64,           /* looked at before growing: bounds what one write pays */
     ARENA_WAIT_NS = 2000000,
-    GROWING_CLASSES = 28          /* up to 2 KiB: their slabs have 1, 2, 4, then 8 pages */
+    GROWING_CLASSES = 28,         /* up to 2 KiB: their slabs have 1, 2, 4, then 8 pages */
+    SLAB_PAGES_MOST = 8
 };
 static_assert(GROWING_CLASSES <= 64, "two bits each in slab_sizes");
 
@@ -105,7 +106,8 @@ static uint64_t search(struct tmgr_table *t, uint32_t pages, uint64_t from, uint
         uint64_t available = (bytes - base) / PAGE_BYTES;
         uint32_t page = free_run_in(at(t, base), pages, available < CHUNK_PAGES ? (uint32_t)available : CHUNK_PAGES);
         if (page != 0) {
-            store_relaxed(&t->control->search_chunk, n);
+            if (pages <= SLAB_PAGES_MOST) /* a large run may have to go further than slabs need to */
+                store_relaxed(&t->control->search_chunk, n);
             return base + (uint64_t)page * PAGE_BYTES;
         }
     }
@@ -136,17 +138,25 @@ static int grow(struct tmgr_table *t) {
     return TMGR_OK;
 }
 
-static int find_run(struct tmgr_table *t, uint32_t pages, uint64_t *first) {
+/* *pages in a run; fewer (halved) if `any` and that fills the chunk that is being filled, or is all there is. */
+static int find_run(struct tmgr_table *t, uint32_t *pages, bool any, uint64_t *first) {
     uint64_t hint = load_relaxed(&t->control->search_chunk);
-    *first = search(t, pages, hint, hint + SEARCH_CHUNKS);
+    uint32_t least = any ? 1 : *pages, wanted = *pages;
+    for (*first = 0; *first == 0 && *pages >= least && *pages > 0; *pages /= *first == 0 ? 2 : 1)
+        *first = search(t, *pages, hint, hint + 1);
+    if (*first != 0)
+        return TMGR_OK;
+    *pages = wanted;
+    *first = search(t, wanted, hint + 1, hint + SEARCH_CHUNKS);
     while (*first == 0) {
         int status = grow(t);
         if (status != TMGR_OK) {
-            *first = search(t, pages, 0, UINT64_MAX);
+            for (; *first == 0 && *pages >= least && *pages > 0; *pages /= *first == 0 ? 2 : 1)
+                *first = search(t, *pages, 0, UINT64_MAX);
             return *first != 0 ? TMGR_OK : status;
         }
         uint64_t last = (load_relaxed(&t->control->size) - 1 - t->arena) / CHUNK_BYTES;
-        *first = search(t, pages, last > 0 ? last - 1 : 0, last + 1);
+        *first = search(t, wanted, last > 0 ? last - 1 : 0, last + 1);
     }
     return TMGR_OK;
 }
@@ -159,7 +169,7 @@ static int grab(struct tmgr_table *t, struct stripe *s, uint32_t pages, uint32_t
         lock_mark_consistent(t->control->arena_lock); /* nothing to repair here: see the head of arena.h */
     else if (outcome != LOCK_HELD)
         return outcome == LOCK_BUSY ? TMGR_BUSY : poison(t, POISON_LOCK);
-    int status = find_run(t, pages, first);
+    int status = find_run(t, &pages, class < GROWING_CLASSES, first);
     if (status == TMGR_OK) {
         publish(&s->intent.page_step, step_make(*first, pages, STEP_GRAB));
         for (uint32_t i = 0; i < pages; i++)
