@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ladder of the house: a file includes or imports only what stands to its left, and each door has one keeper."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CSRC = ROOT / "csrc"
+PACKAGE = ROOT / "tablemgr"
+
+# One rung per line, lowest first; files on one rung do not know each other. A name stands for NAME.h and NAME.c.
+C_LADDER = """
+tablemgr atomics hash
+layout
+handle os
+lock
+term
+arena
+row
+stripe owner
+hset
+txn
+repair
+segment
+table status
+check
+"""
+
+PYTHON_LADDER = """
+_core _codec
+errors
+_ffi
+codec
+segments
+table
+shared_dict
+protocol rendezvous
+client
+manager
+supervisor
+cli
+"""
+
+SYSTEM_HEADERS = re.compile(r"<(sys/.*|fcntl|unistd|signal|poll|sched|linux/.*|spawn|dirent|time)(\.h)?>")
+SYSTEM_CALLS = re.compile(
+    r"\b(open|openat|close|read|write|mmap|munmap|mremap|mprotect|madvise|ftruncate|fallocate|posix_fallocate|unlink|"
+    r"linkat|rename|renameat2|flock|fstat|stat|syscall|getpid|fork|kill|poll|clock_gettime|getrandom|sched_yield|nanosleep)\("
+)
+
+
+def rungs(ladder: str) -> dict[str, int]:
+    """Height of each name."""
+    return {name: height for height, line in enumerate(ladder.split("\n")) for name in line.split()}
+
+
+def without_comments(text: str) -> str:
+    """C text without comments and without what is in quotes."""
+    return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', "", text, flags=re.DOTALL)
+
+
+def c_files() -> list[Path]:
+    """The core; the codec for Python is no part of it."""
+    return sorted(path for path in CSRC.glob("*.[ch]") if not path.name.startswith("codec"))
+
+
+def python_files() -> list[Path]:
+    """The package; _build describes the extension and is never imported."""
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "_build.py")
+
+
+@pytest.mark.parametrize("path", c_files(), ids=lambda path: path.name)
+def test_a_c_file_includes_only_what_stands_below_it(path: Path) -> None:
+    """Its own header, and files of lower rungs; every file has its rung."""
+    heights = rungs(C_LADDER)
+    assert path.stem in heights, f"{path.name} has no rung in the ladder"
+    for included in re.findall(r'^#include "(\w+)\.h"', path.read_text(), flags=re.MULTILINE):
+        assert included == path.stem or heights[included] < heights[path.stem], f"{path.name} includes {included}.h"
+
+
+@pytest.mark.parametrize("path", sorted(CSRC.glob("codec*.[ch]")), ids=lambda path: path.name)
+def test_the_codec_knows_the_core_by_its_public_header_only(path: Path) -> None:
+    """Of csrc/ it includes tablemgr.h and its own files."""
+    for included in re.findall(r'^#include "(\w+)\.h"', path.read_text(), flags=re.MULTILINE):
+        assert included == "tablemgr" or included.startswith("codec")
+
+
+@pytest.mark.parametrize("path", c_files(), ids=lambda path: path.name)
+def test_each_door_has_one_keeper(path: Path) -> None:
+    """Only os.c calls the system, only lock.c knows pthreads, nothing in the core knows Python."""
+    text = path.read_text()
+    assert "Python.h" not in text
+    if path.name != "lock.c":
+        assert "pthread" not in without_comments(re.sub(r"^#include .*", "", text, flags=re.MULTILINE))
+        assert "<pthread.h>" not in text
+    if path.stem != "os":
+        headers = [line for line in text.split("\n") if line.startswith("#include <") and SYSTEM_HEADERS.search(line)]
+        assert not headers
+        calls = [match.group() for match in SYSTEM_CALLS.finditer(without_comments(text))]
+        assert not calls
+    if path.name != "atomics.h":
+        assert not re.search(r"\b__atomic_|\b__sync_", without_comments(text))
+
+
+@pytest.mark.parametrize("path", [*c_files(), *sorted(CSRC.glob("codec*"))], ids=lambda path: path.name)
+def test_a_c_file_begins_with_its_licence(path: Path) -> None:
+    """One SPDX line."""
+    assert path.read_text().startswith("/* SPDX-License-Identifier: Apache-2.0 */")
+
+
+def module_of(path: Path) -> str:
+    """The rung that a file of the package is on: its module or subpackage."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules and subpackages of tablemgr that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            found |= {name.split(".")[1] if "." in name else "" for name in names if name.split(".")[0] == "tablemgr"}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} has a relative import"
+            if node.module == "tablemgr":
+                found |= {alias.name for alias in node.names}
+            elif node.module and node.module.startswith("tablemgr."):
+                found.add(node.module.split(".")[1])
+    return found
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_python_file_imports_only_what_stands_below_it(path: Path) -> None:
+    """And within a subpackage its siblings; the package's __init__ imports anything, nobody below cli imports that."""
+    heights = rungs(PYTHON_LADDER)
+    module = module_of(path)
+    if module in ("__init__", "__main__"):
+        return
+    assert module in heights, f"{path.name} has no rung in the ladder"
+    for imported in imports_of(path) - {module}:
+        if module == "cli" and imported not in heights:
+            continue  # the command line is a user of the package: `import tablemgr` and its public names
+        assert imported in heights, f"{path.name} imports {imported} of the package"
+        assert heights[imported] < heights[module], f"{path.name} imports {imported}"
+
+
+def test_one_module_knows_the_compiled_binding() -> None:
+    """Only _ffi imports _core."""
+    assert [path.name for path in python_files() if "_core" in imports_of(path)] == ["_ffi.py"]
+
+
+def test_the_command_line_reaches_the_manager_through_its_commands_only() -> None:
+    """Of cli, only serve imports the manager; the demo runs one as a user would."""
+    importers = {path.stem for path in (PACKAGE / "cli").rglob("*.py") if "manager" in imports_of(path)}
+    assert importers <= {"serve"}

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything public is documented and typed; every test says what it shows."""
+
+import ast
+import inspect
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+import tablemgr as tm
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def public_members() -> list[tuple[str, Any]]:
+    """The names of the package, and the public members of its classes."""
+    members = []
+    for name in tm.__all__:
+        value = getattr(tm, name)
+        if not isinstance(value, type):
+            if callable(value):
+                members.append((name, value))
+            continue
+        members.append((name, value))
+        if issubclass(value, BaseException):
+            continue
+        for attribute, member in vars(value).items():
+            if attribute.startswith("_"):
+                continue
+            member = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            if inspect.isfunction(member):
+                members.append((f"{name}.{attribute}", member))
+    return members
+
+
+@pytest.mark.parametrize(("name", "value"), public_members(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_public_name_has_a_docstring(name: str, value: Any) -> None:
+    """Modules, functions, classes, methods, properties."""
+    assert inspect.getdoc(value), name
+
+
+@pytest.mark.parametrize(("name", "value"), public_members(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_public_function_has_type_hints(name: str, value: Any) -> None:
+    """For each argument and the result."""
+    if isinstance(value, type):
+        return
+    hints = get_type_hints(value, vars(inspect.getmodule(value)))
+    arguments = [argument for argument in inspect.signature(value).parameters if argument != "self"]
+    assert [argument for argument in arguments if argument not in hints] == []
+    assert "return" in hints
+
+
+def test_all_names_exist_and_are_sorted() -> None:
+    """__all__ is the public surface, nothing twice."""
+    assert all(hasattr(tm, name) for name in tm.__all__)
+    assert len(set(tm.__all__)) == len(tm.__all__)
+
+
+def test_what_has_its_own_issue_is_absent() -> None:
+    """No stubs: a name that is there works."""
+    for name in ("claim_table", "abandon_table", "save", "load", "TableKeeper", "Clause", "ANY", "var", "register"):
+        assert not hasattr(tm, name)
+    for name in ("match", "match_object", "select", "select_count", "select_delete", "range"):
+        assert not hasattr(tm.Table, name)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.name)
+def test_every_test_says_what_it_shows(path: Path) -> None:
+    """A docstring that is the behaviour, and a module that has one."""
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), path
+    silent = [
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.name.startswith("test_")
+        and not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    """py.typed is beside the modules."""
+    assert (ROOT / "tablemgr" / "py.typed").exists()
