@@ -120,9 +120,18 @@ static bool miss_holds(struct tmgr_table *t, const struct stripe *s, const struc
                                       hset_home(now, hash) == hset_home(view->n_buckets, hash));
 }
 
+static void prefetch_row(struct tmgr_table *t, uint64_t slot) {
+    if (slot == 0 || !offset_is_valid(t, slot_offset(slot), UNIT_BYTES))
+        return;
+    const uint8_t *row = at(t, slot_offset(slot));
+    __builtin_prefetch(row);
+    __builtin_prefetch(row + 64);
+}
+
 /* Copy out what the slot leads to, if it has the key. out is as before unless OK. */
 static int copy_if_key(struct tmgr_table *t, struct stripe *s, const struct view *view, uint64_t slot,
                        const struct probe *probe, struct tmgr_buffer *out) {
+    prefetch_row(t, slot);
     if (slot & SLOT_PENDING) {
         int status = pending_resolve(t, &slot);
         if (status != TMGR_OK)
@@ -192,26 +201,20 @@ int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
     return status == TMGR_BUSY && changes(t, s) == before ? TMGR_CORRUPT : status;
 }
 
-void hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s, uint64_t hash) {
-    struct view view;
-    if (view_open(t, s, &view) == TMGR_OK) {
-        const struct bucket *bucket = hset_bucket(t, view.root, hset_home(view.n_buckets, hash));
-        if (bucket != NULL)
-            __builtin_prefetch(bucket);
-    }
-}
-
-void hset_prefetch_row(struct tmgr_table *t, struct stripe *s, uint64_t hash) {
+const struct bucket *hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s, uint64_t hash) {
     struct view view;
     if (view_open(t, s, &view) != TMGR_OK)
-        return;
+        return NULL;
     const struct bucket *bucket = hset_bucket(t, view.root, hset_home(view.n_buckets, hash));
+    __builtin_prefetch(bucket);
+    return bucket;
+}
+
+void hset_prefetch_row(struct tmgr_table *t, const struct bucket *bucket, uint64_t hash) {
     for (int i = 0; bucket != NULL && i < BUCKET_SLOTS; i++) {
         uint64_t slot = load_relaxed(&bucket->slots[i]);
-        if (slot != 0 && slot_tag(slot) == tag_of_hash(hash) && offset_is_valid(t, slot_offset(slot), UNIT_BYTES)) {
-            const uint8_t *row = at(t, slot_offset(slot));
-            __builtin_prefetch(row);
-            __builtin_prefetch(row + 64);
+        if (slot_tag(slot) == tag_of_hash(hash) && slot != 0) {
+            prefetch_row(t, slot);
             return;
         }
     }
@@ -273,6 +276,31 @@ static int collect(struct tmgr_table *t, const struct view *view, uint64_t numbe
     return bucket != NULL ? TMGR_OK : TMGR_BUSY;
 }
 
+/* The bucket that holds a position, and the interval of positions that it holds. */
+static uint64_t interval(uint64_t n_buckets, uint64_t position, uint64_t *before, uint64_t *after) {
+    uint64_t number = hset_home(n_buckets, position_of_hash(position)); /* reversal is its own inverse */
+    uint32_t bits = log2_floor(n_buckets);
+    if (number >= UINT64_C(1) << bits || number + (UINT64_C(1) << bits) < n_buckets)
+        bits++; /* this bucket is, or was, split at this level */
+    *before = bits > 0 ? position >> (32 - bits) << (32 - bits) : 0;
+    *after = *before + (UINT64_C(1) << (32 - bits));
+    return number;
+}
+
+void hset_prefetch_position(struct tmgr_table *t, struct stripe *s, uint64_t position) {
+    struct view view;
+    uint64_t before, after;
+    if (position >= UINT64_C(1) << 32 || view_open(t, s, &view) != TMGR_OK)
+        return;
+    const struct bucket *bucket = hset_bucket(t, view.root, interval(view.n_buckets, position, &before, &after));
+    if (bucket == NULL)
+        return;
+    if (after < UINT64_C(1) << 32)
+        __builtin_prefetch(hset_bucket(t, view.root, interval(view.n_buckets, after, &before, &after)));
+    for (int i = 0; i < BUCKET_SLOTS; i++)
+        prefetch_row(t, load_relaxed(&bucket->slots[i]));
+}
+
 static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out,
                             size_t *n_rows, uint64_t *before, uint64_t *after) {
     struct view view;
@@ -282,12 +310,7 @@ static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t pos
     int status = view_open(t, s, &view);
     if (status != TMGR_OK)
         return status == TMGR_ABSENT ? TMGR_OK : status;
-    uint64_t hash = position_of_hash(position), number = hset_home(view.n_buckets, hash); /* reversal is its own inverse */
-    uint32_t bits = log2_floor(view.n_buckets);
-    if (number >= UINT64_C(1) << bits || number + (UINT64_C(1) << bits) < view.n_buckets)
-        bits++; /* this bucket is, or was, split at this level */
-    *before = bits > 0 ? position >> (32 - bits) << (32 - bits) : 0;
-    *after = *before + (UINT64_C(1) << (32 - bits));
+    uint64_t number = interval(view.n_buckets, position, before, after);
     struct items items = {.list = items.first, .n = 0, .capacity = ITEMS_INLINE};
     status = collect(t, &view, number, &items);
     for (size_t i = 0; i < items.n && status == TMGR_OK; i++)

@@ -34,9 +34,11 @@ struct descriptor *descriptor_of(struct tmgr_table *t, uint64_t tx);
 
 /* The row with this key appended to out; with out NULL it is only looked for. OK, ABSENT, BUSY (overtaken), NO_MEMORY. */
 int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out);
-/* Start loading what hset_find of this key will need. */
-void hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s, uint64_t hash);
-void hset_prefetch_row(struct tmgr_table *t, struct stripe *s, uint64_t hash);
+/* Start loading what looking for this key will need: first its bucket (NULL if there is none), then the row. */
+const struct bucket *hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s, uint64_t hash);
+void hset_prefetch_row(struct tmgr_table *t, const struct bucket *bucket, uint64_t hash);
+/* Start loading the rows of the bucket that holds `position`, and the bucket after it. */
+void hset_prefetch_position(struct tmgr_table *t, struct stripe *s, uint64_t position);
 /* All rows of the bucket that holds `position` (reversed hash bits), in order, appended to out. *after: first position
  * behind the bucket, 2^32 at the stripe's end; *before: its first one. */
 int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out, size_t *n_rows,

@@ -63,10 +63,11 @@ int tmgr_contains(struct tmgr_table *t, const uint8_t *key, size_t key_len) {
 enum { GROUP = 16, NIL = 0xc0 }; /* keys looked up together, so that their cache misses overlap */
 
 static int lookup_group(struct tmgr_table *t, const struct probe *probes, size_t n, struct tmgr_buffer *out) {
+    const struct bucket *buckets[GROUP];
     for (size_t i = 0; i < n; i++)
-        hset_prefetch_bucket(t, stripe_of_hash(t, probes[i].hash), probes[i].hash);
+        buckets[i] = hset_prefetch_bucket(t, stripe_of_hash(t, probes[i].hash), probes[i].hash);
     for (size_t i = 0; i < n; i++)
-        hset_prefetch_row(t, stripe_of_hash(t, probes[i].hash), probes[i].hash);
+        hset_prefetch_row(t, buckets[i], probes[i].hash);
     for (size_t i = 0; i < n; i++) {
         int status = hset_find(t, stripe_of_hash(t, probes[i].hash), &probes[i], out);
         if (status == TMGR_ABSENT)
@@ -166,6 +167,7 @@ int tmgr_scan(struct tmgr_table *t, struct tmgr_cursor *cursor, size_t want_byte
         if (status != TMGR_OK)
             break;
         *n_rows += n;
+        hset_prefetch_position(t, &t->stripes[at_bucket.stripe], after);
         at_bucket.position = after;
         if (after >= POSITION_END) {
             at_bucket.position = 0;
@@ -277,7 +279,7 @@ struct call {
     const struct tmgr_op *op;
     struct tmgr_buffer *out;
     struct tmgr_buffer *scratch, *built; /* for gathered and for updated rows */
-    uint64_t n;
+    const struct bucket *bucket; /* of the key, on its way; a hint */
     int64_t wait_ns;
 };
 /* Does it with the stripe's lock held. */
@@ -315,10 +317,30 @@ static int put(struct tmgr_table *t, struct stripe *s, const struct probe *probe
     return fresh ? hset_grow(t, s, load_relaxed(&s->rows[0]), 2) : TMGR_OK;
 }
 
+/* An insert writes a block whatever it finds; so the block is made while the row that it may replace is on its way from
+ * memory. Where the bucket turns out to be full, or in the way of a left-over, it is given back and put() does it. */
 static int insert_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
     struct place place;
-    int status = locate(t, s, &call->probe, &place);
-    return status == TMGR_OK || status == TMGR_ABSENT ? put(t, s, &call->probe, &place, call->row, call->row_len) : status;
+    uint64_t offset, bytes, old = 0, old_bytes = 0;
+    const struct probe *probe = &call->probe;
+    hset_prefetch_row(t, call->bucket, probe->hash);
+    int status = stripe_make_room(t, s);
+    if (status == TMGR_OK)
+        status = row_begin(t, s, call->row, call->row_len, probe, &offset, &bytes);
+    if (status != TMGR_OK)
+        return status;
+    status = hset_locate(t, s, probe, &place);
+    if ((status == TMGR_OK || status == TMGR_ABSENT) && place.slot != NULL && !(place.content & SLOT_PENDING)) {
+        if (status == TMGR_OK)
+            old = row_block(t, slot_offset(place.content), &old_bytes);
+        stripe_commit(t, s, place.slot, slot_make(tag_of_hash(probe->hash), offset, 0), status == TMGR_ABSENT, bytes, old,
+                      old_bytes);
+        return status == TMGR_ABSENT ? hset_grow(t, s, load_relaxed(&s->rows[0]), 2) : TMGR_OK;
+    }
+    int abandoned = stripe_abandon(t, s);
+    if (status == TMGR_OK || status == TMGR_ABSENT)
+        status = abandoned != TMGR_OK ? abandoned : locate(t, s, probe, &place);
+    return status == TMGR_OK || status == TMGR_ABSENT ? put(t, s, probe, &place, call->row, call->row_len) : status;
 }
 
 static int insert_new_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
@@ -433,6 +455,7 @@ static int once(struct tmgr_table *t, locked_fn verb, struct call *call) {
     if (status != TMGR_OK)
         return status;
     struct stripe *s = stripe_of_hash(t, call->probe.hash);
+    call->bucket = hset_prefetch_bucket(t, s, call->probe.hash);
     status = stripe_lock(t, s, call->wait_ns);
     if (status == TMGR_OK) {
         status = verb(t, s, call);
@@ -718,6 +741,8 @@ static int any_present(struct tmgr_table *t, struct batch *batch) {
     return TMGR_OK;
 }
 
+enum { AHEAD = 8 }; /* operations whose buckets and rows are on their way while one is done */
+
 static int apply_locked(struct tmgr_table *t, struct batch *batch, uint64_t *busy) {
     int status = any_present(t, batch);
     if (status == TMGR_OK)
@@ -727,7 +752,13 @@ static int apply_locked(struct tmgr_table *t, struct batch *batch, uint64_t *bus
     if (status != TMGR_OK)
         return status;
     *busy = 0;
+    const struct bucket *ahead[AHEAD] = {NULL};
     for (size_t i = 0; i < batch->n && status == TMGR_OK; i++) {
+        if (i + AHEAD / 2 < batch->n)
+            hset_prefetch_row(t, ahead[(i + AHEAD / 2) % AHEAD], batch->probes[i + AHEAD / 2].hash);
+        if (i + AHEAD < batch->n)
+            ahead[i % AHEAD] = hset_prefetch_bucket(t, stripe_of_hash(t, batch->probes[i + AHEAD].hash),
+                                                    batch->probes[i + AHEAD].hash);
         batch->failed = i;
         status = apply_one(t, batch, i);
     }
