@@ -410,6 +410,10 @@ int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_tabl
         segment_drop(t); /* the dropper died between marking it and taking its name away */
         status = TMGR_NO_TABLE;
     }
+    if (status == TMGR_OK && owner_admits(t, false) == TMGR_NO_TABLE) {
+        segment_drop(t); /* its owner died, and it has no heir */
+        status = TMGR_NO_TABLE;
+    }
     /* A process that may only read by the table's access gets pages it can only read; owner_admits is asked again, and the
      * mapping made writable, when it writes. */
     if (status == TMGR_OK && mapping == TMGR_MAP_AUTO && t->may_write && owner_admits(t, true) == TMGR_OK)

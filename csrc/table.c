@@ -467,12 +467,32 @@ static int once(struct tmgr_table *t, locked_fn verb, struct call *call) {
     return status;
 }
 
+/* Whether a write that came to `status` is tried once more. A wait may have been cut short by the arena's lock. */
+struct patience {
+    uint64_t until; /* monotonic ns; 0: no waiting */
+    int full;
+};
+
+static struct patience patience_of(int64_t wait_ns) {
+    return (struct patience){wait_ns > 0 ? os_monotonic_ns() + (uint64_t)wait_ns : 0, 0};
+}
+
+static bool once_more(struct patience *patience, int status, int64_t *wait_ns) {
+    if (status == TMGR_FULL)
+        return ++patience->full < 2; /* memory has been reclaimed meanwhile */
+    if (status != TMGR_BUSY)
+        return status == AGAIN;
+    uint64_t now = patience->until != 0 ? os_monotonic_ns() : 0;
+    *wait_ns = (int64_t)(patience->until - now);
+    return now < patience->until;
+}
+
 static int run(struct tmgr_table *t, locked_fn verb, struct call *call) {
-    int status = AGAIN;
-    for (int full = 0; status == AGAIN || (status == TMGR_FULL && full < 2);) {
+    struct patience patience = patience_of(call->wait_ns);
+    int status;
+    do
         status = once(t, verb, call);
-        full += status == TMGR_FULL;
-    }
+    while (once_more(&patience, status, &call->wait_ns));
     return status;
 }
 
@@ -816,14 +836,11 @@ int tmgr_apply(struct tmgr_table *t, const struct tmgr_op *ops, size_t n_ops, si
     batch.call.built = scratch_take();
     status = batch.probes != NULL && batch.call.scratch != NULL && batch.call.built != NULL ? check_ops(t, &batch)
                                                                                            : TMGR_NO_MEMORY;
-    for (int full = 0; status == TMGR_OK;) {
-        status = apply_once(t, &batch);
-        if (status == TMGR_OK)
-            break;
-        full += status == TMGR_FULL;
-        if (status == AGAIN || (status == TMGR_FULL && full < 2))
-            status = TMGR_OK;
-    }
+    struct patience patience = patience_of(wait_ns);
+    if (status == TMGR_OK)
+        do
+            status = apply_once(t, &batch);
+        while (once_more(&patience, status, &batch.call.wait_ns));
     if (failed != NULL)
         *failed = batch.failed;
     free(batch.probes);

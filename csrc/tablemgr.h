@@ -208,7 +208,7 @@ int tmgr_update(struct tmgr_table *table, const struct tmgr_op *op, struct tmgr_
 /* All ops in order, each seeing those before it; all become visible together, or none. failed: index of the op that
  * was refused. */
 int tmgr_apply(struct tmgr_table *table, const struct tmgr_op *ops, size_t n_ops, size_t *failed, int64_t wait_ns);
-/* Like n calls of tmgr_delete: each key atomic by itself. */
+/* Like n calls of tmgr_delete: each key atomic by itself. Adds to *removed, so that it can be called again after BUSY. */
 int tmgr_delete_many(struct tmgr_table *table, const uint8_t *keys, size_t keys_len, size_t n, uint64_t *removed,
                      int64_t wait_ns);
 int tmgr_delete_all(struct tmgr_table *table, uint64_t *removed, int64_t wait_ns);
