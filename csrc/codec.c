@@ -137,7 +137,7 @@ static PyMemberDef binding_members[] = {
 };
 static PyType_Slot binding_slots[] = {
     {Py_tp_doc, "The verbs on the rows of one handle."},
-    {Py_tp_init, binding_init},
+    {Py_tp_new, binding_new},
     {Py_tp_methods, binding_methods},
     {Py_tp_members, binding_members},
     {Py_tp_traverse, binding_traverse},

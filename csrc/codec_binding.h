@@ -301,7 +301,8 @@ static bool has_arguments(const char *verb, Py_ssize_t n, Py_ssize_t least, Py_s
 
 /* -- life -------------------------------------------------------------------------------------------------------------- */
 
-static int binding_init(struct binding *self, PyObject *arguments, PyObject *keywords) {
+/* Made whole or not at all: a Binding without a table cannot be called. */
+static PyObject *binding_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
     unsigned long long address;
     PyObject *fail, *owner;
     unsigned keypos;
@@ -309,21 +310,23 @@ static int binding_init(struct binding *self, PyObject *arguments, PyObject *key
     double lock_timeout;
     if (keywords != NULL && PyDict_GET_SIZE(keywords) != 0) {
         PyErr_SetString(PyExc_TypeError, "Binding takes no keyword arguments");
-        return -1;
+        return NULL;
     }
     if (!PyArg_ParseTuple(arguments, "KIpdOO:Binding", &address, &keypos, &pickle, &lock_timeout, &fail, &owner)) {
-        return -1;
+        return NULL;
     }
-    const struct codec_state *state = PyType_GetModuleState(Py_TYPE(self));
-    if (state == NULL) {
-        return -1;
+    const struct codec_state *state = PyType_GetModuleState(type);
+    if (state == NULL || state->api == NULL || address == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "Binding: call bind() before, and give the address of a handle");
+        return NULL;
     }
-    if (state->api == NULL || self->table != NULL || address == 0) {
-        PyErr_SetString(PyExc_RuntimeError, "Binding: call bind() before, give an address, and make each one once");
-        return -1;
+    struct binding *self = (struct binding *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
     }
     self->state = state;
     self->api = state->api;
+    self->table = (struct tmgr_table *)(uintptr_t)address;
     self->keypos = keypos;
     self->pickle = pickle != 0;
     self->lock_timeout = lock_timeout;
@@ -331,8 +334,7 @@ static int binding_init(struct binding *self, PyObject *arguments, PyObject *key
     self->fail = fail;
     Py_INCREF(owner);
     self->owner = owner;
-    self->table = (struct tmgr_table *)(uintptr_t)address;
-    return 0;
+    return (PyObject *)self;
 }
 
 static int binding_traverse(struct binding *self, visitproc visit, void *arg) {

@@ -356,9 +356,10 @@ static bool encode_wide_str(struct encoder *e, PyObject *object) {
     Py_ssize_t bad = 0;
     Py_ssize_t length = utf8_length(kind, data, n, &bad);
     if (length < 0) {
-        return fail_at(e, PyExc_ValueError,
-                       "cannot store a str with a lone surrogate (U+%04X at index %zd); encode it to bytes first",
-                       (int)PyUnicode_READ(kind, data, bad), bad);
+        return fail_at(
+            e, PyExc_ValueError,
+            "cannot store a str with a lone surrogate (code point 0x%x at index %zd); encode it to bytes first",
+            (int)PyUnicode_READ(kind, data, bad), bad);
     }
     if (!put_header(e, &str_forms, length) || !reserve(e->out, (size_t)length)) {
         return false;
@@ -609,7 +610,7 @@ static bool encode_dict_items(struct encoder *e, PyObject *dict, Py_ssize_t n) {
             break;
         }
     }
-    return seen == n || fail_changed(e, dict);
+    return (seen == n && PyDict_GET_SIZE(dict) == n) || fail_changed(e, dict);
 }
 
 static bool encode_dict(struct encoder *e, PyObject *dict) {
