@@ -1,4 +1,4 @@
-"""Describes the compiled module tablemgr._core to cffi: the whole of csrc/ but the Python codec (codec*.c), behind one header.
+"""Describes the compiled module tablemgr._core to cffi: all of csrc/ but the Python codec (codec*.c), in one header.
 
 Run by setup.py, never imported by the package. The declarations are the marked region of csrc/tablemgr.h as it stands,
 so there is no second copy of them to keep in step.

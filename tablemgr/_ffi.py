@@ -93,7 +93,7 @@ class Handle:
     raised as `errors` says, with the table's name. Waits for a lock end after `lock_timeout` seconds.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_name", "lock_timeout", "pointer", "segment")
+    __slots__ = ("__weakref__", "_closed", "_gone", "_name", "lock_timeout", "pointer", "segment")
 
     def __init__(self, pointer: Any, segment: str, name: str) -> None:
         self.pointer: Final = ffi.gc(pointer, lib.tmgr_free)
@@ -101,6 +101,7 @@ class Handle:
         self.lock_timeout = LOCK_TIMEOUT
         self._name = name
         self._closed = False
+        self._gone = False
 
     @classmethod
     def create(
@@ -299,6 +300,11 @@ class Handle:
             self._closed = True
             lib.tmgr_close(self.pointer)
 
+    def close_dropped(self) -> None:
+        """Give the memory of a dropped table back; later calls raise TableNotFoundError all the same."""
+        self._gone = True
+        self.close()
+
     # -- errors ---------------------------------------------------------------------------------------------------
 
     def fail(self, status: int, verb: str, detail: object = None) -> NoReturn:
@@ -308,6 +314,8 @@ class Handle:
         """
         if status == Status.ABSENT:
             raise KeyError(detail)
+        if status == Status.CLOSED and self._gone:
+            status = int(Status.NO_TABLE)
         errno = lib.tmgr_errno()
         why = "" if detail is None else f" ({detail})"
         raise_for(status, table=self.name, doing=verb, why=why + self._explain(status), errno=errno)
@@ -320,15 +328,16 @@ class Handle:
         """What the segment adds to a refusal. If it turns out that the owner is dead, its heir gets the table now."""
         if status not in (Status.ACCESS, Status.NOT_OWNER, Status.OWNED, Status.FULL, Status.NO_TABLE):
             return ""
+        if status == Status.NO_TABLE:
+            return " any more: it was dropped, or went with its owner"
         info = ffi.new("struct tmgr_info *")
         if lib.tmgr_describe(self.pointer, info) != OK:
             return ""
-        if status == Status.NO_TABLE:
-            return " any more: it was dropped, or went with its owner"
         if status == Status.FULL:
-            if info.max_bytes:
-                return f": its segment has {info.bytes_reserved} bytes and may have {info.max_bytes} (max_bytes)"
-            return f": its segment has {info.bytes_reserved} bytes and /dev/shm or the memory limit gives no more"
+            return (
+                f": its segment has {info.bytes_reserved} bytes and may have {info.max_bytes} (max_bytes, or what "
+                "/dev/shm could hold at its creation), and cannot get what this takes"
+            )
         owner = info.owner.pid
         if info.owner_alive:
             who = f"owned by process {owner}, which is alive"

@@ -59,11 +59,11 @@ class TableTransfer:
 class TableInfo:
     """A table at one moment. Counts are of one moment each, not of one and the same.
 
-    bytes_used: rows and their index; bytes_reserved: memory that the segment holds; max_bytes: the segment's limit,
-    None if only the file system sets one; mode: permission bits. heir: a process, "manager", or None (the table goes
-    with its owner). created, last_repair: epoch seconds; last_repair is None if no repair was ever needed, repairs
-    counts them. damaged: why the table cannot be used, None if it can; if it is not even a table, everything but its
-    name, instance and bytes_reserved is empty and owner is None.
+    bytes_used: rows and their index; bytes_reserved: memory that the segment holds; max_bytes: what it may hold, as
+    asked for at creation or else as much as the file system could then; mode: permission bits. heir: a process,
+    "manager", or None (the table goes with its owner). created, last_repair: epoch seconds; last_repair is None if no
+    repair was ever needed, repairs counts them. damaged: why the table cannot be used, None if it can; if it is not
+    even a table, everything but its name, instance and bytes_reserved is empty and owner is None.
     """
 
     name: str
@@ -76,7 +76,7 @@ class TableInfo:
     rows: int
     bytes_used: int
     bytes_reserved: int
-    max_bytes: int | None
+    max_bytes: int
     owner: Process | None
     heir: Process | Literal["manager"] | None
     created: float
@@ -263,6 +263,8 @@ def drop(name: str, force: bool = False, instance: str | None = None) -> None:
 def remove(handle: Handle, force: bool = False) -> None:
     """Drop the table behind a handle; of an orphan anybody who may claim it may do that. Raises as `drop`."""
     raw = handle.describe()
+    if raw.readonly and not force:
+        handle.fail(Status.READONLY, "drop")
     handle.drop(force or not (raw.owner_alive or raw.foreign_namespace or raw.dropped))
 
 
@@ -302,7 +304,7 @@ def _info(raw: RawInfo, instance: str) -> TableInfo:
         rows=raw.rows,
         bytes_used=raw.bytes_used,
         bytes_reserved=raw.bytes_reserved,
-        max_bytes=raw.max_bytes or None,
+        max_bytes=raw.max_bytes,
         owner=Process(*raw.owner, raw.owner_alive),
         heir=heir,
         created=raw.created_ns / 1e9,
@@ -329,7 +331,7 @@ def _unusable(name: str, instance: str, segment: str, error: Exception) -> Table
         rows=0,
         bytes_used=0,
         bytes_reserved=stat.st_blocks * 512,
-        max_bytes=None,
+        max_bytes=0,
         owner=None,
         heir=None,
         created=stat.st_ctime,

@@ -518,12 +518,14 @@ class Table:
     def drop(self) -> None:
         """Remove the table for everybody, unless that has happened; needs write access, or an orphan. Idempotent.
 
-        Handles on it, this one too, raise TableNotFoundError from then on.
+        Handles on it, this one too, raise TableNotFoundError from then on. Its memory goes back to the system when the
+        last of them is closed; this one is.
         """
         if self._dropped:
             return
         with contextlib.suppress(TableNotFoundError):
             segments.remove(self._handle)
+        self._handle.close_dropped()
         self._dropped = True
 
     def __enter__(self) -> Table:

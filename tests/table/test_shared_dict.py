@@ -2,7 +2,7 @@
 """SharedDict: a dict in every respect that a shared one can be."""
 
 import pickle
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import pytest
@@ -174,13 +174,14 @@ def test_increment_counts(shared: "tm.SharedDict[Any, Any]") -> None:
     assert shared.increment("m", 5, 100) == 105
     assert shared.increment("m", by=-(2**70), default=1) == 105 - 2**70
     shared["s"] = "text"
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: shared.increment("s"),
         lambda: shared.increment("a", True),
         lambda: shared.increment("a", 1.5),  # type: ignore[arg-type] # that is the test
         lambda: shared.increment("new", 1, "zero"),  # type: ignore[arg-type] # that is the test
         lambda: shared.increment("new", 1, False),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(TypeError):
             call()
     assert shared == {"a": 2, "b": 2, "c": 3, "n": 1, "m": 105 - 2**70, "s": "text"}
