@@ -106,7 +106,7 @@ class SharedDictStore(Store):
         tm.SharedDict(self.table_name).table.close()
 
     def connect(self) -> Operations:
-        shared = tm.SharedDict(self.table_name)
+        shared: tm.SharedDict[str, Any] = tm.SharedDict(self.table_name)
         table = shared.table
         return Operations(
             get=shared.__getitem__,

@@ -44,7 +44,7 @@ def filled(plan: Plan, crew: Crew, rows: int, names: tuple[str, ...] = ()) -> It
 def large_table(plan: Plan) -> Iterator[str]:
     """The name of a table with the plan's large number of rows, written one by one in random key order."""
     name = f"bench.{plan.tag}.large"
-    shared = tm.SharedDict(name)
+    shared: tm.SharedDict[str, bytes] = tm.SharedDict(name)
     try:
         numbers = list(range(plan.large_rows))
         random.Random(2).shuffle(numbers)

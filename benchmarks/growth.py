@@ -23,7 +23,7 @@ def run(plan: Plan, figures: Figures, rows: int) -> None:
     pairs = [(key(number), value(number)) for number in numbers]
     name = f"bench.{plan.tag}.growth"
     for _ in range(plan.rounds):
-        shared = tm.SharedDict(name)
+        shared: tm.SharedDict[str, bytes] = tm.SharedDict(name)
         try:
             _record(figures, "tablemgr", rows, one_by_one(shared.__setitem__, pairs))
         finally:

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: `tablemgr [--instance NAME] [--json] COMMAND`.
+
+A file per command; `COMMANDS` lists them. A command fetches and returns a snapshot, `render` draws it, `main` is the
+one place where an exception becomes an exit code and a line on standard error."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from tablemgr.cli import (
+    bench,
+    check,
+    delete,
+    demo,
+    drop,
+    get,
+    info,
+    list as list_command,
+    put,
+    render,
+    serve,
+    show,
+    status,
+    stop,
+    wait,
+)
+from tablemgr.cli.command import Command
+from tablemgr.cli.exits import ExitStatus, message_of, status_of
+
+__all__ = ["COMMANDS", "ExitStatus", "build_parser", "main"]
+
+COMMANDS: tuple[Command, ...] = (
+    serve.COMMAND,
+    status.COMMAND,
+    stop.COMMAND,
+    wait.COMMAND,
+    list_command.COMMAND,
+    info.COMMAND,
+    show.COMMAND,
+    get.COMMAND,
+    put.COMMAND,
+    delete.COMMAND,
+    drop.COMMAND,
+    check.COMMAND,
+    demo.COMMAND,
+    bench.COMMAND,
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; `--instance` and `--json` may stand before or after the command."""
+    parser = argparse.ArgumentParser(
+        prog="tablemgr",
+        description="Tables in shared memory that survive the processes that use them.",
+        epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 check failed, 130 interrupted.",
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    for target, default in ((parser, None), (common, argparse.SUPPRESS)):
+        target.add_argument(
+            "--instance",
+            metavar="NAME",
+            default=default,
+            help="the namespace of tables (default: $TABLEMGR_INSTANCE, else 'default')",
+        )
+        target.add_argument(
+            "--json", action="store_true", default=False if default is None else default, help="output for programs"
+        )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        sub = commands.add_parser(command.name, help=command.summary, description=command.summary, parents=[common])
+        command.configure(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments without the program's name; None: those of this process.
+
+    Returns:
+        an `ExitStatus`. No exception but an exit of the interpreter's own making leaves this function."""
+    try:
+        args = build_parser().parse_args(argv)
+        answer = args.run(args)
+        render.render(answer.snapshot, Console(highlight=False), as_json=args.json)
+        sys.stdout.flush()
+    except SystemExit as end:  # argparse has said why
+        return int(end.code or 0)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; the interpreter must not stumble over the pipe again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.ERROR
+    except (Exception, KeyboardInterrupt) as error:  # the one place where errors end
+        result = status_of(error)
+        print(f"tablemgr: {'interrupted' if result is ExitStatus.INTERRUPTED else message_of(error)}", file=sys.stderr)
+        return result
+    if answer.remark:
+        print(f"tablemgr: {answer.remark}", file=sys.stderr)
+    return int(answer.status)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command hands to the renderer: frozen snapshots, fetched and complete.
+
+A command fetches and returns an `Answer`; only `render` turns it into text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tablemgr.cli.exits import ExitStatus
+from tablemgr.segments import Process, TableInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All tables of an instance."""
+
+    instance: str
+    tables: tuple[TableInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """Everything known of one table."""
+
+    info: TableInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance in figures: its manager (None: none runs) and since when (epoch seconds), sums over its tables
+    (memory in bytes), and who stands in line for which table."""
+
+    instance: str
+    manager: Process | None
+    since: float | None
+    socket: str
+    tables: int
+    rows: int
+    bytes_reserved: int
+    orphans: int
+    damaged: int
+    waiting: tuple[tuple[str, Process], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a table, in the table's own order. `total` counts all of the table's rows at the time of asking.
+
+    `rows` may be an iterator that the command prepared: it is consumed once, and nothing else is asked of the table."""
+
+    table: str
+    keypos: int
+    rows: Iterable[tuple[object, ...]]
+    total: int
+    paged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Result of `check`: for each table the invariants found broken."""
+
+    problems: dict[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Something was done. `text` says what to a person, `facts` to a program."""
+
+    text: str
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The command has said what there was to say."""
+
+
+Snapshot = Tables | Detail | Instance | Rows | Checked | Done | Nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A snapshot to show and the exit code to end with. `remark` goes to standard error: what part did not work."""
+
+    snapshot: Snapshot
+    status: ExitStatus = ExitStatus.OK
+    remark: str = ""

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`tablemgr info`: everything known of a table, or of the instance."""
+
+from __future__ import annotations
+
+import argparse
+
+from tablemgr import segments
+from tablemgr.cli import status
+from tablemgr.cli.answers import Answer, Detail
+from tablemgr.cli.command import Command
+from tablemgr.cli.exits import NotFoundError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """`info [TABLE]`."""
+    parser.add_argument("table", nargs="?", help="name of the table (default: describe the instance)")
+
+
+def run(args: argparse.Namespace) -> Answer:
+    """Describe one table, damaged or not, or the instance; needs no manager."""
+    if args.table is None:
+        return Answer(status.look(args.instance))
+    instance = segments.resolve_instance(args.instance)
+    segments.segment_name(instance, args.table)  # a name that cannot be one is told from one that is not there
+    for info in segments.tables(instance):
+        if info.name == args.table:
+            return Answer(Detail(info))
+    raise NotFoundError(
+        f"there is no table {args.table!r} in instance {instance!r}; `tablemgr list` shows those there are"
+    )
+
+
+COMMAND = Command("info", "describe a table, or the instance", configure, run)

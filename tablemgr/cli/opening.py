@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attaching to a table on behalf of a command, whatever its codec."""
+
+from __future__ import annotations
+
+from tablemgr import segments, table
+from tablemgr.cli.exits import RefusedError
+
+
+def attach(name: str, instance: str | None, *, readonly: bool) -> table.Table:
+    """A handle on the table; `RefusedError` if its rows are pickles: what they do when they are read is not known."""
+    instance = segments.resolve_instance(instance)
+    handle = segments.attach(instance, name)
+    try:
+        codec = segments.describe(handle).codec
+    finally:
+        handle.close()
+    if codec != "msgpack":
+        raise RefusedError(
+            f"table {name!r} has codec={codec!r}: unpickling runs code, attach to it in Python if you trust it"
+        )
+
+    return table.attach(name, readonly=True if readonly else None, instance=instance)

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots as text: `rich` tables for people, JSON for programs. Nothing here fetches anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from tablemgr.cli.answers import Checked, Detail, Done, Instance, Nothing, Rows, Snapshot, Tables
+from tablemgr.segments import Process, TableInfo
+
+CELL_WIDTH = 60
+
+
+def render(snapshot: Snapshot, out: Console, *, as_json: bool) -> None:
+    """Write a snapshot to `out`, as JSON or as a person likes to read it."""
+    match snapshot:
+        case Nothing():
+            return
+        case Rows() if as_json:
+            _rows_json(snapshot)
+        case _ if as_json:
+            print(json.dumps(facts(snapshot), indent=2))
+        case Tables():
+            out.print(tables_grid(snapshot))
+        case Detail():
+            out.print(detail_grid(snapshot.info))
+        case Instance():
+            out.print(instance_grid(snapshot))
+        case Rows():
+            _rows_text(snapshot, out)
+        case Checked():
+            _checked_text(snapshot, out)
+        case Done():
+            out.print(printable(snapshot.text), markup=False, soft_wrap=True)
+
+
+# -- for programs ---------------------------------------------------------------------------------------------------
+
+
+def facts(snapshot: Snapshot) -> object:
+    """A snapshot as what `json.dumps` takes."""
+    match snapshot:
+        case Tables():
+            return [plain(info) for info in snapshot.tables]
+        case Detail():
+            return plain(snapshot.info)
+        case Rows():
+            return [plain(row) for row in snapshot.rows]
+        case Checked():
+            return snapshot.problems
+        case Done():
+            return plain(snapshot.facts)
+        case _:
+            return plain(snapshot)
+
+
+def plain(value: object) -> object:
+    """A value as JSON has it. Tuples become lists; what JSON has no word for becomes `{"$python": "<literal>"}`."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else {"$python": f"float({str(value)!r})"}
+        case list() | tuple():
+            return [plain(element) for element in value]
+        case dict() if all(isinstance(key, str) and not key.startswith("$") for key in value):
+            return {key: plain(element) for key, element in value.items()}
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name.rstrip("_"): plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        case _:
+            return {"$python": repr(value)}
+
+
+def _rows_json(snapshot: Rows) -> None:
+    sys.stdout.write("[")
+    for position, row in enumerate(snapshot.rows):
+        sys.stdout.write(("," if position else "") + "\n  " + json.dumps(plain(row)))
+    sys.stdout.write("\n]\n")
+
+
+# -- for people -----------------------------------------------------------------------------------------------------
+
+
+def tables_grid(snapshot: Tables) -> Grid | Text:
+    """A line per table, sorted by name."""
+    if not snapshot.tables:
+        return Text(f"no tables in instance {printable(snapshot.instance)}")
+    grid = Grid(box=None, header_style="bold", pad_edge=False)
+    grid.add_column("NAME", no_wrap=True)
+    grid.add_column("TYPE")
+    grid.add_column("ACCESS")
+    grid.add_column("ROWS", justify="right")
+    grid.add_column("MEMORY", justify="right")
+    grid.add_column("OWNER", no_wrap=True)
+    grid.add_column("HEIR", no_wrap=True)
+    grid.add_column("AGE", justify="right")
+    grid.add_column("REPAIRS", justify="right")
+    now = time.time()
+    for info in sorted(snapshot.tables, key=lambda info: info.name):
+        if info.damaged is not None and not info.type:
+            memory = bytes_text(info.bytes_reserved)
+            grid.add_row(Text(printable(info.name)), Text("damaged", style="red"), "", "", memory)
+            continue
+        grid.add_row(
+            Text(printable(info.name)),
+            info.type,
+            info.access,
+            f"{info.rows:,}",
+            bytes_text(info.bytes_reserved),
+            owner_text(info) + ("" if info.damaged is None else " DAMAGED"),
+            heir_text(info.heir),
+            age_text(now - info.created),
+            str(info.repairs),
+        )
+    return grid
+
+
+def detail_grid(info: TableInfo) -> Grid:
+    """A line per fact of one table."""
+    grid = Grid(box=None, show_header=False, pad_edge=False)
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for field in dataclasses.fields(info):
+        grid.add_row(field.name.replace("_", " ").strip(), Text(fact_text(field.name, getattr(info, field.name))))
+    return grid
+
+
+def instance_grid(snapshot: Instance) -> Grid:
+    """An instance and its manager."""
+    grid = Grid(box=None, show_header=False, pad_edge=False)
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("instance", Text(printable(snapshot.instance)))
+    manager = "not running" if snapshot.manager is None else process_text(snapshot.manager)
+    grid.add_row("manager", manager + ("" if snapshot.since is None else f", since {moment_text(snapshot.since)}"))
+    grid.add_row("socket", Text(printable(snapshot.socket)))
+    states = [f"{n:,} {what}" for n, what in ((snapshot.orphans, "orphans"), (snapshot.damaged, "damaged")) if n]
+    grid.add_row("tables", f"{snapshot.tables:,}" + (f" ({', '.join(states)})" if states else ""))
+    grid.add_row("rows", f"{snapshot.rows:,}")
+    grid.add_row("memory", bytes_text(snapshot.bytes_reserved))
+    for name, process in snapshot.waiting:
+        grid.add_row("waiting", Text(f"{process_text(process)} for {printable(name)}"))
+    return grid
+
+
+def _rows_text(snapshot: Rows, out: Console) -> None:
+    if not out.is_terminal:
+        for row in snapshot.rows:
+            sys.stdout.write(repr(row) + "\n")
+        return
+    rows = list(snapshot.rows)
+    grid = rows_grid(rows, snapshot.keypos)
+    note = f"{len(rows):,} of {snapshot.total:,} rows; --limit 0 shows all" if len(rows) < snapshot.total else ""
+    if snapshot.paged and len(rows) > out.height - 3:
+        with out.pager(styles=True):
+            out.print(grid)
+            out.print(note)
+        return
+    out.print(grid)
+    if note:
+        out.print(note, style="dim")
+
+
+def rows_grid(rows: Iterable[tuple[object, ...]], keypos: int) -> Grid:
+    """Rows as a grid: a column per position, the key's in bold, long values cut."""
+    rows = list(rows)
+    grid = Grid(box=None, header_style="dim", pad_edge=False)
+    width = max((len(row) for row in rows), default=0)
+    for position in range(width):
+        grid.add_column(f"{position} (key)" if position == keypos else str(position), no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        cells = [Text(cut(repr(value)), style="bold" if at == keypos else "") for at, value in enumerate(row)]
+        grid.add_row(*cells)
+    return grid
+
+
+def _checked_text(snapshot: Checked, out: Console) -> None:
+    for name, problems in snapshot.problems.items():
+        verdict = "sound" if not problems else f"{len(problems)} broken"
+        out.print(f"{printable(name)}: {verdict}", markup=False, soft_wrap=True)
+        for problem in problems:
+            out.print(f"  {problem}", markup=False, soft_wrap=True)
+
+
+# -- words and figures ----------------------------------------------------------------------------------------------
+
+
+def printable(text: str) -> str:
+    """The text itself, or, where it holds characters that a terminal would act on, its Python literal."""
+    return text if text.isprintable() and text else repr(text)
+
+
+def cut(text: str, width: int = CELL_WIDTH) -> str:
+    """At most `width` characters of a text, with a mark where something is missing."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def bytes_text(n_bytes: int) -> str:
+    """A number of bytes in the binary unit that suits it: `1.5 MiB`."""
+    value = float(n_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def age_text(seconds: float) -> str:
+    """A span of time in its largest fitting unit: `42s`, `3m`, `5h`, `2d`."""
+    for limit, divisor, unit in ((120, 1, "s"), (7200, 60, "m"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{max(0, int(seconds // divisor))}{unit}"
+    return f"{int(seconds // 86_400)}d"
+
+
+def moment_text(epoch_seconds: float) -> str:
+    """A point in time, local."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch_seconds))
+
+
+def process_text(process: Process) -> str:
+    """A process: its pid, and whether it is dead."""
+    return f"pid {process.pid}" + ("" if process.alive else " (dead)")
+
+
+def owner_text(info: TableInfo) -> str:
+    """The owner; a dead one makes the table an orphan."""
+    if info.owner is None:
+        return "-"
+    return f"orphan of {info.owner.pid}" if info.orphan else process_text(info.owner)
+
+
+def heir_text(heir: Process | str | None) -> str:
+    """The heir: `manager`, a process, or nobody."""
+    if heir is None:
+        return "none"
+    return heir if isinstance(heir, str) else process_text(heir)
+
+
+def fact_text(name: str, value: object) -> str:
+    """One fact of a table: bytes, times and processes in words, anything else as Python writes it."""
+    match value:
+        case None:
+            return "-"
+        case Process():
+            return f"{process_text(value)}, started at tick {value.start}"
+        case int() if name.endswith("bytes") or name.startswith("bytes"):
+            return f"{bytes_text(value)} ({value:,} bytes)"
+        case float():
+            return moment_text(value)
+        case int() if name == "mode":
+            return oct(value)
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case str():
+            return printable(value)
+        case _:
+            return repr(value)
