@@ -182,8 +182,10 @@ static bool check_new_rows(const struct record *record) {
 
 /* Encode the arguments of one recorded call; false with an exception set. */
 static bool encode_record(struct binding *binding, struct scratch *scratch, const struct record *record) {
+    struct tmgr_op op = {.kind = record->kind};
     if (record->kind == TMGR_OP_UPDATE_COUNTER || record->kind == TMGR_OP_UPDATE_ELEMENT) {
-        return encode_update(binding, scratch, record->arguments, record->n, record->kind, record->verb);
+        return encode_update(binding, scratch, record->arguments, record->n, &op, record->verb) &&
+               append_op(&scratch->ops, &op);
     }
     PyObject *argument = record->arguments[0];
     bool is_delete = record->kind == TMGR_OP_DELETE;
@@ -191,11 +193,9 @@ static bool encode_record(struct binding *binding, struct scratch *scratch, cons
         return check_new_rows(record) && encode_rows(binding, scratch, argument, record->kind);
     }
     struct encoder e = encoder_for(binding, &scratch->arguments, is_delete ? &key_place : &row_place);
-    if (is_delete) {
-        return encode_key(&e, argument) && append_op(&scratch->ops, record->kind, 0, scratch->arguments.len, 0);
-    }
-    return encode_row(&e, argument, binding->keypos, NULL) &&
-           append_op(&scratch->ops, record->kind, 0, 0, scratch->arguments.len);
+    bool done = is_delete ? encode_key(&e, argument) : encode_row(&e, argument, binding->keypos, NULL);
+    *(is_delete ? &op.key_len : &op.row_len) = scratch->arguments.len;
+    return done && append_op(&scratch->ops, &op);
 }
 
 static PyObject *batch_record(struct batch *self, const struct record *record) {
@@ -278,8 +278,7 @@ static PyObject *refuse_op(struct batch *self, int status, size_t failed) {
 static int batch_apply(struct batch *self, size_t *failed) {
     struct binding *binding = self->binding;
     struct request r = {.api = binding->api, .table = binding->table, .failed = SIZE_MAX};
-    r.n = place_ops(&self->ops, &self->bytes);
-    r.ops = (const struct tmgr_op *)(void *)self->ops.data;
+    request_ops(&r, &self->ops, &self->bytes);
     if (r.n == 0) {
         return binding->api->admit(binding->table, true);
     }

@@ -183,7 +183,7 @@ static inline bool put_word(struct encoder *e, uint8_t first, uint64_t word, siz
         return false;
     }
     e->out->data[e->out->len] = first;
-    store_big_endian(e->out->data + e->out->len + 1, word, n);
+    store_wide(e->out->data + e->out->len + 1, word, n);
     e->out->len += 1 + n;
     return true;
 }

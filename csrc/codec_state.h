@@ -73,16 +73,35 @@ static inline bool reserve(struct tmgr_buffer *out, size_t more) {
     return LIKELY(more <= out->capacity - out->len) || grow(out, more);
 }
 
-/* n from 1 to 8. */
+/* Words of 1, 2, 4 or 8 bytes, big-endian. */
 static inline void store_big_endian(uint8_t *at, uint64_t value, size_t n) {
     uint64_t swapped = htobe64(value << (64 - 8 * n));
     memcpy(at, &swapped, n);
 }
 
+/* As store_big_endian, where 8 bytes may be written: one store, whatever n is. */
+static inline void store_wide(uint8_t *at, uint64_t value, size_t n) {
+    uint64_t swapped = htobe64(value << (64 - 8 * n));
+    memcpy(at, &swapped, 8);
+}
+
 static inline uint64_t load_big_endian(const uint8_t *at, size_t n) {
-    uint64_t swapped = 0;
-    memcpy(&swapped, at, n);
-    return be64toh(swapped) >> (64 - 8 * n);
+    uint64_t eight;
+    uint32_t four;
+    uint16_t two;
+    switch (n) {
+    case 1:
+        return *at;
+    case 2:
+        memcpy(&two, at, 2);
+        return be16toh(two);
+    case 4:
+        memcpy(&four, at, 4);
+        return be32toh(four);
+    default:
+        memcpy(&eight, at, 8);
+        return be64toh(eight);
+    }
 }
 
 /* -- exceptions ------------------------------------------------------------------------------------------------------- */

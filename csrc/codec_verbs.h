@@ -484,32 +484,35 @@ static PyObject *binding_compare_and_swap(struct binding *self, PyObject *const 
 
 /* -- operations: what a batch and the updates are made of ------------------------------------------------------------------- */
 
-/* Append an op whose updates, key and row lie, in this order, behind those of the op before. Addresses are filled in by
- * place_ops, when the bytes do not move any more. */
-static bool append_op(struct tmgr_buffer *ops, uint32_t kind, size_t updates_len, size_t key_len, size_t row_len) {
-    struct tmgr_op op = {.kind = kind, .updates_len = updates_len, .key_len = key_len, .row_len = row_len};
-    if (!reserve(ops, sizeof op)) {
+/* Append an op of which the lengths are known. */
+static bool append_op(struct tmgr_buffer *ops, const struct tmgr_op *op) {
+    if (!reserve(ops, sizeof *op)) {
         return false;
     }
-    memcpy(ops->data + ops->len, &op, sizeof op);
-    ops->len += sizeof op;
+    memcpy(ops->data + ops->len, op, sizeof *op);
+    ops->len += sizeof *op;
     return true;
 }
 
-/* An empty encoding is one that is not there. Returns how many ops there are. */
-static size_t place_ops(struct tmgr_buffer *ops, const struct tmgr_buffer *bytes) {
-    struct tmgr_op *op = (struct tmgr_op *)(void *)ops->data;
-    size_t n = ops->len / sizeof *op;
-    const uint8_t *at = bytes->data;
-    for (size_t i = 0; i < n; i++, op++) {
-        op->updates = op->updates_len == 0 ? NULL : at;
-        at += op->updates_len;
-        op->key = op->key_len == 0 ? NULL : at;
-        at += op->key_len;
-        op->row = op->row_len == 0 ? NULL : at;
-        at += op->row_len;
+/* Fill in the addresses, when the bytes do not move any more: of each op its updates, its key and its row lie in this
+ * order, behind those of the op before. An empty encoding is one that is not there. */
+static inline void place_ops(struct tmgr_op *op, size_t n, const uint8_t *bytes) {
+    for (; n > 0; n--, op++) {
+        op->updates = op->updates_len == 0 ? NULL : bytes;
+        bytes += op->updates_len;
+        op->key = op->key_len == 0 ? NULL : bytes;
+        bytes += op->key_len;
+        op->row = op->row_len == 0 ? NULL : bytes;
+        bytes += op->row_len;
     }
-    return n;
+}
+
+/* Place the ops of a buffer and make them the request's. */
+static void request_ops(struct request *request, struct tmgr_buffer *ops, const struct tmgr_buffer *bytes) {
+    struct tmgr_op *first = (struct tmgr_op *)(void *)ops->data;
+    request->n = ops->len / sizeof *first;
+    request->ops = first;
+    place_ops(first, request->n, bytes->data);
 }
 
 /* The rows of a list, an op of this kind for each, into the scratch. False with an exception set. */
@@ -520,8 +523,9 @@ static bool encode_rows(struct binding *self, struct scratch *scratch, PyObject 
     for (; here.index < n; here.index++) {
         size_t start = scratch->arguments.len;
         PyObject *row = list_item(list, here.index);
-        bool done = row != NULL && encode_row(&e, row, self->keypos, NULL) &&
-                    append_op(&scratch->ops, kind, 0, 0, scratch->arguments.len - start);
+        bool done =
+            row != NULL && encode_row(&e, row, self->keypos, NULL) &&
+            append_op(&scratch->ops, &(struct tmgr_op){.kind = kind, .row_len = scratch->arguments.len - start});
         Py_XDECREF(row);
         if (!done) {
             return row == NULL ? fail_changed(&e, list) : false;
@@ -532,8 +536,7 @@ static bool encode_rows(struct binding *self, struct scratch *scratch, PyObject 
 
 /* Run the ops in the scratch as one change. */
 static int apply(struct binding *self, struct scratch *scratch, struct request *r) {
-    r->n = place_ops(&scratch->ops, &scratch->arguments);
-    r->ops = (const struct tmgr_op *)(void *)scratch->ops.data;
+    request_ops(r, &scratch->ops, &scratch->arguments);
     if (r->n == 0) {
         return self->api->admit(self->table, true);
     }
@@ -598,6 +601,9 @@ static PyObject *binding_insert_new(struct binding *self, PyObject *rows) {
 /* -- updates ------------------------------------------------------------------------------------------------------------------ */
 
 static bool encode_index(struct encoder *e, PyObject *object, const char *verb, const char *what) {
+    if (LIKELY(PyLong_CheckExact(object))) {
+        return encode_int(e, object);
+    }
     PyObject *index = index_argument(object, verb, what);
     bool done = index != NULL && encode_int(e, index);
     Py_XDECREF(index);
@@ -678,14 +684,14 @@ static bool check_default(struct binding *self, PyObject *row, const char *verb)
     return true;
 }
 
-/* arguments: key, spec[, default]. One op, its bytes in the scratch. The spec's shape comes before the key, so updates
+/* arguments: key, spec[, default]; of op, the kind is given. Its bytes go into the scratch, its lengths into op. The spec's shape comes before the key, so updates
  * lie first; the default row's own key is not looked at, as the key takes its place. */
 static bool encode_update(struct binding *self, struct scratch *scratch, PyObject *const *arguments, Py_ssize_t n,
-                          uint32_t kind, const char *verb) {
+                          struct tmgr_op *op, const char *verb) {
     static const struct place default_place = {.kind = ROOT, .name = "default"};
     struct tmgr_buffer *out = &scratch->arguments;
     struct encoder e = encoder_for(self, out, &key_place);
-    if (!has_arguments(verb, n, 2, 3) || !encode_updates(self, &e, arguments[1], kind) ||
+    if (!has_arguments(verb, n, 2, 3) || !encode_updates(self, &e, arguments[1], op->kind) ||
         (n == 3 && !check_default(self, arguments[2], verb))) {
         return false;
     }
@@ -699,19 +705,23 @@ static bool encode_update(struct binding *self, struct scratch *scratch, PyObjec
     if (n == 3 && !encode_row(&e, arguments[2], self->keypos, &key)) {
         return false;
     }
-    return append_op(&scratch->ops, kind, key.offset, key.len, out->len - key.offset - key.len);
+    op->updates_len = key.offset;
+    op->key_len = key.len;
+    op->row_len = out->len - key.offset - key.len;
+    return true;
 }
 
 /* The status of an update; RAISED where an argument is wrong. */
 static int update(struct binding *self, struct scratch *scratch, PyObject *const *arguments, Py_ssize_t n,
                   uint32_t kind, const char *verb) {
-    if (!encode_update(self, scratch, arguments, n, kind, verb)) {
+    struct tmgr_op op = {.kind = kind};
+    if (!encode_update(self, scratch, arguments, n, &op, verb)) {
         refuse_arguments(self, verb, true);
         return RAISED;
     }
     struct request r = request_for(self, scratch);
-    place_ops(&scratch->ops, &scratch->arguments);
-    r.ops = (const struct tmgr_op *)(void *)scratch->ops.data;
+    place_ops(&op, 1, scratch->arguments.data);
+    r.ops = &op;
     return write_row(self, scratch, &r, step_update);
 }
 
