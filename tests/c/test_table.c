@@ -24,19 +24,16 @@ struct pair {
     struct tmgr_table *writer, *reader; /* two mappings of one segment */
 };
 
-static struct tmgr_options public_options(void)
-{
+static struct tmgr_options public_options(void) {
     return (struct tmgr_options){.access = TMGR_PUBLIC, .mode = 0600, .heir = TMGR_HEIR_MANAGER};
 }
 
-static void name_segment(char segment[64])
-{
+static void name_segment(char segment[64]) {
     static int n;
     snprintf(segment, 64, "/tablemgr-test.%d.%d", (int)getpid(), n++);
 }
 
-static struct pair open_pair(const struct tmgr_options *options)
-{
+static struct pair open_pair(const struct tmgr_options *options) {
     struct pair pair = {0};
     name_segment(pair.segment);
     CHECK(tmgr_create(pair.segment, "test", 4, options, &pair.writer) == TMGR_OK);
@@ -44,15 +41,13 @@ static struct pair open_pair(const struct tmgr_options *options)
     return pair;
 }
 
-static struct pair open_public(uint32_t n_stripes)
-{
+static struct pair open_public(uint32_t n_stripes) {
     struct tmgr_options options = public_options();
     options.n_stripes = n_stripes;
     return open_pair(&options);
 }
 
-static void close_pair(struct pair *pair)
-{
+static void close_pair(struct pair *pair) {
     char problem[PROBLEM_MAX] = "";
     bool clean = check_is_clean(pair->writer, false, problem);
     if (!clean)
@@ -64,23 +59,20 @@ static void close_pair(struct pair *pair)
     CHECK(shm_open(pair->segment, O_RDONLY, 0) == -1 && errno == ENOENT);
 }
 
-static int insert(struct tmgr_table *table, uint64_t id, uint64_t stamp, size_t payload)
-{
+static int insert(struct tmgr_table *table, uint64_t id, uint64_t stamp, size_t payload) {
     uint8_t *row = malloc(payload + ROW_OVERHEAD_MAX);
     int status = tmgr_insert(table, row, row_encode(row, id, stamp, payload), WAIT_NS);
     free(row);
     return status;
 }
 
-static int lookup(struct tmgr_table *table, uint64_t id, struct tmgr_buffer *buffer)
-{
+static int lookup(struct tmgr_table *table, uint64_t id, struct tmgr_buffer *buffer) {
     uint8_t key[KEY_BYTES_MAX];
     buffer->len = 0;
     return tmgr_lookup(table, key, key_encode(key, id), buffer);
 }
 
-static bool is_row(const struct tmgr_buffer *buffer, uint64_t id, uint64_t stamp, size_t payload)
-{
+static bool is_row(const struct tmgr_buffer *buffer, uint64_t id, uint64_t stamp, size_t payload) {
     uint8_t *row = malloc(payload + ROW_OVERHEAD_MAX);
     size_t len = row_encode(row, id, stamp, payload);
     bool equal = buffer->len == len && memcmp(buffer->data, row, len) == 0;
@@ -88,15 +80,13 @@ static bool is_row(const struct tmgr_buffer *buffer, uint64_t id, uint64_t stamp
     return equal;
 }
 
-static uint64_t len_of(struct tmgr_table *table)
-{
+static uint64_t len_of(struct tmgr_table *table) {
     uint64_t rows = UINT64_MAX;
     CHECK(tmgr_len(table, &rows) == TMGR_OK);
     return rows;
 }
 
-static bool equals(struct tmgr_table *table, const struct model *model)
-{
+static bool equals(struct tmgr_table *table, const struct model *model) {
     char problem[PROBLEM_MAX] = "";
     bool equal = table_equals_model(table, model, problem);
     if (!equal)
@@ -108,8 +98,7 @@ static bool equals(struct tmgr_table *table, const struct model *model)
 
 /* -- rows --------------------------------------------------------------------------------------------------------------- */
 
-static void test_a_row_is_found_as_it_was_inserted(void)
-{
+static void test_a_row_is_found_as_it_was_inserted(void) {
     struct pair pair = open_public(0);
     struct tmgr_buffer buffer = {0};
     uint8_t key[KEY_BYTES_MAX];
@@ -125,8 +114,7 @@ static void test_a_row_is_found_as_it_was_inserted(void)
     close_pair(&pair);
 }
 
-static void test_keys_are_equal_when_their_bytes_are(void)
-{
+static void test_keys_are_equal_when_their_bytes_are(void) {
     struct pair pair = open_public(0);
     CHECK(tmgr_insert(pair.writer, BYTES(0x92, 1, 10), WAIT_NS) == TMGR_OK);
     CHECK(tmgr_insert(pair.writer, BYTES(0x92, 0xcb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0, 11), WAIT_NS) == TMGR_OK);
@@ -141,8 +129,7 @@ static void test_keys_are_equal_when_their_bytes_are(void)
     close_pair(&pair);
 }
 
-static void test_the_key_position_is_the_tables(void)
-{
+static void test_the_key_position_is_the_tables(void) {
     struct tmgr_options options = public_options();
     options.keypos = 2;
     struct pair pair = open_pair(&options);
@@ -155,8 +142,7 @@ static void test_the_key_position_is_the_tables(void)
     close_pair(&pair);
 }
 
-static void test_what_is_no_row_is_refused(void)
-{
+static void test_what_is_no_row_is_refused(void) {
     struct pair pair = open_public(0);
     CHECK(tmgr_insert(pair.writer, BYTES(0x92, 1), WAIT_NS) == TMGR_BAD_ROW);
     CHECK(tmgr_insert(pair.writer, BYTES(0x91, 1, 2), WAIT_NS) == TMGR_BAD_ROW);
@@ -169,8 +155,7 @@ static void test_what_is_no_row_is_refused(void)
     close_pair(&pair);
 }
 
-static void test_a_key_over_64_kib_is_refused(void)
-{
+static void test_a_key_over_64_kib_is_refused(void) {
     struct pair pair = open_public(0);
     size_t most = TMGR_KEY_MAX + 16;
     uint8_t *row = calloc(1, most);
@@ -194,9 +179,8 @@ static void test_a_key_over_64_kib_is_refused(void)
     close_pair(&pair);
 }
 
-static void test_rows_of_every_size_come_back(void)
-{
-    static const size_t sizes[] = {0,    1,    15,   16,   100,   255,    256,    1000,   4000,   4096,    8000,
+static void test_rows_of_every_size_come_back(void) {
+    static const size_t sizes[] = {0,    1,    15,   16,    100,   255,    256,    1000,   4000,   4096,    8000,
                                    8192, 8200, 9000, 65535, 65536, 250000, 262144, 262200, 524288, 3000000, 20000000};
     struct pair pair = open_public(1);
     struct tmgr_buffer buffer = {0};
@@ -217,8 +201,7 @@ static void test_rows_of_every_size_come_back(void)
     close_pair(&pair);
 }
 
-static void test_insert_new_leaves_what_is_there(void)
-{
+static void test_insert_new_leaves_what_is_there(void) {
     struct pair pair = open_public(0);
     struct tmgr_buffer buffer = {0};
     uint8_t row[200];
@@ -229,8 +212,7 @@ static void test_insert_new_leaves_what_is_there(void)
     close_pair(&pair);
 }
 
-static void test_deletes_say_what_they_removed(void)
-{
+static void test_deletes_say_what_they_removed(void) {
     struct pair pair = open_public(0);
     struct tmgr_buffer buffer = {0};
     uint8_t key[KEY_BYTES_MAX], row[200], keys[5 * KEY_BYTES_MAX];
@@ -259,8 +241,7 @@ static void test_deletes_say_what_they_removed(void)
     close_pair(&pair);
 }
 
-static void test_compare_and_swap_wants_the_very_row(void)
-{
+static void test_compare_and_swap_wants_the_very_row(void) {
     struct pair pair = open_public(0);
     struct tmgr_buffer buffer = {0};
     uint8_t old[200], fresh[200], other[200];
@@ -278,8 +259,7 @@ static void test_compare_and_swap_wants_the_very_row(void)
 }
 
 static int update(struct tmgr_table *table, uint32_t kind, const uint8_t *updates, size_t updates_len,
-                  const uint8_t *row, size_t row_len, struct tmgr_buffer *results)
-{
+                  const uint8_t *row, size_t row_len, struct tmgr_buffer *results) {
     const uint8_t key[] = {1};
     struct tmgr_op op = {.kind = kind,
                          .key = key,
@@ -291,8 +271,7 @@ static int update(struct tmgr_table *table, uint32_t kind, const uint8_t *update
     return tmgr_update(table, &op, results, WAIT_NS);
 }
 
-static void test_counters_count_and_refuse(void)
-{
+static void test_counters_count_and_refuse(void) {
     struct pair pair = open_public(0);
     struct tmgr_buffer results = {0};
     CHECK(update(pair.writer, TMGR_OP_UPDATE_COUNTER, BYTES(0x91, 0x92, 1, 5), NULL, 0, &results) == TMGR_ABSENT);
@@ -313,8 +292,7 @@ static void test_counters_count_and_refuse(void)
     close_pair(&pair);
 }
 
-static void test_apply_does_all_or_nothing(void)
-{
+static void test_apply_does_all_or_nothing(void) {
     struct pair pair = open_public(4);
     struct model model;
     struct bound bound;
@@ -341,8 +319,7 @@ static void test_apply_does_all_or_nothing(void)
     close_pair(&pair);
 }
 
-static void test_a_thousand_mixed_operations_match_a_model(void)
-{
+static void test_a_thousand_mixed_operations_match_a_model(void) {
     for (uint32_t n_stripes = 1; n_stripes <= 64; n_stripes *= 8) {
         struct pair pair = open_public(n_stripes);
         struct model model;
@@ -366,8 +343,7 @@ static void test_a_thousand_mixed_operations_match_a_model(void)
 
 /* -- many rows ---------------------------------------------------------------------------------------------------------- */
 
-static void test_a_table_grows_to_many_rows_and_uses_its_memory_again(void)
-{
+static void test_a_table_grows_to_many_rows_and_uses_its_memory_again(void) {
     enum { ROWS = 40000 };
     struct pair pair = open_public(4);
     struct tmgr_info info;
@@ -390,8 +366,7 @@ static void test_a_table_grows_to_many_rows_and_uses_its_memory_again(void)
     close_pair(&pair);
 }
 
-static void test_freed_memory_serves_rows_of_any_size(void)
-{
+static void test_freed_memory_serves_rows_of_any_size(void) {
     struct pair pair = open_public(1);
     struct tmgr_info info;
     uint64_t most = 0;
@@ -412,8 +387,7 @@ static void test_freed_memory_serves_rows_of_any_size(void)
     close_pair(&pair);
 }
 
-static void test_max_bytes_is_a_limit_that_leaves_the_table_whole(void)
-{
+static void test_max_bytes_is_a_limit_that_leaves_the_table_whole(void) {
     struct tmgr_options options = public_options();
     struct model model;
     struct tmgr_info info;
@@ -441,8 +415,7 @@ static void test_max_bytes_is_a_limit_that_leaves_the_table_whole(void)
     close_pair(&pair);
 }
 
-static void test_a_full_table_refuses_multi_row_writes_whole(void)
-{
+static void test_a_full_table_refuses_multi_row_writes_whole(void) {
     struct tmgr_options options = public_options();
     struct model model;
     char problem[PROBLEM_MAX] = "";
@@ -477,8 +450,7 @@ static void test_a_full_table_refuses_multi_row_writes_whole(void)
 enum { WALK_ROWS = 3000 };
 
 /* Counts each id of a scan's buffer. */
-static void count_rows(const struct tmgr_buffer *buffer, uint32_t *seen, size_t n_ids)
-{
+static void count_rows(const struct tmgr_buffer *buffer, uint32_t *seen, size_t n_ids) {
     for (size_t at = 0; at < buffer->len;) {
         size_t len = object_len(buffer->data + at, buffer->len - at);
         uint64_t id = 0;
@@ -490,8 +462,7 @@ static void count_rows(const struct tmgr_buffer *buffer, uint32_t *seen, size_t 
     }
 }
 
-static void test_steps_and_scans_give_the_same_order_both_ways(void)
-{
+static void test_steps_and_scans_give_the_same_order_both_ways(void) {
     struct pair pair = open_public(4);
     struct tmgr_buffer all = {0}, row = {0};
     struct tmgr_cursor cursor = {0};
@@ -536,8 +507,7 @@ static void test_steps_and_scans_give_the_same_order_both_ways(void)
     close_pair(&pair);
 }
 
-static void test_a_key_that_is_gone_keeps_its_place_in_the_order(void)
-{
+static void test_a_key_that_is_gone_keeps_its_place_in_the_order(void) {
     struct pair pair = open_public(2);
     struct tmgr_buffer row = {0}, next = {0};
     uint8_t keys[100][KEY_BYTES_MAX];
@@ -568,8 +538,7 @@ static void test_a_key_that_is_gone_keeps_its_place_in_the_order(void)
 }
 
 /* Between two calls of a scan others insert (so that buckets split), overwrite and delete. */
-static void test_a_scan_sees_each_row_that_stays_exactly_once(void)
-{
+static void test_a_scan_sees_each_row_that_stays_exactly_once(void) {
     struct pair pair = open_public(2);
     struct random random = random_from(5);
     struct tmgr_buffer buffer = {0};
@@ -606,8 +575,7 @@ static void test_a_scan_sees_each_row_that_stays_exactly_once(void)
     close_pair(&pair);
 }
 
-static void test_lookup_many_answers_each_key(void)
-{
+static void test_lookup_many_answers_each_key(void) {
     struct pair pair = open_public(4);
     struct tmgr_buffer out = {0};
     uint8_t keys[300 * KEY_BYTES_MAX];
@@ -631,8 +599,7 @@ static void test_lookup_many_answers_each_key(void)
 
 /* -- handles, names, access --------------------------------------------------------------------------------------------- */
 
-static void test_one_name_is_one_table(void)
-{
+static void test_one_name_is_one_table(void) {
     struct pair pair = open_public(0);
     struct tmgr_options options = public_options();
     struct tmgr_table *second;
@@ -651,8 +618,7 @@ static void test_one_name_is_one_table(void)
     close_pair(&pair);
 }
 
-static void test_bad_options_are_refused(void)
-{
+static void test_bad_options_are_refused(void) {
     struct tmgr_options good = public_options(), bad;
     struct tmgr_table *table;
     char segment[64], name[300], long_segment[400];
@@ -682,8 +648,7 @@ static void test_bad_options_are_refused(void)
     CHECK(tmgr_attach(segment, TMGR_MAP_AUTO, &table) == TMGR_NO_TABLE);
 }
 
-static void test_a_closed_handle_says_so(void)
-{
+static void test_a_closed_handle_says_so(void) {
     struct pair pair = open_public(0);
     struct tmgr_buffer buffer = {0};
     uint64_t rows;
@@ -697,8 +662,7 @@ static void test_a_closed_handle_says_so(void)
     close_pair(&pair);
 }
 
-static void test_a_read_only_mapping_refuses_writes(void)
-{
+static void test_a_read_only_mapping_refuses_writes(void) {
     struct pair pair = open_public(0);
     CHECK(insert(pair.reader, 1, 1, 1) == TMGR_READONLY);
     CHECK(tmgr_admit(pair.reader, false) == TMGR_OK && tmgr_admit(pair.reader, true) == TMGR_READONLY);
@@ -706,8 +670,7 @@ static void test_a_read_only_mapping_refuses_writes(void)
     close_pair(&pair);
 }
 
-static void test_a_dropped_table_is_gone_for_every_handle(void)
-{
+static void test_a_dropped_table_is_gone_for_every_handle(void) {
     struct pair pair = open_public(0);
     struct tmgr_buffer buffer = {0};
     struct tmgr_info info;
@@ -720,8 +683,7 @@ static void test_a_dropped_table_is_gone_for_every_handle(void)
     tmgr_free(pair.reader);
 }
 
-static void test_rename_moves_the_name_and_nothing_else(void)
-{
+static void test_rename_moves_the_name_and_nothing_else(void) {
     struct pair pair = open_public(0);
     struct tmgr_buffer buffer = {0};
     struct tmgr_info info;
@@ -740,8 +702,7 @@ static void test_rename_moves_the_name_and_nothing_else(void)
     CHECK(tmgr_drop_segment(other) == TMGR_NO_TABLE);
 }
 
-static void test_describe_tells_what_was_asked_for(void)
-{
+static void test_describe_tells_what_was_asked_for(void) {
     struct tmgr_options options = public_options();
     struct tmgr_info info;
     struct tmgr_process self;
@@ -749,7 +710,8 @@ static void test_describe_tells_what_was_asked_for(void)
     options.keypos = 3;
     options.mode = 0640;
     options.n_stripes = 8;
-    options.heir_data = "\xa4" "data";
+    options.heir_data = "\xa4"
+                        "data";
     options.heir_data_len = 5;
     struct pair pair = open_pair(&options);
     CHECK(tmgr_self(&self) == TMGR_OK && self.pid == (uint32_t)getpid() && tmgr_alive(&self) == 1);
@@ -757,7 +719,11 @@ static void test_describe_tells_what_was_asked_for(void)
     CHECK(info.type == TMGR_SET && info.access == TMGR_PUBLIC && info.keypos == 3 && info.codec == 1);
     CHECK(info.mode == 0640 && info.n_stripes == 8 && info.rows == 0 && info.readonly == 1);
     CHECK(info.owner.pid == self.pid && info.owner.start == self.start && info.owner_alive == 1);
-    CHECK(info.heir == TMGR_HEIR_MANAGER && info.heir_data_len == 5 && memcmp(info.heir_data, "\xa4" "data", 5) == 0);
+    CHECK(info.heir == TMGR_HEIR_MANAGER && info.heir_data_len == 5 &&
+          memcmp(info.heir_data,
+                 "\xa4"
+                 "data",
+                 5) == 0);
     CHECK(info.name_len == 4 && memcmp(info.name, "test", 4) == 0 && info.dropped == 0 && info.poisoned == 0);
     CHECK(info.created_ns > 0 && info.repairs == 0 && info.table_id != 0 && info.foreign_namespace == 0);
     CHECK(info.transfer_reason == TMGR_NEVER);
@@ -765,8 +731,7 @@ static void test_describe_tells_what_was_asked_for(void)
 }
 
 /* Runs fn(segment) in another process; its result. */
-static int in_child(int (*fn)(const char *), const char *segment)
-{
+static int in_child(int (*fn)(const char *), const char *segment) {
     int status;
     fflush(NULL);
     pid_t child = fork();
@@ -777,46 +742,40 @@ static int in_child(int (*fn)(const char *), const char *segment)
     return waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : 255;
 }
 
-static int read_elsewhere(const char *segment)
-{
+static int read_elsewhere(const char *segment) {
     struct tmgr_table *table;
     struct tmgr_buffer buffer = {0};
     int status = tmgr_attach(segment, TMGR_MAP_AUTO, &table);
     return status != TMGR_OK ? 100 + status : lookup(table, 1, &buffer);
 }
 
-static int write_elsewhere(const char *segment)
-{
+static int write_elsewhere(const char *segment) {
     struct tmgr_table *table;
     int status = tmgr_attach(segment, TMGR_MAP_AUTO, &table);
     return status != TMGR_OK ? 100 + status : insert(table, 1, 2, 3);
 }
 
-static int claim_elsewhere(const char *segment)
-{
+static int claim_elsewhere(const char *segment) {
     struct tmgr_table *table;
     int status = tmgr_attach(segment, TMGR_MAP_AUTO, &table);
     return status != TMGR_OK ? 100 + status : tmgr_claim(table, false, WAIT_NS);
 }
 
-static int create_and_end(const char *segment)
-{
+static int create_and_end(const char *segment) {
     struct tmgr_options options = public_options();
     struct tmgr_table *table;
     int status = tmgr_create(segment, "orphan", 6, &options, &table);
     return status != TMGR_OK ? status : insert(table, 1, 1, 10);
 }
 
-static int create_mortal(const char *segment)
-{
+static int create_mortal(const char *segment) {
     struct tmgr_options options = public_options();
     struct tmgr_table *table;
     options.heir = TMGR_HEIR_NONE;
     return tmgr_create(segment, "mortal", 6, &options, &table);
 }
 
-static void test_access_is_enforced_for_other_processes(void)
-{
+static void test_access_is_enforced_for_other_processes(void) {
     static const struct {
         uint32_t access;
         int read, write;
@@ -835,8 +794,7 @@ static void test_access_is_enforced_for_other_processes(void)
     }
 }
 
-static void test_an_orphan_can_be_claimed_and_given(void)
-{
+static void test_an_orphan_can_be_claimed_and_given(void) {
     struct tmgr_info info;
     struct tmgr_table *table;
     struct tmgr_process self;
@@ -856,7 +814,10 @@ static void test_an_orphan_can_be_claimed_and_given(void)
     CHECK(tmgr_give_away(table, self.pid, "\xc0", 1, WAIT_NS) == TMGR_SELF);
     CHECK(tmgr_give_away(table, 0x3ffffe, "\xc0", 1, WAIT_NS) == TMGR_NO_PROCESS);
     CHECK(tmgr_give_away(table, (uint32_t)getppid(), segment, TMGR_DATA_MAX + 1, WAIT_NS) == TMGR_TOO_LONG);
-    CHECK(tmgr_give_away(table, (uint32_t)getppid(), "\xa4" "gift", 5, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_give_away(table, (uint32_t)getppid(),
+                         "\xa4"
+                         "gift",
+                         5, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.owner.pid == (uint32_t)getppid());
     CHECK(info.transfer_reason == TMGR_GIFT && info.transfer_data_len == 5 && info.transfer_from.pid == self.pid);
     CHECK(tmgr_give_away(table, (uint32_t)getppid(), "\xc0", 1, WAIT_NS) == TMGR_NOT_OWNER);
@@ -864,8 +825,7 @@ static void test_an_orphan_can_be_claimed_and_given(void)
     tmgr_free(table);
 }
 
-static void test_a_table_without_an_heir_goes_with_its_owner(void)
-{
+static void test_a_table_without_an_heir_goes_with_its_owner(void) {
     struct tmgr_table *table;
     char segment[64];
     name_segment(segment);
@@ -874,8 +834,7 @@ static void test_a_table_without_an_heir_goes_with_its_owner(void)
     CHECK(tmgr_drop_segment(segment) == TMGR_NO_TABLE);
 }
 
-static void test_a_live_heir_inherits(void)
-{
+static void test_a_live_heir_inherits(void) {
     struct tmgr_options options = public_options();
     struct tmgr_table *table;
     struct tmgr_info info;
@@ -895,8 +854,7 @@ static void test_a_live_heir_inherits(void)
     tmgr_free(table);
 }
 
-static void test_a_forked_child_is_another_process(void)
-{
+static void test_a_forked_child_is_another_process(void) {
     struct tmgr_options options = public_options();
     options.access = TMGR_PROTECTED;
     struct pair pair = open_pair(&options);
@@ -915,15 +873,13 @@ static void test_a_forked_child_is_another_process(void)
     close_pair(&pair);
 }
 
-static void test_every_status_has_a_text(void)
-{
+static void test_every_status_has_a_text(void) {
     for (int status = 0; status < TMGR_STATUS_COUNT; status++)
         CHECK(tmgr_status_text(status) != NULL && tmgr_status_text(status)[0] != 0);
     CHECK(tmgr_status_text(-5) != NULL && tmgr_status_text(1000) != NULL);
 }
 
-int main(void)
-{
+int main(void) {
     test_a_row_is_found_as_it_was_inserted();
     test_keys_are_equal_when_their_bytes_are();
     test_the_key_position_is_the_tables();

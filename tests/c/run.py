@@ -1,0 +1,67 @@
+"""Builds the C tests and runs them plainly, under ASan with UBSan, and under TSan; the last line has the counts.
+
+Which program runs where: everything plainly and under ASan with UBSan (there with the segment mapped at two addresses),
+and the one with threads under TSan, on one mapping, for TSan knows memory by its address.
+
+    python tests/c/run.py [plain] [asan] [tsan]
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from tests.c.toolchain import TESTS_C, Program, build, run
+
+MODEL = TESTS_C / "model.c"
+PROGRAMS = {
+    "test_term": Program("test_term", (TESTS_C / "test_term.c",)),
+    "test_table": Program("test_table", (TESTS_C / "test_table.c", MODEL)),
+    "test_threads": Program("test_threads", (TESTS_C / "test_threads.c", MODEL)),
+}
+# (mode, program, arguments)
+RUNS = [
+    ("plain", "test_term", ()),
+    ("plain", "test_table", ()),
+    ("plain", "test_threads", ("one", "20000")),
+    ("plain", "test_threads", ("two", "20000")),
+    ("asan", "test_term", ()),
+    ("asan", "test_table", ()),
+    ("asan", "test_threads", ("two", "4000")),
+    ("tsan", "test_threads", ("one", "3000")),
+]
+
+
+def outcome(mode: str, name: str, arguments: tuple[str, ...]) -> tuple[bool, str]:
+    """Builds and runs one program in one mode: whether it passed, and what it said."""
+    try:
+        done = run(build(PROGRAMS[name], mode), *arguments)
+    except RuntimeError as error:
+        return False, str(error)
+    except subprocess.TimeoutExpired:
+        return False, "it does not come to its end"
+    said = (done.stdout + done.stderr).strip()
+    counts = re.search(r"(\d+) passed, (\d+) failed", done.stdout)
+    return done.returncode == 0 and counts is not None and counts[2] == "0", said
+
+
+def main(modes: list[str]) -> int:
+    """Exit code 0 if every program passed in every mode asked for, else 1."""
+    passed = failed = 0
+    for mode, name, arguments in RUNS:
+        if modes and mode not in modes:
+            continue
+        good, said = outcome(mode, name, arguments)
+        passed += good
+        failed += not good
+        print(f"{'ok' if good else 'FAILED'}: {mode} {' '.join((name, *arguments))}", flush=True)
+        print("    " + said[-6000:].replace("\n", "\n    "), flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

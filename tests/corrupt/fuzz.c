@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fuzz.c - damaged segments: whatever their bytes are, every call returns a status.
+ *
+ * A sound table is prepared once; each case damages a copy of it and hands that to a child, which attaches, reads, walks,
+ * checks, writes and checks again. A child that a signal ends, or that is not done in time, is a finding.
+ *
+ *   fuzz words FIRST LAST STEP KINDS SEED   each STEP-th word of the segment's bytes [FIRST, LAST), changed in KINDS ways
+ *   fuzz samples N SEED                     N words anywhere, 1 to 8 at once
+ *   fuzz lengths SEED                       cut off or grown at every length that could matter
+ *   fuzz foreign N SEED                     no table at all: random bytes, text, headers over garbage
+ *   fuzz one CASE SEED                      the case that a finding names, in this very process
+ *   fuzz layout                             prints the regions, one "name first last" per line */
+#include "layout.h"
+#include "model.h"
+#include "scratch.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { N_STRIPES = 2, ROWS = 150, SECONDS = 5, KINDS = 8, WAIT_NS = 2 * 1000 * 1000, CALLS_MAX = 20000 };
+
+struct counts {
+    volatile uint64_t cases, refused, named, silent, findings;
+};
+
+static struct scratch scratch;
+static struct image sound, damaged;
+static struct counts *counts;
+static uint64_t seed;
+
+/* -- the sound table --------------------------------------------------------------------------------------------------- */
+
+static void expect_ok(int status, const char *what) {
+    if (status != TMGR_OK) {
+        fprintf(stderr, "fuzz: %s: %s\n", what, tmgr_status_text(status));
+        exit(3);
+    }
+}
+
+static void put(struct tmgr_table *table, uint64_t id, size_t payload) {
+    uint8_t *row = malloc(payload + ROW_OVERHEAD_MAX);
+    expect_ok(tmgr_insert(table, row, row_encode(row, id, 7, payload), WAIT_NS), "insert");
+    free(row);
+}
+
+/* Rows of all sizes, some overwritten, some deleted, so that rings, lists and overflow buckets are in use. */
+static void prepare(void) {
+    struct tmgr_options options = {
+        .access = TMGR_PUBLIC, .mode = 0600, .n_stripes = N_STRIPES, .heir = TMGR_HEIR_MANAGER};
+    struct tmgr_table *table;
+    struct random random = random_from(seed);
+    uint8_t key[KEY_BYTES_MAX];
+    scratch_name(&scratch, "fuzz");
+    scratch_remove(&scratch);
+    expect_ok(tmgr_create(scratch.segment, "fuzz", 4, &options, &table), "create");
+    for (uint64_t id = 0; id < ROWS; id++)
+        put(table, id, 20 + (size_t)random_below(&random, 200));
+    put(table, ROWS, 9000);
+    put(table, ROWS + 1, 300000);
+    for (uint64_t i = 0; i < 60; i++)
+        put(table, random_below(&random, ROWS), 30 + (size_t)random_below(&random, 100));
+    for (uint64_t id = 0; id < 20; id++)
+        expect_ok(tmgr_delete(table, key, key_encode(key, id), WAIT_NS), "delete");
+    tmgr_free(table);
+    image_save(&sound, &scratch);
+    image_save(&damaged, &scratch);
+}
+
+/* -- the child: everything one can do ------------------------------------------------------------------------------------ */
+
+static void count_problem(void *context, const char *problem) {
+    (void)problem;
+    ++*(size_t *)context;
+}
+
+static void read_all(struct tmgr_table *table) {
+    struct tmgr_buffer buffer = {0};
+    struct tmgr_cursor cursor = {0};
+    struct tmgr_info info;
+    uint8_t keys[40 * KEY_BYTES_MAX];
+    size_t n_rows, keys_len = 0;
+    uint64_t rows;
+    int status = TMGR_OK;
+    tmgr_describe(table, &info);
+    tmgr_len(table, &rows);
+    for (uint64_t id = 0; id < 40; id++) {
+        uint8_t *key = keys + keys_len;
+        size_t len = key_encode(key, id * 4);
+        keys_len += len;
+        tmgr_lookup(table, key, len, &buffer);
+        tmgr_contains(table, key, len);
+    }
+    buffer.len = 0;
+    tmgr_lookup_many(table, keys, keys_len, 40, &buffer);
+    for (int i = 0; i < CALLS_MAX && status == TMGR_OK; i++) {
+        buffer.len = 0;
+        status = tmgr_scan(table, &cursor, 512, &buffer, &n_rows);
+    }
+    if (status == TMGR_OK) /* a cursor only goes forward: a walk has an end */
+        abort();
+    for (int direction = -1; direction <= 1; direction += 2) {
+        uint8_t key[KEY_BYTES_MAX];
+        size_t len = 0;
+        for (int i = 0; i < 60; i++) {
+            buffer.len = 0;
+            if (tmgr_step(table, direction, len ? key : NULL, len, &buffer) != TMGR_OK || buffer.len < 2)
+                break;
+            len = object_len(buffer.data + 1, buffer.len - 1);
+            if (len == 0 || len > sizeof key)
+                break;
+            memcpy(key, buffer.data + 1, len);
+        }
+    }
+    tmgr_buffer_free(&buffer);
+}
+
+static void write_all(struct tmgr_table *table) {
+    struct random random = random_from(seed);
+    struct model model;
+    struct bound bound;
+    struct outcome outcome;
+    struct op op;
+    model_init(&model);
+    for (int i = 0; i < 80; i++) {
+        op_random(&op, &random, ROWS + 40);
+        if (op.verb == VERB_DELETE_ALL)
+            continue;
+        op_bind(&bound, &op, &model);
+        op_run(&bound, table, WAIT_NS, &outcome);
+        bound_free(&bound);
+    }
+    uint64_t removed;
+    tmgr_delete_all(table, &removed, WAIT_NS);
+    for (uint64_t id = 0; id < 60; id++) {
+        uint8_t row[100 + ROW_OVERHEAD_MAX];
+        tmgr_insert(table, row, row_encode(row, id, 7, 100), WAIT_NS);
+    }
+    model_free(&model);
+}
+
+/* 0: attach refused; 1: check named something; 2: it did not. */
+static int use(void) {
+    struct tmgr_table *table;
+    size_t n_problems = 0;
+    bool is_attached = false;
+    if (tmgr_attach(scratch.segment, TMGR_MAP_READ, &table) == TMGR_OK) {
+        is_attached = true;
+        read_all(table);
+        if (tmgr_check(table, false, count_problem, &n_problems, WAIT_NS) != TMGR_OK)
+            n_problems++;
+        tmgr_free(table);
+    }
+    if (tmgr_attach(scratch.segment, TMGR_MAP_WRITE, &table) == TMGR_OK) {
+        is_attached = true;
+        size_t n_more = 0;
+        if (tmgr_check(table, false, count_problem, &n_more, WAIT_NS) != TMGR_OK)
+            n_problems++;
+        write_all(table);
+        read_all(table);
+        tmgr_check(table, true, count_problem, &n_more, WAIT_NS);
+        tmgr_free(table);
+    }
+    if (tmgr_attach(scratch.segment, TMGR_MAP_HEAD, &table) == TMGR_OK) {
+        struct tmgr_info info;
+        tmgr_describe(table, &info);
+        tmgr_settle(table, WAIT_NS);
+        tmgr_claim(table, false, WAIT_NS);
+        tmgr_drop(table, true);
+        tmgr_free(table);
+    }
+    tmgr_drop_segment(scratch.segment);
+    return !is_attached ? 0 : n_problems ? 1 : 2;
+}
+
+static void judge(const char *name) {
+    image_restore(&damaged, &scratch);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(SECONDS);
+        _exit(use());
+    }
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child) {
+        perror("fork");
+        exit(3);
+    }
+    counts->cases++;
+    if (WIFEXITED(status) && WEXITSTATUS(status) <= 2) {
+        counts->refused += WEXITSTATUS(status) == 0;
+        counts->named += WEXITSTATUS(status) == 1;
+        counts->silent += WEXITSTATUS(status) == 2;
+        if (WEXITSTATUS(status) == 2 && getenv("FUZZ_SILENT"))
+            printf("silent %s\n", name);
+        return;
+    }
+    counts->findings++;
+    if (WIFSIGNALED(status))
+        printf("FINDING %s: %s (signal %d); reproduce: fuzz one %s %llu\n", name,
+               WTERMSIG(status) == SIGALRM ? "hangs" : "crashes", WTERMSIG(status), name, (unsigned long long)seed);
+    else
+        printf("FINDING %s: exit code %d; reproduce: fuzz one %s %llu\n", name, WEXITSTATUS(status), name,
+               (unsigned long long)seed);
+    fflush(stdout);
+}
+
+/* -- damage -------------------------------------------------------------------------------------------------------------- */
+
+static void start_over(void) {
+    damaged.len = sound.len;
+    memcpy(damaged.bytes, sound.bytes, sound.len);
+}
+
+static uint64_t *word_at(struct image *image, size_t offset) { return (uint64_t *)(void *)(image->bytes + offset); }
+
+/* The kinds: a bit at either end, all, none, a random bit, a random word, a word from elsewhere, itself one unit on. */
+static void damage_word(size_t offset, unsigned kind, struct random *random) {
+    uint64_t *target = word_at(&damaged, offset);
+    switch (kind) {
+    case 0:
+        *target ^= 1;
+        break;
+    case 1:
+        *target ^= UINT64_C(1) << 63;
+        break;
+    case 2:
+        *target = UINT64_MAX;
+        break;
+    case 3:
+        *target = 0;
+        break;
+    case 4:
+        *target ^= UINT64_C(1) << random_below(random, 64);
+        break;
+    case 5:
+        *target = random_next(random);
+        break;
+    case 6:
+        *target = *word_at(&sound, 8 * random_below(random, sound.len / 8));
+        break;
+    default:
+        *target += UNIT_BYTES;
+        break;
+    }
+}
+
+static struct random random_of_word(size_t offset, unsigned kind) { return random_from(seed + 8 * offset + kind); }
+
+static void word_case(size_t offset, unsigned kind) {
+    struct random random = random_of_word(offset, kind);
+    start_over();
+    damage_word(offset, kind, &random);
+}
+
+static void words(size_t first, size_t last, size_t step, unsigned kinds) {
+    char name[64];
+    for (size_t offset = first; offset + 8 <= last && offset + 8 <= sound.len; offset += 8 * step)
+        for (unsigned kind = 0; kind < kinds; kind++) {
+            word_case(offset, kind);
+            if (*word_at(&damaged, offset) == *word_at(&sound, offset))
+                continue;
+            snprintf(name, sizeof name, "word:%zu:%u", offset, kind);
+            judge(name);
+        }
+}
+
+/* Half of the sampled words are words that are not zero: there is more to be read wrong in them. */
+static void sample_case(uint64_t number) {
+    struct random random = random_from(seed * 1000003 + number);
+    start_over();
+    for (uint64_t n = 1 + random_below(&random, 8); n > 0; n--) {
+        size_t offset = 8 * (size_t)random_below(&random, sound.len / 8);
+        for (int tries = 0; tries < 1000 && random_below(&random, 2) && *word_at(&sound, offset) == 0; tries++)
+            offset = 8 * (size_t)random_below(&random, sound.len / 8);
+        damage_word(offset, (unsigned)random_below(&random, KINDS), &random);
+    }
+}
+
+static void length_case(size_t len) {
+    start_over();
+    damaged.len = len;
+    if (len > damaged.capacity)
+        exit(3);
+    if (len > sound.len)
+        memset(damaged.bytes + sound.len, 0, len - sound.len);
+}
+
+/* A file of no bytes: image_restore takes an empty image for "no segment". */
+static void judge_empty(void) {
+    length_case(8);
+    image_restore(&damaged, &scratch);
+    if (ftruncate(scratch.fd, 0) != 0)
+        exit(3);
+    counts->cases++;
+    struct tmgr_table *table;
+    for (int mapping = TMGR_MAP_WRITE; mapping <= TMGR_MAP_HEAD; mapping++)
+        if (tmgr_attach(scratch.segment, (enum tmgr_mapping)mapping, &table) == TMGR_OK) {
+            counts->findings++;
+            printf("FINDING empty: attached\n");
+        }
+    counts->refused++;
+}
+
+static void foreign_case(uint64_t number) {
+    struct random random = random_from(seed * 7919 + number);
+    length_case(8 * (1 + (size_t)random_below(&random, sound.len / 8)));
+    uint64_t kind = number % 4;
+    size_t keep = kind == 0 ? 0 : kind == 1 ? 16 : kind == 2 ? PAGE_BYTES : 2 * PAGE_BYTES;
+    for (size_t at = keep; at + 8 <= damaged.len; at += 8)
+        *word_at(&damaged, at) = number % 3 == 0 ? 0x2020202020202020ULL : random_next(&random);
+}
+
+static void one(const char *name) {
+    unsigned long long a = 0, b = 0;
+    if (sscanf(name, "word:%llu:%llu", &a, &b) == 2)
+        word_case((size_t)a, (unsigned)b);
+    else if (sscanf(name, "sample:%llu", &a) == 1)
+        sample_case(a);
+    else if (sscanf(name, "length:%llu", &a) == 1)
+        length_case((size_t)a);
+    else if (sscanf(name, "foreign:%llu", &a) == 1)
+        foreign_case(a);
+    else
+        exit(2);
+    image_restore(&damaged, &scratch);
+    printf("%d\n", use());
+}
+
+static void lengths(void) {
+    char name[64];
+    judge_empty();
+    for (size_t len = 8; len < sound.len + CHUNK_BYTES && len <= damaged.capacity; len += len < 4 * PAGE_BYTES ? 512
+                                                                                          : len < sound.len
+                                                                                              ? 24 * PAGE_BYTES + 8
+                                                                                              : 64 * PAGE_BYTES) {
+        length_case(len);
+        snprintf(name, sizeof name, "length:%zu", len);
+        judge(name);
+    }
+    length_case(sound.len - PAGE_BYTES);
+    judge("length:last-page");
+}
+
+static void print_layout(void) {
+    const struct control *control = (const struct control *)(const void *)sound.bytes;
+    size_t arena = (size_t)control->arena_offset;
+    printf("control 0 %zu\n", sizeof(struct control));
+    printf("records %d %d\n", RECORDS_OFFSET, RECORDS_OFFSET + RECORDS * 2048);
+    printf("stripes %d %zu\n", STRIPES_OFFSET, STRIPES_OFFSET + N_STRIPES * sizeof(struct stripe));
+    for (size_t chunk = 0; arena + chunk * CHUNK_BYTES < sound.len; chunk++) {
+        size_t at = arena + chunk * CHUNK_BYTES;
+        printf("map%zu %zu %zu\n", chunk, at, at + offsetof(struct chunk, links));
+        printf("links%zu %zu %zu\n", chunk, at + offsetof(struct chunk, links), at + offsetof(struct chunk, used));
+        printf("used%zu %zu %zu\n", chunk, at + offsetof(struct chunk, used), at + sizeof(struct chunk));
+        printf("blocks%zu %zu %zu\n", chunk, at + sizeof(struct chunk), at + CHUNK_BYTES);
+    }
+}
+
+int main(int argc, char **argv) {
+    uint64_t a[5] = {0};
+    char name[64];
+    if (argc < 2)
+        return 2;
+    const char *mode = argv[1];
+    for (int i = 2; i < argc && i < 7; i++)
+        a[i - 2] = strtoull(argv[i], NULL, 0);
+    seed = argc > 2 ? strtoull(argv[argc - 1], NULL, 0) : 1;
+    counts = mmap(NULL, sizeof *counts, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    prepare();
+    if (strcmp(mode, "words") == 0) {
+        words((size_t)a[0], (size_t)a[1], (size_t)a[2], (unsigned)a[3]);
+    } else if (strcmp(mode, "samples") == 0) {
+        for (uint64_t i = 0; i < a[0]; i++) {
+            sample_case(i);
+            snprintf(name, sizeof name, "sample:%llu", (unsigned long long)i);
+            judge(name);
+        }
+    } else if (strcmp(mode, "lengths") == 0) {
+        lengths();
+    } else if (strcmp(mode, "foreign") == 0) {
+        for (uint64_t i = 0; i < a[0]; i++) {
+            foreign_case(i);
+            snprintf(name, sizeof name, "foreign:%llu", (unsigned long long)i);
+            judge(name);
+        }
+    } else if (strcmp(mode, "one") == 0) {
+        one(argv[2]);
+    } else if (strcmp(mode, "layout") == 0) {
+        print_layout();
+    } else {
+        return 2;
+    }
+    scratch_remove(&scratch);
+    if (strcmp(mode, "one") != 0 && strcmp(mode, "layout") != 0)
+        printf("cases=%llu refused=%llu named=%llu silent=%llu findings=%llu seed=%llu\n",
+               (unsigned long long)counts->cases, (unsigned long long)counts->refused,
+               (unsigned long long)counts->named, (unsigned long long)counts->silent,
+               (unsigned long long)counts->findings, (unsigned long long)seed);
+    return counts->findings ? 1 : 0;
+}

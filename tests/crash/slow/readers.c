@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* readers.c - a reader is stopped after r instructions of a read, others write, and then it reads on.
+ *
+ * For each r, each read and each script of writes: the table is put back, a fresh child with a read-only mapping is stepped
+ * through r instructions of the read, the whole script runs meanwhile, and the child goes on to its end. What it then
+ * returns must have been true at some moment of the read: every row sound and one that was written; a key that is there
+ * throughout found; in a scan each row that is there throughout exactly once; the length one of those it had. */
+#include "model.h"
+#include "scratch.h"
+#include "tracer.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    WAIT_NS = 1000 * 1000 * 1000,
+    N_STRIPES = 2,
+    STABLE = 120,               /* ids below are never touched by a script */
+    CHURNED = 40,               /* ids from STABLE on are overwritten, always there */
+    FLICKER = STABLE + CHURNED, /* this one is deleted and inserted */
+    FRESH = 1000,
+    STEPS_LIMIT = 2000000,
+    SECONDS = 10
+};
+
+/* -- what the reader and the tracer share ------------------------------------------------------------------------------ */
+
+struct result {
+    volatile int32_t status;
+    volatile uint32_t n_unsound, n_missing, n_repeated, n_rows;
+    volatile uint64_t rows;
+};
+
+static struct scratch scratch;
+static struct image image;
+static struct result *result;
+static uint64_t seed;
+static bool has_large_rows; /* else reads are short enough to be stopped everywhere */
+
+/* -- reads --------------------------------------------------------------------------------------------------------------- */
+
+static void judge_rows(const struct tmgr_buffer *buffer, uint8_t *seen) {
+    uint64_t id;
+    for (size_t at = 0, len; at < buffer->len; at += len) {
+        len = object_len(buffer->data + at, buffer->len - at);
+        if (len == 0 || (buffer->data[at] != 0xc0 && !row_is_sound(buffer->data + at, len, &id))) {
+            result->n_unsound++;
+            return;
+        }
+        if (buffer->data[at] == 0xc0)
+            continue;
+        result->n_rows++;
+        if (seen && id < FLICKER && seen[id]++)
+            result->n_repeated++;
+    }
+}
+
+static int read_stable(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    uint8_t key[KEY_BYTES_MAX];
+    int status = tmgr_lookup(table, key, key_encode(key, 17), buffer);
+    judge_rows(buffer, NULL);
+    return status;
+}
+
+static int read_churned(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    uint8_t key[KEY_BYTES_MAX];
+    int status = tmgr_lookup(table, key, key_encode(key, STABLE + 3), buffer);
+    judge_rows(buffer, NULL);
+    return status;
+}
+
+static int read_flicker(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    uint8_t key[KEY_BYTES_MAX];
+    int status = tmgr_lookup(table, key, key_encode(key, FLICKER), buffer);
+    if (status == TMGR_OK)
+        judge_rows(buffer, NULL);
+    return status == TMGR_ABSENT ? TMGR_OK : status;
+}
+
+static int read_large(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    uint8_t key[KEY_BYTES_MAX];
+    int status = tmgr_lookup(table, key, key_encode(key, STABLE + 1), buffer);
+    judge_rows(buffer, NULL);
+    return status;
+}
+
+static int read_contains(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    uint8_t key[KEY_BYTES_MAX];
+    (void)buffer;
+    return tmgr_contains(table, key, key_encode(key, STABLE + 5));
+}
+
+static int read_len(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    uint64_t rows = 0;
+    (void)buffer;
+    int status = tmgr_len(table, &rows);
+    result->rows = rows;
+    return status;
+}
+
+static int read_scan(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    static uint8_t seen[FLICKER];
+    struct tmgr_cursor cursor = {0};
+    size_t n_rows;
+    int status;
+    while ((status = tmgr_scan(table, &cursor, 2000, buffer, &n_rows)) == TMGR_OK)
+        judge_rows(buffer, seen);
+    for (size_t id = 0; id < FLICKER; id++)
+        result->n_missing += !seen[id];
+    return status == TMGR_END ? TMGR_OK : status;
+}
+
+static int read_step(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    uint8_t key[KEY_BYTES_MAX];
+    int status = tmgr_step(table, 1, key, key_encode(key, 33), buffer);
+    if (status == TMGR_OK)
+        judge_rows(buffer, NULL);
+    if (status != TMGR_OK && status != TMGR_END)
+        return status;
+    status = tmgr_step(table, -1, key, key_encode(key, 34), buffer);
+    if (status == TMGR_OK)
+        judge_rows(buffer, NULL);
+    return status == TMGR_END ? TMGR_OK : status;
+}
+
+static int read_many(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    static uint8_t keys[12 * KEY_BYTES_MAX];
+    size_t len = 0;
+    for (uint64_t id = 0; id < 12; id++)
+        len += key_encode(keys + len, STABLE - 6 + id);
+    int status = tmgr_lookup_many(table, keys, len, 12, buffer);
+    judge_rows(buffer, NULL);
+    return status == TMGR_OK && result->n_rows != 12 ? TMGR_ABSENT : status;
+}
+
+static const struct reading {
+    const char *name;
+    int (*read)(struct tmgr_table *table, struct tmgr_buffer *buffer);
+} readings[] = {{"stable", read_stable}, {"churned", read_churned},   {"flicker", read_flicker},
+                {"large", read_large},   {"contains", read_contains}, {"len", read_len},
+                {"scan", read_scan},     {"step", read_step},         {"many", read_many}};
+
+/* -- scripts of writes --------------------------------------------------------------------------------------------------- */
+
+static void expect_ok(int status, const char *what) {
+    if (status != TMGR_OK) {
+        fprintf(stderr, "readers: %s: %s\n", what, tmgr_status_text(status));
+        exit(3);
+    }
+}
+
+static void put(struct tmgr_table *table, uint64_t id, uint64_t stamp, size_t payload) {
+    static uint8_t row[700000 + ROW_OVERHEAD_MAX];
+    expect_ok(tmgr_insert(table, row, row_encode(row, id, stamp, payload), WAIT_NS), "insert");
+}
+
+static void take_away(struct tmgr_table *table, uint64_t id) {
+    uint8_t key[KEY_BYTES_MAX];
+    int status = tmgr_delete(table, key, key_encode(key, id), WAIT_NS);
+    expect_ok(status == TMGR_ABSENT ? TMGR_OK : status, "delete");
+}
+
+/* Id STABLE + 1 has a row with extents, STABLE + 2 one of a run of pages; the others are small. */
+static size_t payload_of(uint64_t id, uint64_t round) {
+    if (has_large_rows && id == STABLE + 1)
+        return 300000 + 1000 * (size_t)(round % 7);
+    return has_large_rows && id == STABLE + 2 ? 20000 : 30 + (size_t)(id + round) % 80;
+}
+
+static void overwrite_all(struct tmgr_table *table, uint64_t rounds) {
+    for (uint64_t round = 0; round < rounds; round++)
+        for (uint64_t id = STABLE; id < FLICKER; id++)
+            put(table, id, 100 + round, payload_of(id, round));
+}
+
+static void overwrite_once(struct tmgr_table *table) {
+    put(table, STABLE + 3, 77, 60);
+    put(table, STABLE + 5, 77, 60);
+}
+
+static void overwrite_some(struct tmgr_table *table) { overwrite_all(table, 1); }
+static void overwrite_many_times(struct tmgr_table *table) { overwrite_all(table, 5); }
+
+static void flicker(struct tmgr_table *table) {
+    for (uint64_t round = 0; round < 70; round++) {
+        take_away(table, FLICKER);
+        put(table, FLICKER, round, 20 + (size_t)round);
+    }
+}
+
+static void grow(struct tmgr_table *table) {
+    for (uint64_t id = FRESH; id < FRESH + 250; id++)
+        put(table, id, 1, 30);
+}
+
+static void grow_and_shrink(struct tmgr_table *table) {
+    grow(table);
+    for (uint64_t id = FRESH; id < FRESH + 250; id++)
+        take_away(table, id);
+    overwrite_all(table, 2);
+}
+
+static void one_insert_each(struct tmgr_table *table) {
+    for (uint64_t id = FRESH; id < FRESH + 12; id++)
+        put(table, id, 1, 30);
+}
+
+static void multi_row(struct tmgr_table *table) {
+    struct model empty;
+    model_init(&empty);
+    for (uint64_t round = 0; round < 6; round++) {
+        struct op op = {.verb = VERB_APPLY, .n = CHURNED};
+        struct bound bound;
+        struct outcome outcome;
+        for (uint64_t i = 0; i < CHURNED; i++)
+            op.items[i] = (struct item){.kind = TMGR_OP_INSERT,
+                                        .id = STABLE + i,
+                                        .stamp = 500 + round,
+                                        .payload = payload_of(STABLE + i, round)};
+        op_bind(&bound, &op, &empty);
+        op_run(&bound, table, WAIT_NS, &outcome);
+        expect_ok(outcome.status, "apply");
+        bound_free(&bound);
+    }
+    model_free(&empty);
+}
+
+/* Everything away and back in one: readers may see it without any row. */
+static void delete_all_and_refill(struct tmgr_table *table) {
+    uint64_t removed;
+    for (uint64_t round = 0; round < 2; round++) {
+        expect_ok(tmgr_delete_all(table, &removed, WAIT_NS), "delete_all");
+        for (uint64_t id = 0; id <= FLICKER; id++)
+            put(table, id, 900, payload_of(id, round));
+        overwrite_all(table, 1);
+    }
+}
+
+static const struct script {
+    const char *name;
+    void (*write)(struct tmgr_table *table);
+    uint64_t more_rows; /* at most so many rows more than before, at some moment */
+    uint64_t fewer_rows;
+} scripts[] = {{"overwrite_once", overwrite_once, 0, 0},
+               {"overwrite", overwrite_some, 0, 0},
+               {"overwrite_many_times", overwrite_many_times, 0, 0},
+               {"flicker", flicker, 0, 1},
+               {"insert", one_insert_each, 12, 0},
+               {"grow", grow, 250, 0},
+               {"grow_and_shrink", grow_and_shrink, 250, 0},
+               {"multi_row", multi_row, 0, 0},
+               {"delete_all", delete_all_and_refill, 0, FLICKER + 1}};
+
+/* -- one run ------------------------------------------------------------------------------------------------------------- */
+
+static struct tmgr_table *attach(enum tmgr_mapping mapping) {
+    struct tmgr_table *table;
+    expect_ok(tmgr_attach(scratch.segment, mapping, &table), "attach");
+    return table;
+}
+
+static void reader(void *context) {
+    const struct reading *reading = context;
+    struct tmgr_table *table = attach(TMGR_MAP_READ);
+    struct tmgr_buffer buffer = {0};
+    uint64_t rows;
+    tmgr_len(table, &rows); /* who this process is, and the like, is found out before */
+    memset(result, 0, sizeof *result);
+    tracer_begin();
+    int status = reading->read(table, &buffer);
+    result->status = status;
+    tracer_end();
+    _exit(0);
+}
+
+static void prepare(void) {
+    struct tmgr_options options = {
+        .access = TMGR_PUBLIC, .mode = 0600, .n_stripes = N_STRIPES, .heir = TMGR_HEIR_MANAGER};
+    struct tmgr_table *table;
+    scratch_name(&scratch, "readers");
+    scratch_remove(&scratch);
+    expect_ok(tmgr_create(scratch.segment, "readers", 7, &options, &table), "create");
+    for (uint64_t id = 0; id <= FLICKER; id++)
+        put(table, id, 1, payload_of(id, seed));
+    overwrite_all(table, 2);
+    tmgr_free(table);
+    image_save(&image, &scratch);
+}
+
+static bool is_true(const struct reading *reading, const struct script *script, char problem[PROBLEM_MAX]) {
+    bool emptied = script->fewer_rows > 1; /* then no key is there throughout */
+    if (result->n_unsound)
+        snprintf(problem, PROBLEM_MAX, "%u torn rows", result->n_unsound);
+    else if (result->n_repeated || (result->n_missing && !emptied))
+        snprintf(problem, PROBLEM_MAX, "%u rows twice, %u missing", result->n_repeated, result->n_missing);
+    else if (result->status != TMGR_OK && !(emptied && result->status == TMGR_ABSENT))
+        snprintf(problem, PROBLEM_MAX, "%s", tmgr_status_text(result->status));
+    else if (reading->read == read_len &&
+             (result->rows > FLICKER + 1 + script->more_rows || result->rows + script->fewer_rows < FLICKER + 1))
+        snprintf(problem, PROBLEM_MAX, "%llu rows", (unsigned long long)result->rows);
+    else
+        return true;
+    return false;
+}
+
+/* The stopped reader goes on freely. True if it came to its end. */
+static bool finish(pid_t child) {
+    int status;
+    tracer_leave_stopped(child);
+    kill(child, SIGCONT);
+    alarm(SECONDS);
+    bool ended = waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    alarm(0);
+    return ended;
+}
+
+static size_t run_pair(const struct reading *reading, const struct script *script, size_t most, long only) {
+    struct trace trace;
+    struct random random = random_from(seed);
+    size_t n_failures = 0, n_stops = 0;
+    char problem[PROBLEM_MAX];
+    has_large_rows = reading->read == read_large;
+    prepare();
+    pid_t child = tracer_fork(reader, (void *)(uintptr_t)reading);
+    if (!tracer_record(child, &trace, STEPS_LIMIT, NULL, NULL)) {
+        fprintf(stderr, "readers: %s does not come to its end\n", reading->name);
+        exit(3);
+    }
+    tracer_kill(child);
+    for (size_t r = 0; r <= trace.n && n_failures < 3; r++) {
+        bool is_chosen = only >= 0 ? r == (size_t)only : most == 0 || random_below(&random, trace.n + 1) < most;
+        if (!is_chosen || (only < 0 && r < trace.n && trace.nth[r] >= 6 && random_below(&random, trace.nth[r] + 1) > 3))
+            continue;
+        bool gone;
+        image_restore(&image, &scratch);
+        child = tracer_fork(reader, (void *)(uintptr_t)reading);
+        tracer_run_to(child, &trace, &trace, r, &gone);
+        if (gone) /* it took another way past the landmark */
+            continue;
+        n_stops++;
+        struct tmgr_table *table = attach(TMGR_MAP_WRITE);
+        script->write(table);
+        tmgr_free(table);
+        bool ended = finish(child);
+        if (!ended)
+            snprintf(problem, sizeof problem, "it crashes or hangs");
+        if (!ended || !is_true(reading, script, problem)) {
+            n_failures++;
+            printf("FAIL read=%s script=%s r=%zu seed=%llu: %s\n", reading->name, script->name, r,
+                   (unsigned long long)seed, problem);
+            printf("reproduce: python -m tests.crash --read %s --script %s --seed %llu --k %zu\n", reading->name,
+                   script->name, (unsigned long long)seed, r);
+        }
+    }
+    printf("read=%s script=%s instructions=%zu stops=%zu failures=%zu\n", reading->name, script->name, trace.n, n_stops,
+           n_failures);
+    fflush(stdout);
+    trace_free(&trace);
+    return n_failures;
+}
+
+static void on_alarm(int number) {
+    static const char text[] = "readers: a reader hangs\n";
+    (void)number;
+    if (write(2, text, sizeof text - 1) < 0)
+        _exit(4);
+    _exit(3);
+}
+
+/* readers SEED MOST [READ|all [SCRIPT|all [R]]]: at most about MOST stops for each pair; 0: all. */
+int main(int argc, char **argv) {
+    const char *read = argc > 3 ? argv[3] : "all", *written = argc > 4 ? argv[4] : "all";
+    long only = argc > 5 ? strtol(argv[5], NULL, 0) : -1;
+    size_t most = argc > 2 ? strtoull(argv[2], NULL, 0) : 100, n_failures = 0;
+    seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)sched_getcpu(), &one);
+    sched_setaffinity(0, sizeof one, &one);
+    signal(SIGALRM, on_alarm);
+    result = mmap(NULL, sizeof *result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    for (size_t i = 0; i < sizeof readings / sizeof *readings; i++)
+        for (size_t j = 0; j < sizeof scripts / sizeof *scripts; j++)
+            if ((strcmp(read, "all") == 0 || strcmp(read, readings[i].name) == 0) &&
+                (strcmp(written, "all") == 0 || strcmp(written, scripts[j].name) == 0))
+                n_failures += run_pair(&readings[i], &scripts[j], most, only);
+    scratch_remove(&scratch);
+    return n_failures ? 1 : 0;
+}

@@ -1,0 +1,74 @@
+"""A seeded sample of the kills that `make crash` makes: each case, some instructions of the write and the repair."""
+
+import platform
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.c.toolchain import build
+from tests.crash.__main__ import PROGRAM, READERS, cases, summary
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the tracer is written for x86-64")
+
+KILLS_PER_CASE = 20
+REPAIR_KILLS_PER_CASE = 20
+STOPS_PER_CASE = 2
+SEED = 1
+
+
+@pytest.fixture(scope="session")
+def executable() -> Path:
+    return build(PROGRAM)
+
+
+def case_names() -> list[str]:
+    """From the table in cases.c, so that pytest can collect without a compiler."""
+    text = (Path(__file__).parent / "cases.c").read_text(encoding="utf-8")
+    rows = text.split("crash_cases[] = {")[1].split("\n};")[0].splitlines()
+    return [row.split('"')[1] for row in rows if '"' in row]
+
+
+@pytest.mark.parametrize("name", case_names())
+def test_a_killed_writer_leaves_the_table_before_or_after_its_write(executable: Path, name: str) -> None:
+    """Killed at sampled instructions of a write and of the repair: whole or absent, sound, and usable as before."""
+    arguments = [f"--seed={SEED}", f"--kills={KILLS_PER_CASE}", f"--repairs={REPAIR_KILLS_PER_CASE}"]
+    arguments += [f"--stops={STOPS_PER_CASE}", "--watch=25"]
+    done = subprocess.run(
+        [str(executable), f"--case={name}", *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    counts = summary(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert counts is not None
+    assert counts["failures"] == 0
+    assert counts["kills"] >= KILLS_PER_CASE
+
+
+def test_the_sample_has_500_kills_and_every_case(executable: Path) -> None:
+    """The tests above make at least 500 kills, and leave no case of the program out."""
+    assert case_names() == cases(executable)
+    assert len(case_names()) * KILLS_PER_CASE >= 500
+
+
+def test_a_writer_that_repairs_is_killed_too(executable: Path) -> None:
+    """After a death in the middle of a write, the next writer dies at each sampled instruction of the repair."""
+    done = subprocess.run(
+        [str(executable), "--case=overwrite_larger", f"--seed={SEED}", "--kills=60", "--repairs=100", "--stops=0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    counts = summary(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert counts is not None
+    assert counts["repair_kills"] >= 100
+
+
+def test_a_reader_stopped_anywhere_sees_what_was_so() -> None:
+    """A read stopped at sampled instructions while others write gives sound rows, misses none, and none twice."""
+    done = subprocess.run(
+        [str(build(READERS)), str(SEED), "12"], capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("failures=0") == done.stdout.count("read=") > 0

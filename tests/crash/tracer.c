@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tracer.c - see tracer.h. x86-64 Linux. */
+#include "tracer.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef __x86_64__
+#error "the tracer is written for x86-64"
+#endif
+
+enum { STEPS_PER_LANDMARK = 6 }; /* what a breakpoint costs, in single steps */
+
+static void fail(const char *what) {
+    fprintf(stderr, "tracer: %s: %s\n", what, strerror(errno));
+    exit(3);
+}
+
+__attribute__((noinline)) void tracer_begin(void) {
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+        fail("PTRACE_TRACEME");
+    __asm__ volatile("int3" ::: "memory");
+}
+
+__attribute__((noinline)) void tracer_end(void) { __asm__ volatile("" ::: "memory"); }
+
+static bool wait_stopped(pid_t child, int *signal) {
+    int status;
+    while (waitpid(child, &status, __WALL) < 0)
+        if (errno != EINTR)
+            fail("waitpid");
+    if (!WIFSTOPPED(status))
+        return false;
+    *signal = WSTOPSIG(status);
+    return true;
+}
+
+static uintptr_t get_pc(pid_t child) {
+    errno = 0;
+    uintptr_t pc = (uintptr_t)ptrace(PTRACE_PEEKUSER, child, offsetof(struct user, regs.rip), NULL);
+    if (errno != 0)
+        fail("PTRACE_PEEKUSER");
+    return pc;
+}
+
+pid_t tracer_fork(tracer_child_fn fn, void *context) {
+    fflush(NULL);
+    pid_t child = fork();
+    if (child < 0)
+        fail("fork");
+    if (child == 0) {
+        fn(context);
+        _exit(0);
+    }
+    int signal;
+    if (!wait_stopped(child, &signal) || signal != SIGTRAP) {
+        fprintf(stderr, "tracer: the child did not reach tracer_begin\n");
+        exit(3);
+    }
+    if (ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_EXITKILL) != 0)
+        fail("PTRACE_SETOPTIONS");
+    return child;
+}
+
+/* One instruction. Signals that are not ours (none are expected) are passed on. False: it is dead. */
+static bool step_one(pid_t child) {
+    int signal = 0;
+    do {
+        if (ptrace(PTRACE_SINGLESTEP, child, NULL, signal == SIGTRAP ? 0 : signal) != 0)
+            return false;
+        if (!wait_stopped(child, &signal))
+            return false;
+        if (signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE || signal == SIGABRT) {
+            fprintf(stderr, "tracer: the child got signal %d at %#lx\n", signal, (unsigned long)get_pc(child));
+            return false;
+        }
+    } while (signal != SIGTRAP);
+    return true;
+}
+
+static void trace_add(struct trace *trace, uintptr_t pc) {
+    if (trace->n == trace->capacity) {
+        trace->capacity = trace->capacity ? 2 * trace->capacity : 4096;
+        trace->pc = realloc(trace->pc, trace->capacity * sizeof *trace->pc);
+        if (!trace->pc)
+            fail("realloc");
+    }
+    trace->pc[trace->n++] = pc;
+}
+
+/* How often each place was reached: open addressing from place to count. */
+static void find_landmarks(struct trace *trace) {
+    size_t capacity = 1024;
+    while (capacity < 2 * trace->n)
+        capacity *= 2;
+    struct {
+        uintptr_t pc;
+        uint32_t count;
+    } *seen = calloc(capacity, sizeof *seen);
+    trace->landmark = calloc(trace->n + 1, sizeof *trace->landmark);
+    trace->nth = calloc(trace->n + 1, sizeof *trace->nth);
+    if (!seen || !trace->landmark || !trace->nth)
+        fail("calloc");
+    size_t landmark = 0;
+    for (size_t k = 0; k < trace->n; k++) {
+        size_t at = (size_t)(trace->pc[k] * 0x9e3779b97f4a7c15ULL >> 20) & (capacity - 1);
+        while (seen[at].count && seen[at].pc != trace->pc[k])
+            at = (at + 1) & (capacity - 1);
+        seen[at].pc = trace->pc[k];
+        trace->nth[k] = seen[at].count++;
+        if (trace->nth[k] == 0)
+            landmark = k;
+        trace->landmark[k] = landmark;
+    }
+    trace->landmark[trace->n] = landmark;
+    free(seen);
+}
+
+bool tracer_record(pid_t child, struct trace *trace, size_t limit, tracer_step_fn step, void *context) {
+    memset(trace, 0, sizeof *trace);
+    bool ended = false;
+    for (;;) {
+        uintptr_t pc = get_pc(child);
+        if (pc == (uintptr_t)&tracer_end) {
+            ended = true;
+            break;
+        }
+        if (step && !step(context, child, trace->n))
+            break;
+        if (trace->n == limit)
+            break;
+        trace_add(trace, pc);
+        if (!step_one(child))
+            break;
+    }
+    find_landmarks(trace);
+    return ended;
+}
+
+void trace_free(struct trace *trace) {
+    free(trace->pc);
+    free(trace->landmark);
+    free(trace->nth);
+    memset(trace, 0, sizeof *trace);
+}
+
+/* Runs freely to a place that the child has not passed yet. */
+static bool run_to_place(pid_t child, uintptr_t place) {
+    errno = 0;
+    long text = ptrace(PTRACE_PEEKTEXT, child, place, NULL);
+    if (errno != 0 || ptrace(PTRACE_POKETEXT, child, place, (text & ~0xffL) | 0xcc) != 0)
+        fail("PTRACE_POKETEXT");
+    int signal = 0;
+    if (ptrace(PTRACE_CONT, child, NULL, NULL) != 0 || !wait_stopped(child, &signal))
+        return false;
+    if (signal != SIGTRAP || get_pc(child) != place + 1)
+        return false;
+    if (ptrace(PTRACE_POKETEXT, child, place, text) != 0 ||
+        ptrace(PTRACE_POKEUSER, child, offsetof(struct user, regs.rip), place) != 0)
+        fail("PTRACE_POKEUSER");
+    return true;
+}
+
+bool tracer_run_to(pid_t child, const struct trace *landmarks, const struct trace *expected, size_t k, bool *gone) {
+    size_t landmark = landmarks ? landmarks->landmark[k] : 0, done = 0;
+    *gone = true;
+    if (landmark > STEPS_PER_LANDMARK) {
+        if (!run_to_place(child, landmarks->pc[landmark]))
+            return false;
+        done = landmark;
+    }
+    bool is_followed = landmarks != NULL; /* else its end is looked for at each step */
+    for (; done < k && (is_followed || get_pc(child) != (uintptr_t)&tracer_end); done++)
+        if (!step_one(child))
+            return false;
+    *gone = false;
+    return get_pc(child) == (k < expected->n ? expected->pc[k] : (uintptr_t)&tracer_end);
+}
+
+void tracer_kill(pid_t child) {
+    int status;
+    if (kill(child, SIGKILL) != 0)
+        fail("kill");
+    do {
+        if (waitpid(child, &status, __WALL) < 0 && errno != EINTR)
+            fail("waitpid");
+    } while (!WIFSIGNALED(status) && !WIFEXITED(status));
+}
+
+void tracer_leave_stopped(pid_t child) {
+    if (ptrace(PTRACE_DETACH, child, NULL, SIGSTOP) != 0)
+        fail("PTRACE_DETACH");
+    int status;
+    if (waitpid(child, &status, __WALL | WUNTRACED) != child || !WIFSTOPPED(status))
+        fail("stop");
+}
