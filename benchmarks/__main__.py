@@ -42,6 +42,7 @@ ON_LARGE_TABLE: dict[str, Callable[[Plan, Figures, str, int], None]] = {
 }
 QUESTIONS = (*ON_STORES, *ON_LARGE_TABLE, growth.QUESTION, core_c.QUESTION)
 LARGE_ROWS = 1_000_000
+WIDTH = 200
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TABLEMGR_INSTANCE", f"bench-{os.getpid()}")
     plan = plan_for(args)
     out = Console(highlight=False)
+    if not out.is_terminal:
+        out.width = WIDTH
     figures = Figures()
     about = {
         "command": " ".join(["python -m benchmarks", *arguments]),

@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> Answer:
     instance = f"demo-{os.getpid()}"
     screen = Screen(Console(stderr=args.json, highlight=False))
     before = shm_names()
-    with environment(), Watchdog(args.patience, instance) as watchdog, screen:
-        demo = Demo(instance, files, args.workers, args.kills, seed, screen, watchdog)
+    with environment() as interrupted, Watchdog(args.patience, instance) as watchdog, screen:
+        demo = Demo(instance, files, args.workers, args.kills, seed, screen, watchdog, interrupted)
         try:
             demo.run(root)
         except Exception as error:
@@ -86,21 +86,29 @@ def run(args: argparse.Namespace) -> Answer:
 
 
 @contextlib.contextmanager
-def environment() -> Iterator[None]:
-    """While the demo runs, no client starts a manager (the supervisor does), and SIGTERM ends in order, but only us: a
-    child that has just been forked dies of it as if nobody had asked for more."""
+def environment() -> Iterator[Callable[[], None]]:
+    """While the demo runs, no client starts a manager (the supervisor does), and SIGINT and SIGTERM end it in order.
+
+    Only this process: a child that has just been forked dies of them. Yields what raises KeyboardInterrupt if one
+    of them came: the exception that the handler raises is lost where the interpreter runs its hooks around a fork."""
     before = os.environ.get("TABLEMGR_AUTOSTART")
     os.environ["TABLEMGR_AUTOSTART"] = "0"
     pid = os.getpid()
+    came: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:
-        if os.getpid() == pid:
+        if os.getpid() != pid:
+            os._exit(128 + number)
+        came.append(number)
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if came:
             raise KeyboardInterrupt
-        os._exit(128 + number)
 
     handlers = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield check
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -122,6 +130,7 @@ class Demo:
         seed: int,
         screen: Screen,
         watchdog: Watchdog,
+        interrupted: Callable[[], None],
     ) -> None:
         self.problems: list[str] = []
         self._instance = instance
@@ -133,7 +142,7 @@ class Demo:
         self._watchdog = watchdog
         self._reference: Counter[str] = Counter()
         self._reference_seconds = 0.0
-        self._fire = Fire(instance, self._files, n_workers, n_kills, seed, screen, watchdog.beat)
+        self._fire = Fire(instance, self._files, n_workers, n_kills, seed, screen, watchdog.beat, interrupted)
         self._ways: list[tuple[str, float, float]] = []
 
     def run(self, root: Path) -> None:

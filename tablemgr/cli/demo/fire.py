@@ -50,7 +50,8 @@ def serve(instance: str) -> None:
 
 
 class Fire:
-    """One run of the work under fire. `beat` is called whenever something has moved: for the watchdog."""
+    """One run of the work under fire. `beat` is called whenever something has moved: for the watchdog; `interrupted` in
+    every turn: it raises KeyboardInterrupt if the user wants an end."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Fire:
         seed: int,
         screen: Screen,
         beat: Callable[[], None],
+        interrupted: Callable[[], None],
     ) -> None:
         self.instance = instance
         self.files = files
@@ -69,6 +71,7 @@ class Fire:
         self.problems: list[str] = []
         self._screen = screen
         self._beat = beat
+        self._interrupted = interrupted
         self._chance = random.Random(seed)
         self._workers = [f"worker-{number}" for number in range(n_workers)]
         self._victims = [""] * n_kills  # any worker
@@ -126,6 +129,7 @@ class Fire:
 
     def _attend(self) -> None:
         """Let the supervisor do its work for a moment, and note who started and who ended."""
+        self._interrupted()
         until = time.monotonic() + TICK_SECONDS
         for event in self.supervisor.events(TICK_SECONDS):
             if isinstance(event, ChildStarted):
