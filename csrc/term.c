@@ -290,8 +290,9 @@ static bool read_number(const uint8_t *term, struct number *number) {
 }
 
 static bool is_integer(const uint8_t *term) {
+    int64_t value;
     struct number number;
-    return read_number(term, &number);
+    return read_int64(term, &value) || read_number(term, &number);
 }
 
 static int compare_magnitudes(const struct number *a, const struct number *b) {
