@@ -55,6 +55,7 @@ static void prepare(void) {
     struct tmgr_table *table;
     struct random random = random_from(seed);
     uint8_t key[KEY_BYTES_MAX];
+    scratch_seed(seed);
     scratch_name(&scratch, "fuzz");
     scratch_remove(&scratch);
     expect_ok(tmgr_create(scratch.segment, "fuzz", 4, &options, &table), "create");

@@ -535,6 +535,7 @@ void setup_make(struct setup *setup, const struct crash_case *which, uint64_t se
     memset(setup, 0, sizeof *setup);
     setup->n_stripes = which->n_stripes;
     setup->random = random_from(seed);
+    scratch_seed(seed);
     model_init(&setup->model);
     scratch_name(&setup->scratch, which->name);
     scratch_remove(&setup->scratch);

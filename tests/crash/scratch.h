@@ -24,6 +24,8 @@ struct scratch {
     size_t mapped;
 };
 
+/* From here on getrandom(), and so the core's hash seed, gives the numbers that follow from seed: a failure repeats. */
+void scratch_seed(uint64_t seed);
 void scratch_name(struct scratch *scratch, const char *label);
 /* Forget the inode and remove both names. */
 void scratch_remove(struct scratch *scratch);

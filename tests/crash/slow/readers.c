@@ -283,6 +283,7 @@ static void prepare(void) {
     struct tmgr_options options = {
         .access = TMGR_PUBLIC, .mode = 0600, .n_stripes = N_STRIPES, .heir = TMGR_HEIR_MANAGER};
     struct tmgr_table *table;
+    scratch_seed(seed);
     scratch_name(&scratch, "readers");
     scratch_remove(&scratch);
     expect_ok(tmgr_create(scratch.segment, "readers", 7, &options, &table), "create");
