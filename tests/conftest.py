@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 from tablemgr import segments, table as tables
-from tablemgr.errors import CorruptTableError, TableNotFoundError
+from tablemgr.errors import AccessError, CorruptTableError, TableMismatchError, TableNotFoundError
 from tests.support.soak import soak_minutes
 
 # "repeatable" draws the same operations in every run; "soak" draws fresh ones and prints how to draw them again.
@@ -37,20 +37,25 @@ def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("TABLEMGR_INSTANCE", name)
     monkeypatch.setenv("TABLEMGR_AUTOSTART", "0")
     yield name
-    problems: dict[str, list[str]] = {}
-    for table, _ in segments.scan(name):
-        with contextlib.suppress(TableNotFoundError):
-            broken = _check(table, name)
-            if broken:
-                problems[table] = broken
-            segments.drop(table, force=True, instance=name)
-    assert not problems
+    left = [table for table, _ in segments.scan(name)]
+    try:
+        broken = {table: problems for table in left if (problems := _check(table, name))}
+    finally:
+        for table in left:
+            with contextlib.suppress(TableNotFoundError):
+                segments.drop(table, force=True, instance=name)
+    assert not broken
     assert not [entry for entry in os.listdir("/dev/shm") if name in entry]
 
 
 def _check(table: str, instance: str) -> list[str]:
-    with contextlib.suppress(CorruptTableError):
+    with contextlib.suppress(
+        TableNotFoundError, CorruptTableError, AccessError
+    ):  # it may be of a dead child's, private
         for codec in ("msgpack", "pickle"):
-            with contextlib.suppress(ValueError), tables.attach(table, codec=codec, instance=instance) as attached:
+            with (
+                contextlib.suppress(TableMismatchError),
+                tables.attach(table, codec=codec, instance=instance) as attached,
+            ):
                 return attached.check()
     return []
