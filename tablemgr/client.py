@@ -1,0 +1,553 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening tables through the manager: `Client`, and the module functions that use the process's default client.
+
+A conversation with the manager is a way to learn that the owner word in a segment has changed, never the truth itself.
+So whatever happens to the manager, the connection or this process's patience, a call ends the same way: ask again, or
+look at the segment. That makes every call here survive SIGKILL of the manager at any moment.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import math
+import os
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tablemgr import _ffi, codec as codecs, protocol, rendezvous, segments, table as tables
+from tablemgr.errors import (
+    AccessError,
+    ManagerUnavailableError,
+    NotOwnerError,
+    TableExistsError,
+    TableMismatchError,
+    TableNotFoundError,
+    TableOwnedError,
+)
+from tablemgr.segments import Process, TableInfo
+from tablemgr.table import Options, Table
+
+ANSWER_SECONDS = 10.0  # how long a manager may take to answer what it can answer at once
+_IDLE_MAX = 4  # connections kept for the next call
+_POLL_SECONDS = 0.02
+_RETRY_SECONDS = 30.0  # how long a call goes on looking for a manager after it lost the first
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceInfo:
+    """What `info` tells of an instance; all of it a moment old.
+
+    manager: the process that serves it (None: none does), since: when that began, epoch seconds; tables: all of the
+    instance's; waiting: the first 32 processes that stand in line, with the name of the table.
+    """
+
+    instance: str
+    manager: Process | None
+    since: float | None
+    tables: tuple[TableInfo, ...]
+    waiting: tuple[tuple[str, Process], ...]
+
+
+class _LostError(Exception):
+    """The manager went away before it answered."""
+
+
+class _Connection:
+    """One conversation with a manager, past its greeting."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._buffer = protocol.LineBuffer()
+        self.pid = os.getpid()
+        _open_connections.add(self)
+        try:
+            welcome = self.ask(protocol.Hello(protocol.VERSION, *_ffi.self_process()), ANSWER_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+        if not isinstance(welcome, protocol.Welcome):
+            self.close()
+            raise ManagerUnavailableError(f"the manager answered with {type(welcome).__name__} instead of a welcome")
+        self.welcome = welcome
+
+    def ask(self, request: protocol.Request, seconds: float) -> protocol.Reply:
+        """Send a request, return its answer; after an exception the connection is of no more use.
+
+        Raises _LostError, ManagerUnavailableError if no answer or a senseless one comes, and what a refusal means.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            self._socket.settimeout(ANSWER_SECONDS)
+            self._socket.sendall(protocol.encode(request))
+            while True:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                self._socket.settimeout(None if left == math.inf else left)
+                data = self._socket.recv(protocol.MESSAGE_MAX)
+                if not data:
+                    raise _LostError
+                lines = self._buffer.feed(data)
+                if lines:
+                    reply = protocol.decode_reply(lines[0])
+                    break
+        except TimeoutError:
+            raise ManagerUnavailableError("the manager does not answer: it is stopped or overloaded") from None
+        except protocol.ProtocolError as error:
+            raise ManagerUnavailableError(f"what answers in the manager's place is none: {error}") from error
+        except OSError:
+            raise _LostError from None
+        if isinstance(reply, protocol.Refused):
+            raise _refusal(reply)
+        return reply
+
+    def is_fresh(self) -> bool:
+        """Whether the manager has not closed its end, as far as is known here."""
+        try:
+            self._socket.setblocking(False)  # with a timeout Python would wait for it, whatever the flags say
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def close(self) -> None:
+        """End the conversation."""
+        _open_connections.discard(self)
+        self._socket.close()
+
+
+def _refusal(refused: protocol.Refused) -> Exception:
+    if refused.code == "unmanageable":
+        return AccessError(refused.message)
+    return ManagerUnavailableError(f"the manager refused: {refused.message}")
+
+
+class Client:
+    """The way to the manager of one instance; any number of clients may exist.
+
+    instance: the namespace of tables; None: TABLEMGR_INSTANCE or "default".
+    autostart: start a manager where a call needs one and none runs; None: unless TABLEMGR_AUTOSTART is 0.
+
+    Guarantee: thread-safe; usable in a forked child, which is another process to the manager; calls that are under way
+    when the manager dies, also those that wait in line, find its successor by themselves and mean the same there.
+    """
+
+    def __init__(self, instance: str | None = None, *, autostart: bool | None = None) -> None:
+        self.instance = segments.resolve_instance(instance)
+        self._autostart = autostart
+        self._lock = threading.Lock()
+        self._idle: list[_Connection] = []
+        _clients.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Client of instance {self.instance!r}>"
+
+    def __del__(self) -> None:
+        for connection in self.__dict__.get("_idle", ()):
+            connection.close()
+
+    def new_table(
+        self,
+        name: str,
+        *,
+        type: str = "set",
+        access: str = "protected",
+        keypos: int = 0,
+        heir: Any = "manager",
+        heir_data: Any = None,
+        max_bytes: int | None = None,
+        mode: int = 0o600,
+        codec: str = "msgpack",
+        wait: float | None = 0.0,
+        lock_timeout: float = 10.0,
+    ) -> Table:
+        """Own the table: create it, or get it with its rows if its owner is dead or is this process.
+
+        wait: seconds to stand in line while another live process owns it (None: for ever); those in line are served
+        in the order of asking. lock_timeout: seconds that writes of the returned table wait for a lock. access,
+        max_bytes and mode are used at creation only; heir and heir_data become those of the table in any case.
+
+        Returns the table; `inherited` says whether it came from a predecessor and `transfer` from whom. Raises
+        TableOwnedError if a live process owns it when the wait is over, TableMismatchError if it exists with another
+        type, keypos or codec, ManagerUnavailableError without a manager, and what `create` raises.
+
+        Guarantee: of all callers at one time exactly one becomes the owner. Killed at any moment, the caller has it or
+        does not, and a successor gets it in both cases. A call that raises leaves table and owner as they were.
+        """
+        patience = _checked_wait(wait)
+        asked = time.monotonic()
+        until = None if patience is None else asked + patience
+        if lock_timeout is None:
+            raise TypeError("lock_timeout must be a number of seconds, not None")
+        _checked_wait(lock_timeout)
+        options: dict[str, Any] = {
+            "type": type,
+            "access": access,
+            "keypos": keypos,
+            "heir": heir,
+            "heir_data": heir_data,
+            "max_bytes": max_bytes,
+            "mode": mode,
+            "codec": codec,
+        }
+        wanted = tables.check_options(**options)
+        if wanted.heir == _ffi.HEIR_PROCESS and _ffi.process_start(wanted.heir_pid) is None:
+            raise LookupError(f"new_table: the heir of table {name!r}, process {wanted.heir_pid}, is not alive")
+        while True:
+            seen = self._look(name)
+            if seen is not None:
+                _check_match(seen, wanted)
+            claim = protocol.Claim(name, 0 if seen is None else seen.table_id, asked, until)
+            reply = self._ask(claim, math.inf if until is None else until)
+            if isinstance(reply, protocol.Owned):
+                raise TableOwnedError(
+                    f"table {name!r} is owned by process {reply.pid}, which is alive: use attach() to work with it, "
+                    "or new_table(..., wait=seconds) to take over when that process ends"
+                )
+            if isinstance(reply, protocol.Absent):
+                try:
+                    fresh = tables.create(name, lock_timeout=lock_timeout, instance=self.instance, **options)
+                except TableExistsError:
+                    continue  # another caller was faster: see who owns it now
+                self._tell(protocol.Watch(name))
+                return fresh
+            if isinstance(reply, protocol.Given):
+                taken = self._take_over(name, codec, lock_timeout, wanted)
+                if taken is not None:
+                    return taken
+
+    def add_table(self, table: Table, *, heir_data: Any = None) -> None:
+        """Put a table under management: its heir becomes the manager, told heir_data.
+
+        The caller owns it, or nobody alive does: then the caller owns it afterwards. Raises NotOwnerError if another
+        live process owns it, TableNotFoundError if it was dropped, ManagerUnavailableError without a manager.
+        Guarantee: killed at any moment, the table is managed or it is not; rows are never touched.
+        """
+        if not isinstance(table, Table):
+            kind = table.__class__.__name__
+            raise TypeError(f"add_table takes the Table itself, not {kind}: attach() or create() gives one")
+        handle = table._handle
+        raw = handle.describe()
+        if table.instance != self.instance:
+            raise ValueError(f"table {table.name!r} belongs to instance {table.instance!r}, not {self.instance!r}")
+        now = time.monotonic()
+        reply = self._ask(protocol.Claim(table.name, raw.table_id, now, now), now)
+        if isinstance(reply, protocol.Owned):
+            raise NotOwnerError(
+                f"table {table.name!r} is owned by process {reply.pid}: only that process may put it under management"
+            )
+        if not isinstance(reply, protocol.Given):
+            raise TableNotFoundError(f"table {table.name!r} is gone")
+        if raw.owner != handle.describe().owner:
+            _note_transfer(table, table.codec)
+        table.setopts(heir="manager", heir_data=heir_data)
+        self._tell(protocol.Watch(table.name))
+
+    def del_table(self, table: Table | str) -> None:
+        """End the management of a table: its heir becomes none; it stays with its owner and goes when that ends.
+
+        Raises NotOwnerError unless the caller owns it, TableNotFoundError if there is no such table or it is not under
+        management. Needs no manager.
+        """
+        if isinstance(table, Table):
+            self._unmanage(table)
+        elif isinstance(table, str):
+            with tables.attach(table, instance=self.instance) as attached:
+                self._unmanage(attached)
+        else:
+            raise TypeError(f"del_table takes a Table or a name, not {table.__class__.__name__}")
+
+    def info(self) -> InstanceInfo:
+        """The instance as it is: its manager if one runs, its tables, who waits. Starts nothing, changes nothing."""
+        manager: Process | None = None
+        since: float | None = None
+        waiting: tuple[tuple[str, Process], ...] = ()
+        with contextlib.suppress(_LostError), self._borrow(may_start=False) as connection:
+            if connection is not None:
+                welcome = connection.welcome
+                report = connection.ask(protocol.Status(), ANSWER_SECONDS)
+                manager, since = _process(welcome.pid, welcome.start), welcome.since
+                if isinstance(report, protocol.StatusReport):
+                    waiting = tuple((w.name, _process(w.pid, w.start)) for w in report.waiting)
+        return InstanceInfo(self.instance, manager, since, tuple(segments.tables(self.instance)), waiting)
+
+    def wait_for_manager(self, timeout: float | None = None) -> None:
+        """Return as soon as a manager serves the instance; starts none.
+
+        timeout is in seconds (None: for ever). Raises ManagerUnavailableError when it is over.
+        """
+        patience = _checked_wait(timeout)
+        deadline = None if patience is None else time.monotonic() + patience
+        while True:
+            with contextlib.suppress(_LostError), self._borrow(may_start=False) as connection:
+                if connection is not None:
+                    connection.ask(protocol.Status(), ANSWER_SECONDS)
+                    return
+            if deadline is not None and time.monotonic() >= deadline:
+                raise ManagerUnavailableError(f"instance {self.instance!r} has no manager after {timeout:g} seconds")
+            time.sleep(_POLL_SECONDS)
+
+    def stop_manager(self, timeout: float = 10.0) -> None:
+        """Make the instance's manager end, and return when it has; tables that it holds stay as orphans.
+
+        timeout is in seconds. Raises ManagerUnavailableError if none runs, or if it has not ended by then.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            with self._borrow(may_start=False) as connection:
+                if connection is None:
+                    raise ManagerUnavailableError(f"instance {self.instance!r} has no manager")
+                connection.ask(protocol.Stop(), ANSWER_SECONDS)
+        except _LostError:
+            pass  # it ended without an answer
+        lock = rendezvous.FileLock(self.instance, "lock")
+        while not lock.acquire():
+            if time.monotonic() > deadline:
+                raise ManagerUnavailableError(
+                    f"the manager of {self.instance!r} did not end within {timeout:g} seconds"
+                )
+            time.sleep(_POLL_SECONDS)
+        lock.release()
+
+    def close(self) -> None:
+        """Close the connections that are kept for the next call; the client stays usable."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    # -- the table behind the name ------------------------------------------------------------------------------------
+
+    def _look(self, name: str) -> _ffi.RawInfo | None:
+        """The table as its segment describes it; None if there is none, or none any more."""
+        try:
+            handle = segments.attach(self.instance, name, _ffi.MAP_HEAD)
+            try:
+                return handle.describe()
+            finally:
+                handle.close()
+        except TableNotFoundError:
+            return None
+
+    def _take_over(self, name: str, codec: str, lock_timeout: float, wanted: Options) -> Table | None:
+        """The table that is this process's by the manager's word; None if the segment says otherwise by now."""
+        try:
+            taken = tables.attach(name, codec=codec, lock_timeout=lock_timeout, instance=self.instance)
+        except TableNotFoundError:
+            return None
+        try:
+            _note_transfer(taken, codec)
+            taken._handle.setopts(heir=wanted.heir, heir_pid=wanted.heir_pid, heir_data=wanted.heir_data)
+        except (TableNotFoundError, NotOwnerError):
+            taken.close()
+            return None
+        except BaseException:
+            taken.close()
+            raise
+        return taken
+
+    def _unmanage(self, table: Table) -> None:
+        raw = table._handle.describe()
+        if raw.owner == _ffi.self_process() and raw.heir == _ffi.HEIR_NONE:
+            raise TableNotFoundError(f"table {table.name!r} is not under management: it has no heir")
+        table.setopts(heir=None)
+        if table.instance == self.instance:
+            self._tell(protocol.Watch(table.name))
+
+    # -- the manager --------------------------------------------------------------------------------------------------
+
+    def _ask(self, request: protocol.Request, until: float) -> protocol.Reply:
+        """The manager's answer, or its successor's if it goes away meanwhile.
+
+        until: the time of the monotonic clock at which the manager will answer at the latest.
+        """
+        give_up: float | None = None
+        while True:
+            try:
+                with self._borrow(may_start=self._may_start()) as connection:
+                    if connection is not None:
+                        return connection.ask(request, max(0.0, until - time.monotonic()) + ANSWER_SECONDS)
+            except _LostError:
+                give_up = give_up or max(time.monotonic() + _RETRY_SECONDS, until)
+            if give_up is None or time.monotonic() > give_up:
+                raise ManagerUnavailableError(
+                    f"instance {self.instance!r} has no manager that stays: run `tablemgr --instance {self.instance} "
+                    "serve`, embed tablemgr.Manager, or let TABLEMGR_AUTOSTART start one"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _tell(self, request: protocol.Request) -> None:
+        """Like `_ask` where nothing depends on the answer: a manager that does not hear it finds out by itself."""
+        expected = (_LostError, ManagerUnavailableError, AccessError)
+        with contextlib.suppress(*expected), self._borrow(may_start=False) as connection:
+            if connection is not None:
+                connection.ask(request, ANSWER_SECONDS)
+
+    def _may_start(self) -> bool:
+        return rendezvous.autostart_allowed() if self._autostart is None else self._autostart
+
+    @contextlib.contextmanager
+    def _borrow(self, may_start: bool) -> Iterator[_Connection | None]:
+        """A connection for one request; None if no manager runs and none is to be started."""
+        connection = self._idle_connection()
+        if connection is None:
+            if may_start:
+                connection = _Connection(rendezvous.connect_or_start(self.instance))
+            else:
+                peer = rendezvous.connect(self.instance)
+                connection = None if peer is None else _Connection(peer)
+        if connection is None:
+            yield None
+            return
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            if connection.pid == os.getpid() and len(self._idle) < _IDLE_MAX:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _idle_connection(self) -> _Connection | None:
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if connection.is_fresh():
+                return connection
+            connection.close()
+
+    def _after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()
+        self._idle = []
+
+
+def _checked_wait(wait: float | None) -> float | None:
+    """Seconds to wait; None for ever. Raises TypeError, ValueError."""
+    if wait is None:
+        return None
+    if isinstance(wait, bool) or not isinstance(wait, (int, float)):
+        raise TypeError(f"a time to wait is a number of seconds, not {wait.__class__.__name__}")
+    if math.isnan(wait) or wait < 0:
+        raise ValueError(f"a time to wait is a number of seconds from 0 up, not {wait}")
+    return None if wait > 1e9 else float(wait)
+
+
+def _process(pid: int, start: int) -> Process:
+    return Process(pid, start, _ffi.process_alive(pid, start))
+
+
+def _check_match(seen: _ffi.RawInfo, wanted: Options) -> None:
+    """Raise TableMismatchError unless the existing table is of the kind that is asked for."""
+    differences = []
+    if seen.type != wanted.type:
+        differences.append(f"type is not {segments.TYPES[wanted.type]!r}")
+    if seen.keypos != wanted.keypos:
+        differences.append(f"keypos is {seen.keypos}, not {wanted.keypos}")
+    if seen.codec != wanted.codec:
+        differences.append(f"codec is {codecs.name_of(seen.codec)!r}, not {codecs.name_of(wanted.codec)!r}")
+    if differences:
+        raise TableMismatchError(
+            f"new_table: table {seen.name!r} exists, and its {', its '.join(differences)}; ask for that, or drop it"
+        )
+
+
+def _note_transfer(table: Table, codec_name: str) -> None:
+    """Tell from the segment whether this process is the first owner of the table."""
+    table.transfer = segments.transfer(table._handle, codec_name)
+    table.inherited = table.transfer is not None
+
+
+_open_connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+_defaults: dict[str, Client] = {}
+
+
+def _after_fork_in_child() -> None:
+    """The child is another process to the manager: it needs connections of its own, and must not keep its parent's."""
+    for connection in list(_open_connections):
+        connection.close()
+    for client in list(_clients):
+        client._after_fork_in_child()
+
+
+def _close_defaults() -> None:
+    for client in _defaults.values():
+        client.close()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_close_defaults)
+
+
+def default_client(instance: str | None = None) -> Client:
+    """The process's client of an instance (None: TABLEMGR_INSTANCE or "default"), made at the first use."""
+    name = segments.resolve_instance(instance)
+    client = _defaults.get(name)
+    if client is None:
+        client = _defaults.setdefault(name, Client(name))  # of two made at once, both know of the same client
+    return client
+
+
+def new_table(
+    name: str,
+    *,
+    type: str = "set",
+    access: str = "protected",
+    keypos: int = 0,
+    heir: Any = "manager",
+    heir_data: Any = None,
+    max_bytes: int | None = None,
+    mode: int = 0o600,
+    codec: str = "msgpack",
+    wait: float | None = 0.0,
+    lock_timeout: float = 10.0,
+    instance: str | None = None,
+) -> Table:
+    """`Client.new_table` of the process's default client for the instance."""
+    return default_client(instance).new_table(
+        name,
+        type=type,
+        access=access,
+        keypos=keypos,
+        heir=heir,
+        heir_data=heir_data,
+        max_bytes=max_bytes,
+        mode=mode,
+        codec=codec,
+        wait=wait,
+        lock_timeout=lock_timeout,
+    )
+
+
+def add_table(table: Table, *, heir_data: Any = None, instance: str | None = None) -> None:
+    """`Client.add_table` of the process's default client for the instance (None: the table's own)."""
+    default_client(table.instance if instance is None and isinstance(table, Table) else instance).add_table(
+        table, heir_data=heir_data
+    )
+
+
+def del_table(table: Table | str, *, instance: str | None = None) -> None:
+    """`Client.del_table` of the process's default client for the instance (None: the table's own)."""
+    default_client(table.instance if instance is None and isinstance(table, Table) else instance).del_table(table)
+
+
+def info(instance: str | None = None) -> InstanceInfo:
+    """`Client.info` of the process's default client for the instance."""
+    return default_client(instance).info()
+
+
+def wait_for_manager(timeout: float | None = None, instance: str | None = None) -> None:
+    """`Client.wait_for_manager` of the process's default client for the instance."""
+    default_client(instance).wait_for_manager(timeout)

@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manager's event loop: the socket, its conversations, the pidfds, the clock. Every decision is `decisions`'.
+
+Nothing here waits. A request is carried out at once or its sender takes a place in the line; an answer that does not
+fit into the socket's own buffer ends the conversation, so a peer costs at most one LineBuffer of memory. A peer has
+`patience` seconds to introduce itself and to end a message that it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import logging
+import os
+import socket
+import threading
+import time
+import weakref
+from collections import Counter
+
+from tablemgr import _ffi, protocol, rendezvous
+from tablemgr.errors import ManagerRunningError
+from tablemgr.manager.decisions import Identity, Line, Record, Verdict, Waiter, judge, next_answer, to_watch
+from tablemgr.manager.estate import Estate, SharedMemory, UnmanageableError
+from tablemgr.manager.watch import Watch, peer_credentials
+
+ROUND_SECONDS = 1.0  # between two looks at all owner words
+PATIENCE_SECONDS = 5.0
+CONVERSATIONS_MAX = 1024  # in all
+PER_PROCESS_MAX = 256
+_ACCEPT_BATCH = 16
+
+_log = logging.getLogger("tablemgr.manager")
+
+
+class _Conversation:
+    """One connection: what was received, who sent it, and until when it must say something whole."""
+
+    __slots__ = ("buffer", "connection", "deadline", "key", "peer", "pid")
+
+    def __init__(self, key: int, connection: socket.socket, pid: int, deadline: float) -> None:
+        self.key = key
+        self.connection = connection
+        self.pid = pid
+        self.peer: Identity | None = None  # after Hello
+        self.buffer = protocol.LineBuffer()
+        self.deadline: float | None = deadline  # None: nothing is overdue
+
+
+class Server:
+    """One manager of one instance. `open` makes it the manager, `run` serves until `stop`, `close` ends it.
+
+    Guarantee: it can be SIGKILLed anywhere; what it did is in the segments, and its successor goes on from there.
+    """
+
+    def __init__(self, instance: str, patience: float | None = None) -> None:
+        self.instance = instance
+        self._patience = PATIENCE_SECONDS if patience is None else patience
+        self._since = time.time()
+        self._lock = rendezvous.FileLock(instance, "lock")
+        self._listener: socket.socket | None = None
+        self._accepting = False
+        self._conversations: dict[int, _Conversation] = {}
+        self._keys = itertools.count(1)
+        self._line = Line()
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._stopped: asyncio.Event | None = None
+
+    def open(self) -> None:
+        """Become the manager: take the lock, find and settle all tables, then listen; needs no event loop.
+
+        Raises ManagerRunningError if the instance has one, ManagerUnavailableError if the directory is not usable.
+        """
+        if not self._lock.acquire():
+            raise ManagerRunningError(
+                f"instance {self.instance!r} has a manager already: process {self._lock.holder()}; "
+                "use it, stop it, or choose another instance"
+            )
+        try:
+            self._estate = Estate(SharedMemory(self.instance))
+            self._estate.round()
+            with _descriptors:
+                self._listener = rendezvous.listen(self.instance)
+        except BaseException:
+            self._lock.release()
+            raise
+        _open_servers.add(self)
+
+    async def run(self) -> None:
+        """Serve until `stop` is called."""
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        self._watch = Watch(self._loop, self._died)
+        self._accept_again()
+        try:
+            while not self._stopped.is_set():
+                try:
+                    self._round()
+                except Exception:  # whatever is wrong with one table, the others are served on
+                    _log.exception("a round of the manager failed")
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._stopped.wait(), ROUND_SECONDS)
+        finally:
+            for conversation in list(self._conversations.values()):
+                self._end(conversation)
+            if self._listener is not None and self._accepting:
+                self._loop.remove_reader(self._listener)
+            self._watch.close()
+
+    def stop(self) -> None:
+        """Make `run` return; only from the loop's own thread."""
+        if self._stopped is not None:
+            self._stopped.set()
+
+    def close(self, exiting: bool = False) -> None:
+        """No longer be the manager: the socket goes, then the lock; the tables that it holds stay as orphans.
+
+        exiting: the process is about to end, which makes its tables orphans without further ado.
+        """
+        if self._listener is None:
+            return
+        _open_servers.discard(self)
+        with contextlib.suppress(OSError):
+            rendezvous.remove_socket(self.instance)
+        self._listener.close()
+        self._listener = None
+        if not exiting:
+            self._estate.release()
+        self._estate.close()
+        self._lock.release()
+
+    # -- the clock and the dead ---------------------------------------------------------------------------------------
+
+    def _round(self) -> None:
+        """Once a second: new tables, owners that nobody told us of, peers that are overdue."""
+        self._estate.round()
+        for name in self._line.names():
+            self._attend(name)
+        self._rewatch()
+        now = time.monotonic()
+        for conversation in list(self._conversations.values()):
+            if conversation.deadline is not None and conversation.deadline < now:
+                self._refuse(conversation, "slow", f"no whole message came within {self._patience:g} seconds")
+        if not self._accepting:
+            self._accept_again()
+
+    def _rewatch(self) -> None:
+        peers = (c.peer for c in self._conversations.values() if c.peer is not None)
+        self._watch.set(to_watch(self._estate.records(), peers, self._estate.me))
+
+    def _died(self, process: Identity) -> None:
+        """A watched process ended: its tables move in the order of their creation, each as far as it can at once."""
+        for conversation in list(self._conversations.values()):
+            if conversation.peer == process:
+                self._end(conversation)
+        for name in self._estate.owned_by(process):
+            self._attend(name)
+        self._rewatch()
+
+    # -- the line -----------------------------------------------------------------------------------------------------
+
+    def _attend(self, name: str) -> None:
+        """Look at a table and tell everybody in its line what there is to be told."""
+        try:
+            record = self._estate.look(name)
+            while (answer := next_answer(record, self._line.of(name))) is not None:
+                waiter, verdict = answer
+                conversation = self._conversations[waiter.key]
+                if verdict is Verdict.GIVE and not self._give(record, waiter, conversation):
+                    self._end(conversation)  # the next one
+                    continue
+                self._answer(waiter, _told(verdict, waiter))
+                if record is None or verdict is Verdict.GIVE:
+                    record = self._estate.look(name)
+                if record is None:
+                    return  # one creator at a time: the next is told when this one has had its chance
+        except UnmanageableError as error:
+            _log.warning("%s", error)
+            for waiter in self._line.of(name):
+                self._answer(waiter, protocol.Refused("unmanageable", str(error)))
+
+    def _give(self, record: Record | None, waiter: Waiter, conversation: _Conversation) -> bool:
+        """Give a held table to a waiter that is alive and still wants it."""
+        return record is not None and not _has_left(conversation) and self._estate.give(record, waiter.asker)
+
+    def _claim(self, conversation: _Conversation, peer: Identity, claim: protocol.Claim) -> None:
+        now = time.monotonic()
+        asked = min(claim.asked, now)
+        waiter = Waiter(conversation.key, claim.name, claim.table_id, peer, asked, claim.until)
+        self._line.join(waiter)
+        self._attend(claim.name)
+        if waiter.key in self._line and claim.until is not None:
+            if claim.until <= now:
+                self._expire(waiter)
+            else:
+                # the loop's clock is the monotonic clock, but only by the habit of its implementation
+                due = self._loop.time() + claim.until - now
+                self._timers[waiter.key] = self._loop.call_at(due, self._expire, waiter)
+        self._rewatch()
+
+    def _expire(self, waiter: Waiter) -> None:
+        """The time to wait is over: one last look, then the answer."""
+        self._attend(waiter.name)
+        if waiter.key not in self._line:
+            return
+        try:
+            record = self._estate.look(waiter.name)
+        except UnmanageableError as error:
+            self._answer(waiter, protocol.Refused("unmanageable", str(error)))
+            return
+        verdict = judge(record, waiter)
+        if record is not None and verdict in (Verdict.OWNED, Verdict.GIVE):
+            self._answer(waiter, protocol.Owned(record.name, *record.owner))
+        else:
+            self._answer(waiter, _told(verdict, waiter))
+
+    def _answer(self, waiter: Waiter, reply: protocol.Reply) -> None:
+        self._leave(waiter.key)
+        self._say(self._conversations[waiter.key], reply)
+
+    def _leave(self, key: int) -> None:
+        self._line.leave(key)
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
+    # -- conversations ------------------------------------------------------------------------------------------------
+
+    def _accept_again(self) -> None:
+        if self._listener is not None:
+            self._loop.add_reader(self._listener, self._accept)
+            self._accepting = True
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        for _ in range(_ACCEPT_BATCH):
+            with _descriptors:
+                try:
+                    connection, _ = self._listener.accept()
+                except (BlockingIOError, ConnectionAbortedError):
+                    return
+                except OSError as error:
+                    if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                        raise
+                    _log.warning("no connections accepted for a second: %s", error)
+                    self._loop.remove_reader(self._listener)
+                    self._accepting = False
+                    return
+                connection.setblocking(False)
+                pid, uid = peer_credentials(connection)
+                key = next(self._keys)
+                conversation = _Conversation(key, connection, pid, time.monotonic() + self._patience)
+                self._conversations[key] = conversation
+            self._loop.add_reader(connection, self._readable, conversation)
+            self._admit(conversation, uid)
+
+    def _admit(self, conversation: _Conversation, uid: int) -> None:
+        if uid not in (os.geteuid(), 0):
+            self._refuse(conversation, "stranger", f"uid {uid} is not the manager's uid {os.geteuid()}")
+        elif conversation.pid == 0:
+            self._refuse(conversation, "stranger", "your process is in another pid namespace than the manager")
+        elif len(self._conversations) > CONVERSATIONS_MAX:
+            self._refuse(conversation, "crowded", f"there are {CONVERSATIONS_MAX} connections already")
+        elif Counter(c.pid for c in self._conversations.values())[conversation.pid] > PER_PROCESS_MAX:
+            self._refuse(conversation, "crowded", f"your process has {PER_PROCESS_MAX} connections already")
+
+    def _readable(self, conversation: _Conversation) -> None:
+        try:
+            data = conversation.connection.recv(protocol.MESSAGE_MAX)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._end(conversation)
+            return
+        try:
+            for line in conversation.buffer.feed(data):
+                if conversation.key not in self._conversations:
+                    return
+                self._request(conversation, protocol.decode_request(line))
+        except protocol.ProtocolError as error:
+            self._refuse(conversation, "garbage", f"this is not a message of the table manager: {error}")
+            return
+        if conversation.peer is not None and not conversation.buffer.partial:
+            conversation.deadline = None
+        elif conversation.deadline is None:
+            conversation.deadline = time.monotonic() + self._patience
+
+    def _request(self, conversation: _Conversation, request: protocol.Request) -> None:
+        if isinstance(request, protocol.Hello):
+            self._greet(conversation, request)
+        elif conversation.peer is None or conversation.key in self._line:
+            raise protocol.ProtocolError("requests begin with Hello and wait for their answers")
+        elif isinstance(request, protocol.Claim):
+            self._claim(conversation, conversation.peer, request)
+        elif isinstance(request, protocol.Watch):
+            self._look_now(conversation, request.name)
+        elif isinstance(request, protocol.Status):
+            self._report(conversation)
+        else:
+            self._say(conversation, protocol.Done())
+            self.stop()
+
+    def _greet(self, conversation: _Conversation, hello: protocol.Hello) -> None:
+        if hello.version != protocol.VERSION:
+            told = f"the manager speaks version {protocol.VERSION} of the protocol, you {hello.version}: restart it"
+            self._refuse(conversation, "version", told)
+        elif conversation.peer is not None:
+            raise protocol.ProtocolError("Hello is said once")
+        elif (hello.pid, hello.start) != (conversation.pid, _ffi.process_start(conversation.pid) or hello.start):
+            self._refuse(conversation, "stranger", "the connection is another process's, or from another namespace")
+        else:
+            conversation.peer = Identity(hello.pid, hello.start)
+            conversation.deadline = None
+            self._rewatch()  # before anything is committed for it
+            self._say(conversation, protocol.Welcome(protocol.VERSION, *self._estate.me, self._since))
+
+    def _look_now(self, conversation: _Conversation, name: str) -> None:
+        self._attend(name)
+        self._rewatch()
+        self._say(conversation, protocol.Done())
+
+    def _report(self, conversation: _Conversation) -> None:
+        waiters = self._line.all()
+        listed = tuple(protocol.Waiting(w.name, *w.asker) for w in waiters[: protocol.LISTED_MAX])
+        self._say(conversation, protocol.StatusReport(len(self._estate.records()), len(waiters), listed))
+
+    def _refuse(self, conversation: _Conversation, code: str, message: str) -> None:
+        self._say(conversation, protocol.Refused(code, message))
+        self._end(conversation)
+
+    def _say(self, conversation: _Conversation, reply: protocol.Reply) -> None:
+        if conversation.key not in self._conversations:
+            return
+        line = protocol.encode(reply)
+        try:
+            sent = conversation.connection.send(line)
+        except OSError:
+            sent = 0
+        if sent != len(line):
+            self._end(conversation)  # gone, or it does not read its answers
+
+    def _end(self, conversation: _Conversation) -> None:
+        if self._conversations.pop(conversation.key, None) is None:
+            return
+        self._leave(conversation.key)
+        self._loop.remove_reader(conversation.connection)
+        conversation.connection.close()
+
+    # -- fork ---------------------------------------------------------------------------------------------------------
+
+    def after_fork_in_child(self) -> None:
+        """Close what would make a dead manager look alive from a forked child: the socket, the connections, pidfds."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for conversation in self._conversations.values():
+            conversation.connection.close()
+        self._conversations = {}
+
+
+def _has_left(conversation: _Conversation) -> bool:
+    """Whether the peer closed its end: it no longer wants what it asked for."""
+    try:
+        return conversation.connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _told(verdict: Verdict, waiter: Waiter) -> protocol.Reply:
+    if verdict is Verdict.CREATE:
+        return protocol.Absent(waiter.name)
+    if verdict is Verdict.LOOK_AGAIN:
+        return protocol.Changed(waiter.name)
+    return protocol.Given(waiter.name)
+
+
+_open_servers: weakref.WeakSet[Server] = weakref.WeakSet()
+_descriptors = threading.Lock()  # held while a socket exists that the fork hook cannot find yet
+
+
+def _after_fork_in_child() -> None:
+    _descriptors.release()
+    for server in list(_open_servers):
+        server.after_fork_in_child()
+
+
+os.register_at_fork(
+    before=_descriptors.acquire, after_in_parent=_descriptors.release, after_in_child=_after_fork_in_child
+)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learning of deaths: one pidfd per process of interest, watched by the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterable
+
+from tablemgr import _ffi
+from tablemgr.manager.decisions import Identity
+
+_UCRED = struct.Struct("3i")
+
+
+class Watch:
+    """Calls `died(process)` once for each watched process that ends, as soon as the kernel says so."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, died: Callable[[Identity], None]) -> None:
+        self._loop = loop
+        self._died = died
+        self._pidfds: dict[Identity, int] = {}
+        self._known_dead: set[Identity] = set()  # told of, and still wanted
+
+    def set(self, wanted: Iterable[Identity]) -> None:
+        """Watch exactly these processes from now on; for one that is dead already, `died` is called soon."""
+        wanted = set(wanted)
+        for process in self._pidfds.keys() - wanted:
+            self._end(process)
+        self._known_dead &= wanted
+        for process in wanted - self._pidfds.keys() - self._known_dead:
+            self._begin(process)
+
+    def close(self) -> None:
+        """Watch nobody."""
+        self.set(())
+
+    def _begin(self, process: Identity) -> None:
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            self._is_dead(process)
+            return
+        except OSError:
+            return  # no descriptors left: the manager's next round will find the owner word of a dead process
+        if _ffi.process_start(process.pid) not in (process.start, None):
+            # Asked after opening, so the pidfd is of this process or a later one; here it is a later one.
+            os.close(pidfd)
+            self._is_dead(process)
+            return
+        self._pidfds[process] = pidfd
+        self._loop.add_reader(pidfd, self._readable, process)
+
+    def _is_dead(self, process: Identity) -> None:
+        self._known_dead.add(process)
+        self._loop.call_soon(self._died, process)
+
+    def _readable(self, process: Identity) -> None:
+        self._end(process)
+        self._died(process)
+
+    def _end(self, process: Identity) -> None:
+        pidfd = self._pidfds.pop(process)
+        self._loop.remove_reader(pidfd)
+        os.close(pidfd)
+
+
+def peer_credentials(connection: socket.socket) -> tuple[int, int]:
+    """pid and uid of the process that connected, as the kernel recorded them; pid 0 if it is in another namespace."""
+    pid, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return pid, uid
