@@ -157,7 +157,7 @@ static uint64_t reach(struct walk *w, uint64_t offset, const char *from) {
     uint64_t entry = in_arena(w, offset, UNIT_BYTES) && page_in_chunk(w->t, offset) >= CHUNK_HEADER_PAGES ? entry_of(w, offset) : 0;
     uint64_t first = (offset & ~(uint64_t)(PAGE_BYTES - 1)) - (uint64_t)entry_distance(entry) * PAGE_BYTES;
     uint64_t size = entry_class(entry) < CLASS_RUN ? arena_class_bytes(entry_class(entry)) : (uint64_t)entry_pages(entry) * PAGE_BYTES;
-    if (entry_owner(entry) != number(w) + 1 || entry_class(entry) > CLASS_RUN || !in_arena(w, first, size) ||
+    if (entry_owner(entry) != number(w) + 1 || entry_class(entry) > CLASS_RUN || size == 0 || !in_arena(w, first, size) ||
         (offset - first) % size != 0 || !in_arena(w, offset, size) || !used(w, offset)) {
         problem(w, "I4 stripe %u: %s leads to %llu, which is no used block of the stripe", number(w), from,
                 (unsigned long long)offset);
@@ -241,7 +241,7 @@ static void check_logs(struct walk *w) {
             const struct descriptor *descriptor = size != 0 ? descriptor_of(w->t, load_relaxed(&log->tx)) : NULL;
             uint64_t status = descriptor != NULL ? load_acquire(&descriptor->status) : 0;
             uint64_t n = size != 0 ? load_relaxed(&log->n) : 0;
-            if (size == 0 || status >> 2 != load_relaxed(&log->tx) >> 8 || (status & 3) == TX_PENDING ||
+            if (size < sizeof *log || status >> 2 != load_relaxed(&log->tx) >> 8 || (status & 3) == TX_PENDING ||
                 n > (size - sizeof *log) / sizeof(struct tx_record)) {
                 problem(w, "I4 stripe %u: the log at %llu is damaged", number(w), (unsigned long long)offset);
                 return;
@@ -451,7 +451,7 @@ int tmgr_check(struct tmgr_table *t, bool repair, tmgr_problem_fn tell, void *co
     while (status == AGAIN) {
         status = segment_enter(t, false);
         bool inside = status == TMGR_OK;
-        if (status == TMGR_CORRUPT) { /* poisoned: walk it all the same */
+        if (status == TMGR_CORRUPT && !t->head_only) { /* poisoned: walk it all the same */
             status = segment_enter_any(t);
             inside = status == TMGR_OK;
         }

@@ -78,8 +78,11 @@ uint64_t hset_home(uint64_t n_buckets, uint64_t hash);
 static inline struct root *current_root(struct stripe *s) { return &s->root[load_acquire(&s->gen) & 1]; }
 static inline struct root *other_root(struct stripe *s) { return &s->root[(load_acquire(&s->gen) & 1) ^ 1]; }
 enum { FIRST_BUCKETS = 8, ROWS_PER_BUCKET = 4, CHAIN_MAX = 4096 };
+static inline uint64_t stripe_index(const struct tmgr_table *t, uint64_t hash) {
+    return t->n_stripes > 1 ? hash >> t->stripe_shift : 0;
+}
 static inline struct stripe *stripe_of_hash(struct tmgr_table *t, uint64_t hash) {
-    return &t->stripes[t->n_stripes > 1 ? hash >> t->stripe_shift : 0];
+    return &t->stripes[stripe_index(t, hash)];
 }
 
 #endif

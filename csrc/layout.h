@@ -204,7 +204,7 @@ struct owner_record {
     word when_ns;  /* of the transfer, since the epoch */
     word seq;      /* number of transfers */
     word heir_data_len, transfer_data_len;
-    word unused;
+    word changes;  /* number of changes of owner, heir or access */
     uint8_t heir_data[896];
     uint8_t transfer_data[896];
     uint8_t padding[192];

@@ -103,7 +103,19 @@ static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void lock_private(void) { pthread_mutex_lock(&process_lock); }
 void unlock_private(void) { pthread_mutex_unlock(&process_lock); }
-void lock_private_after_fork(void) {
+
+static void (*in_child)(void);
+
+static void after_fork(void) {
     static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
     memcpy(&process_lock, &fresh, sizeof fresh);
+    in_child();
+}
+
+static void register_at_fork(void) { pthread_atfork(lock_private, unlock_private, after_fork); }
+
+void lock_at_fork(void (*child)(void)) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    in_child = child;
+    pthread_once(&once, register_at_fork);
 }

@@ -30,6 +30,7 @@ bool lock_robust_works(void);
 /* The process's own mutex, for the list of its handles. */
 void lock_private(void);
 void unlock_private(void);
-void lock_private_after_fork(void);
+/* Have the process's mutex held across forks, and `child` called in each child. Registers once. */
+void lock_at_fork(void (*child)(void));
 
 #endif

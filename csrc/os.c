@@ -64,9 +64,9 @@ bool os_process_alive(uint32_t pid, uint64_t start) {
         return false;
     int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
     if (fd < 0)
-        return errno != ESRCH && errno != EINVAL;
+        return errno != ESRCH && errno != EINVAL && errno != ENOENT; /* ENOENT: the number of a thread, not of a process */
     struct pollfd ended = {.fd = fd, .events = POLLIN, .revents = 0};
-    bool alive = poll(&ended, 1, 0) == 0;
+    bool alive = poll(&ended, 1, 0) <= 0; /* a signal may interrupt even this: that says nothing about the process */
     if (alive && start != 0) {
         uint64_t now = os_process_start(pid); /* read after pidfd_open: it is this very process's, or it has ended */
         if (now != 0 && now != start)
@@ -104,7 +104,8 @@ const struct os_self *os_self(void) {
     __atomic_store_n(&self->start, start, __ATOMIC_RELAXED);
     __atomic_store_n(&self->pid_namespace, namespace_inode("/proc/self/ns/pid"), __ATOMIC_RELAXED);
     __atomic_store_n(&self->time_namespace, namespace_inode("/proc/self/ns/time"), __ATOMIC_RELAXED);
-    publish(identity, (uint64_t)pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT);
+    if (start != 0) /* else it could not be read just now, and is asked for again */
+        publish(identity, (uint64_t)pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT);
     return self;
 }
 
@@ -120,7 +121,7 @@ int os_segment_new(int *fd, uint32_t mode) {
     *fd = open(SHM_DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (*fd < 0)
         return errno;
-    if (fchmod(*fd, mode & 07777) == 0)
+    if (fchmod(*fd, mode & 0777) == 0)
         return 0;
     int error = errno;
     close(*fd);
@@ -159,15 +160,13 @@ int os_segment_rename(const char *from, const char *to) {
 
 bool os_segment_name(int fd, char *segment, size_t capacity) {
     char link[64], path[PATH_MAX];
-    const size_t prefix = sizeof SHM_DIRECTORY - 1;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t len = readlink(link, path, sizeof path - 1);
-    struct stat found;
-    if (len <= (ssize_t)prefix || fstat(fd, &found) != 0 || found.st_nlink == 0 || strncmp(path, SHM_DIRECTORY, prefix) != 0 ||
-        (size_t)len - prefix >= capacity)
+    path[len > 0 ? len : 0] = 0;
+    const char *name = strrchr(path, '/'); /* the directory may go by another name, through a symbolic link */
+    if (name == NULL || strlen(name) >= capacity)
         return false;
-    path[len] = 0;
-    memcpy(segment, path + prefix, (size_t)len - prefix + 1);
+    memcpy(segment, name, strlen(name) + 1);
     return true;
 }
 
@@ -186,7 +185,7 @@ int os_segment_stat(int fd, uint64_t *bytes, uint64_t *reserved, uint32_t *mode,
         return EINVAL;
     *bytes = (uint64_t)found.st_size;
     *reserved = (uint64_t)found.st_blocks * 512;
-    *mode = found.st_mode & 07777;
+    *mode = found.st_mode & 0777;
     *linked = found.st_nlink > 0;
     return 0;
 }
@@ -202,6 +201,11 @@ int os_segment_lock(int fd, int64_t wait_ns) {
         nanosleep(&pause, NULL);
     }
     return 0;
+}
+
+void os_segment_unlock(int fd) {
+    flock(fd, LOCK_UN); /* a child forked meanwhile holds the same lock through its copy of the descriptor */
+    close(fd);
 }
 
 /* -- memory limits: best effort, for the kernel would kill us instead of refusing ------------------------------------ */
@@ -239,7 +243,8 @@ static bool directory_bears(const char *directory, bool v2, uint64_t bytes) {
         return true;
     if (used + bytes + MEMORY_MARGIN <= limit)
         return true;
-    return used - reclaimable(directory) + bytes + MEMORY_MARGIN <= limit;
+    uint64_t cache = reclaimable(directory);
+    return (cache < used ? used - cache : 0) + bytes + MEMORY_MARGIN <= limit;
 }
 
 static bool memory_limit_bears(uint64_t bytes) {

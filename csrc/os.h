@@ -28,10 +28,11 @@ int os_segment_publish(int fd, const char *segment);       /* EEXIST */
 int os_segment_open(const char *segment, bool write, int *fd);
 int os_segment_unlink(const char *segment);
 int os_segment_rename(const char *from, const char *to);   /* EEXIST, ENOENT */
-bool os_segment_name(int fd, char *segment, size_t capacity); /* what it is called now; false: nothing */
+bool os_segment_name(int fd, char *segment, size_t capacity); /* what it was last called */
 bool os_segment_is(const char *segment, int fd);           /* does the name lead to this very segment? */
 int os_segment_stat(int fd, uint64_t *bytes, uint64_t *reserved, uint32_t *mode, bool *linked);
-int os_segment_lock(int fd, int64_t wait_ns);              /* flock; ends with the descriptor. EAGAIN */
+int os_segment_lock(int fd, int64_t wait_ns);              /* flock. EAGAIN */
+void os_segment_unlock(int fd);                            /* and close */
 /* Backs [from, to) with memory, all or nothing. ENOSPC when the file system or the memory limit would not bear it. */
 int os_segment_reserve(int fd, uint64_t from, uint64_t to);
 uint64_t os_segment_limit(int fd);                         /* what the file system could hold at most */

@@ -24,21 +24,26 @@ uint64_t owner_read(struct tmgr_table *t, struct owner_record *record) {
         copy_racy((uint8_t *)record, (const uint8_t *)&records(t)[before % RECORDS], sizeof *record);
         fence_acquire(); /* pairs with the publish of the owner word in commit() */
         after = load_acquire(&t->control->owner);
-        if (after == before)
-            return before;
+        if (after == before && load_relaxed(&records(t)[before % RECORDS].changes) == load_relaxed(&record->changes))
+            return before; /* the count tells when the word came round to the same value */
         before = after;
     }
 }
 
 /* -- admission ------------------------------------------------------------------------------------------------------------- */
 
-/* A table without an heir is gone once its owner is dead. Asking the kernel costs microseconds, so it is done at most once
- * per tick of the coarse clock (a few milliseconds). */
-static bool heirless_is_gone(struct tmgr_table *t, uint64_t owner) {
-    uint64_t tick = os_tick();
-    if (t->foreign || load_relaxed(&t->checked_tick) == tick)
+/* Has the table gone without a word in the segment: its name removed by other means than a drop, or its owner dead where
+ * there is no heir? Asking the kernel costs microseconds, so it is done at most once per tick of the coarse clock (a few
+ * milliseconds). */
+static bool has_gone(struct tmgr_table *t, uint64_t owner, bool needs_owner) {
+    uint64_t tick = os_tick(), bytes, reserved;
+    uint32_t mode;
+    bool linked = true;
+    if (load_relaxed(&t->checked_tick) == tick)
         return false;
-    if (!owner_word_alive(owner))
+    if (os_segment_stat(t->fd, &bytes, &reserved, &mode, &linked) == 0 && !linked)
+        return true;
+    if (needs_owner && !t->foreign && !owner_word_alive(owner))
         return true;
     store_relaxed(&t->checked_tick, tick);
     return false;
@@ -55,7 +60,7 @@ int owner_admits(struct tmgr_table *t, bool write) {
         if (load_acquire(&t->control->state) != STATE_LIVE)
             return TMGR_NO_TABLE;
         bool is_owner = (owner & IDENTITY_MASK) == self->identity && !t->foreign;
-        if (!is_owner && rule_heir(rule) == TMGR_HEIR_NONE && heirless_is_gone(t, owner))
+        if (has_gone(t, owner, !is_owner && rule_heir(rule) == TMGR_HEIR_NONE))
             return TMGR_NO_TABLE;
         if (!is_owner && (rule_access(rule) == TMGR_PRIVATE || (write && rule_access(rule) != TMGR_PUBLIC)))
             return TMGR_ACCESS;
@@ -92,7 +97,8 @@ static void copy_record(struct owner_record *to, const struct owner_record *from
 
 /* Under the control lock: make `next` the record that counts, if the owner word is still `expected`. */
 static int commit(struct tmgr_table *t, uint64_t expected, uint64_t identity, const struct owner_record *next) {
-    if (load_relaxed(&t->control->owner) != expected)
+    if (load_relaxed(&t->control->owner) != expected ||
+        load_relaxed(&records(t)[expected % RECORDS].changes) != load_relaxed(&next->changes) - 1)
         return TMGR_BUSY;
     uint64_t number = (expected + 1) % RECORDS;
     copy_record(&records(t)[number], next);
@@ -100,10 +106,12 @@ static int commit(struct tmgr_table *t, uint64_t expected, uint64_t identity, co
     return TMGR_OK;
 }
 
-static int change(struct tmgr_table *t, uint64_t expected, uint64_t identity, const struct owner_record *next,
+/* next: what owner_read gave together with `expected`, changed. */
+static int change(struct tmgr_table *t, uint64_t expected, uint64_t identity, struct owner_record *next,
                   int64_t wait_ns) {
     int status = take_control(t, wait_ns);
     if (status == TMGR_OK) {
+        store_relaxed(&next->changes, load_relaxed(&next->changes) + 1);
         status = commit(t, expected, identity, next);
         lock_release(t->control->control_lock);
     }

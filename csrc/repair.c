@@ -43,6 +43,8 @@ int stripe_lock(struct tmgr_table *t, struct stripe *s, int64_t wait_ns) {
         status = TMGR_CORRUPT;
     else if (load_relaxed(&s->dirty) != 0)
         status = repair(t, s);
+    if (status == TMGR_OK && !stripe_is_idle(s))
+        status = poison(t, POISON_RING);
     if (status == TMGR_OK)
         status = hset_synchronise(t, s);
     if (status == TMGR_OK)

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FIRST_BYTES = 64 * 1024, NAME_WAIT_NS = 1000000000, WINDOW_MOST_LOG2 = 39 };
+enum { FIRST_BYTES = 64 * 1024, NAME_WAIT_NS = 1000000000, NAME_TRIES = 100, DRAIN_NS = 5000000, WINDOW_MOST_LOG2 = 39 };
 
 static _Thread_local int last_errno;
 
@@ -40,7 +40,7 @@ int segment_error(int error) {
 static uint64_t fingerprint(void) {
     const uint64_t facts[] = {LAYOUT_VERSION,        sizeof(struct stripe), sizeof(struct control), sizeof(struct root),
                               sizeof(struct chunk),  STRIPES_OFFSET,        N_CLASSES,              RING_ENTRIES,
-                              lock_fingerprint(),    UINT64_C(0x0102030405060708) >> (*(const uint8_t *)"\1" & 1)};
+                              lock_fingerprint(),    *(const uint8_t *)&(const uint16_t){1} /* byte order */};
     uint64_t sum = LAYOUT_MAGIC;
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         sum = (sum ^ facts[i]) * UINT64_C(0x100000001b3) + (sum >> 29);
@@ -50,6 +50,12 @@ static uint64_t fingerprint(void) {
 static uint64_t arena_offset(uint64_t n_stripes) {
     uint64_t end = STRIPES_OFFSET + n_stripes * sizeof(struct stripe);
     return (end + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
+}
+
+static bool is_foreign(const struct control *control) {
+    const struct os_self *self = os_self();
+    return load_relaxed(&control->pid_namespace) != self->pid_namespace ||
+           load_relaxed(&control->time_namespace) != self->time_namespace;
 }
 
 /* -- handles -------------------------------------------------------------------------------------------------------------------- */
@@ -65,6 +71,7 @@ static struct tmgr_table *handle_new(const char *segment) {
     memcpy(t->segment, segment, strlen(segment) + 1);
     t->fd = -1;
     atomic_store(&t->gate, GATE_CLOSED);
+    lock_at_fork(tmgr_after_fork);
     lock_private();
     t->next = handles;
     if (handles != NULL)
@@ -94,13 +101,21 @@ static void handle_adopt(struct tmgr_table *t) {
     t->arena = load_relaxed(&t->control->arena_offset);
 }
 
+/* A child is another process: what it may write is found out anew, and until then its pages are read-only. */
+static void handle_after_fork(struct tmgr_table *t) {
+    atomic_store(&t->in_flight, 0); /* the parent's other threads do not exist here */
+    if (atomic_load(&t->gate) == GATE_CLOSED)
+        return;
+    handle_adopt(t); /* one of those threads may have been remapping it */
+    t->foreign = is_foreign(t->control);
+    t->may_write = t->may_write && !t->foreign;
+    t->writable = t->writable && os_protect(t->base, t->mapped, false) != 0;
+    atomic_store(&t->gate, GATE_OPEN);
+}
+
 void tmgr_after_fork(void) {
-    lock_private_after_fork();
-    for (struct tmgr_table *t = handles; t != NULL; t = t->next) {
-        atomic_store(&t->in_flight, 0);
-        if (atomic_load(&t->gate) == GATE_REMAP) /* the parent's other thread was at it; here nobody is */
-            atomic_store(&t->gate, t->base != NULL ? GATE_OPEN : GATE_CLOSED);
-    }
+    for (struct tmgr_table *t = handles; t != NULL; t = t->next)
+        handle_after_fork(t);
 }
 
 void tmgr_close(struct tmgr_table *t) {
@@ -140,30 +155,36 @@ static uint64_t window_for(struct tmgr_table *t) {
     return (window > size ? window : size) & ~(uint64_t)(PAGE_BYTES - 1);
 }
 
-/* The segment has outgrown the mapping. Whoever comes first maps more, when the calls in flight have left. */
+/* The segment has outgrown the mapping. Whoever comes first maps more, when the calls in flight have left; BUSY if one of them
+ * does not leave soon (it may be waiting for a lock that a stopped process holds). */
 static int remap(struct tmgr_table *t) {
     int open = GATE_OPEN;
     if (!atomic_compare_exchange_strong(&t->gate, &open, GATE_REMAP)) {
         os_yield();
         return TMGR_OK; /* somebody else is at it, or it is closed: the caller looks again */
     }
-    while (atomic_load(&t->in_flight) != 0)
+    uint64_t until = os_monotonic_ns() + DRAIN_NS, mapped = 0;
+    while (atomic_load(&t->in_flight) != 0 && os_monotonic_ns() < until)
         os_yield();
-    uint64_t size = load_relaxed(&t->control->size), least = (size + size / 2) & ~(uint64_t)(PAGE_BYTES - 1), mapped;
     uint8_t *base;
-    int error = 0;
-    if (size > t->mapped || atomic_load(&t->outgrown)) {
-        error = os_map(t->fd, t->writable, least, least > window_for(t) ? least : window_for(t), &base, &mapped);
-        if (error == 0) {
-            os_unmap(t->base, t->mapped);
-            t->base = base;
-            t->mapped = mapped;
-            handle_adopt(t);
-            atomic_store(&t->outgrown, false);
-        }
+    int status = TMGR_OK;
+    if (atomic_load(&t->in_flight) != 0) {
+        status = TMGR_BUSY;
+    } else {
+        uint64_t size = load_relaxed(&t->control->size), least = size > t->mapped ? size : t->mapped + PAGE_BYTES;
+        status = segment_error(os_map(t->fd, t->writable, least, least > window_for(t) ? least : window_for(t), &base, &mapped));
     }
+    if (status == TMGR_OK) {
+        uint8_t *old = t->base;
+        uint64_t old_mapped = t->mapped;
+        t->base = base;
+        t->mapped = mapped;
+        handle_adopt(t);
+        os_unmap(old, old_mapped); /* last: a child forked before this finds one of the two whole */
+    }
+    atomic_store(&t->outgrown, false);
     atomic_store(&t->gate, GATE_OPEN);
-    return segment_error(error);
+    return status;
 }
 
 void segment_leave(struct tmgr_table *t) { atomic_fetch_sub(&t->in_flight, 1); }
@@ -192,8 +213,8 @@ int segment_enter(struct tmgr_table *t, bool write) {
         int status = segment_enter_any(t);
         if (status != TMGR_OK)
             return status;
-        if ((load_acquire(&t->control->size) > t->mapped || atomic_load_explicit(&t->outgrown, memory_order_relaxed)) &&
-            !t->head_only) {
+        bool outgrown = write && atomic_load_explicit(&t->outgrown, memory_order_relaxed);
+        if ((load_acquire(&t->control->size) > t->mapped || outgrown) && !t->head_only) {
             segment_leave(t);
             status = remap(t);
             if (status != TMGR_OK)
@@ -269,7 +290,7 @@ static int clear_gone(const char *segment) {
         return TMGR_TABLE_EXISTS;
     status = tmgr_settle(old, NAME_WAIT_NS);
     tmgr_free(old);
-    return status == TMGR_NO_TABLE ? TMGR_OK : TMGR_TABLE_EXISTS;
+    return status == TMGR_NO_TABLE ? TMGR_OK : status == TMGR_BUSY ? TMGR_BUSY : TMGR_TABLE_EXISTS;
 }
 
 /* A descriptor of a nameless file never learns its name; one opened by name follows renames. */
@@ -302,7 +323,7 @@ static int create_in(struct tmgr_table *t, const char *name, size_t name_len, co
         return segment_error(error);
     t->writable = t->may_write = true;
     int status = build(t, name, name_len, options, size, n_stripes);
-    for (int tries = 0; status == TMGR_OK && tries < 100; tries++) {
+    for (int tries = 0; status == TMGR_OK && tries < NAME_TRIES; tries++) {
         error = os_segment_publish(t->fd, t->segment); /* COMMIT POINT of the table's existence */
         if (error == 0)
             reopen(t);
@@ -377,11 +398,13 @@ static int attach_in(struct tmgr_table *t, enum tmgr_mapping mapping) {
         return segment_error(error);
     t->control = (struct control *)(void *)head;
     status = verify(t->control, bytes);
+    for (int tries = 0; status == TMGR_CORRUPT && tries < 3; tries++) { /* it may have grown since its size was asked for */
+        os_segment_stat(t->fd, &bytes, &reserved, &mode, &linked);
+        status = verify(t->control, bytes);
+    }
     uint64_t n = load_relaxed(&t->control->n_stripes), size = load_relaxed(&t->control->size);
     uint64_t window = window_for(t);
-    const struct os_self *self = os_self();
-    t->foreign = load_relaxed(&t->control->pid_namespace) != self->pid_namespace ||
-                 load_relaxed(&t->control->time_namespace) != self->time_namespace;
+    t->foreign = is_foreign(t->control);
     os_unmap(head, head_bytes);
     if (status != TMGR_OK)
         return status;
@@ -430,18 +453,54 @@ int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_tabl
 
 /* -- drop and rename: under a lock on the segment's own inode, because an unlink cannot be made conditional ------------------- */
 
-/* name: what the segment is called now; another process may have renamed it. */
+static bool is_linked(struct tmgr_table *t) {
+    uint64_t bytes, reserved;
+    uint32_t mode;
+    bool linked = false;
+    return os_segment_stat(t->fd, &bytes, &reserved, &mode, &linked) == 0 && linked;
+}
+
+/* Lock the segment under the name that it has now (another process may have renamed it, or be doing so). */
 static int lock_named(struct tmgr_table *t, char name[256], int *lock_fd) {
-    if (!os_segment_name(t->fd, name, 256))
-        return TMGR_NO_TABLE;
-    int error = os_segment_open(name, false, lock_fd);
-    if (error != 0)
-        return segment_error(error);
-    error = os_segment_lock(*lock_fd, NAME_WAIT_NS);
-    if (error == 0 && os_segment_is(name, *lock_fd) && os_segment_is(name, t->fd))
-        return TMGR_OK;
-    os_close(*lock_fd);
-    return error != 0 ? segment_error(error) : TMGR_NO_TABLE; /* the name leads elsewhere by now */
+    int error = ENOENT;
+    for (int tries = 0; tries < NAME_TRIES && is_linked(t); tries++) {
+        if (os_segment_is(t->segment, t->fd))
+            memcpy(name, t->segment, sizeof t->segment);
+        else if (!os_segment_name(t->fd, name, 256))
+            continue;
+        error = os_segment_open(name, false, lock_fd);
+        if (error == ENOENT)
+            continue;
+        if (error != 0)
+            return segment_error(error);
+        error = os_segment_lock(*lock_fd, NAME_WAIT_NS);
+        if (error == 0 && os_segment_is(name, *lock_fd) && os_segment_is(name, t->fd))
+            return TMGR_OK;
+        os_segment_unlock(*lock_fd);
+        if (error != 0)
+            return segment_error(error);
+    }
+    return is_linked(t) ? TMGR_BUSY : TMGR_NO_TABLE;
+}
+
+/* The state word for a handle whose own mapping must stay read-only. A plain store is right in any namespace. */
+static bool publish_state(struct tmgr_table *t, const char *name, uint64_t state) {
+    uint8_t *page;
+    uint64_t bytes;
+    int fd;
+    if (segment_make_writable(t)) {
+        publish(&t->control->state, state);
+        return true;
+    }
+    if (os_segment_open(name, true, &fd) != 0)
+        return false;
+    bool mapped = os_segment_is(name, fd) && os_map(fd, true, PAGE_BYTES, PAGE_BYTES, &page, &bytes) == 0;
+    if (mapped) {
+        publish(&((struct control *)(void *)page)->state, state);
+        os_unmap(page, bytes);
+    }
+    os_close(fd);
+    return mapped;
 }
 
 int segment_drop(struct tmgr_table *t) {
@@ -449,10 +508,11 @@ int segment_drop(struct tmgr_table *t) {
     int lock_fd, status = lock_named(t, name, &lock_fd);
     if (status != TMGR_OK)
         return status;
-    if (segment_make_writable(t))
-        publish(&t->control->state, STATE_DROPPED); /* COMMIT POINT: open handles see it at their next call */
+    bool marked = publish_state(t, name, STATE_DROPPED); /* COMMIT POINT: open handles see it at their next call */
     status = segment_error(os_segment_unlink(name));
-    os_close(lock_fd);
+    if (status != TMGR_OK && marked)
+        publish_state(t, name, STATE_LIVE); /* not ours to remove: as it was */
+    os_segment_unlock(lock_fd);
     return status;
 }
 
@@ -467,6 +527,20 @@ int tmgr_drop(struct tmgr_table *t, bool force) {
     return status;
 }
 
+/* What cannot be attached because it is no table, or a damaged one. */
+static int drop_unsound(const char *segment) {
+    int fd, error = os_segment_open(segment, false, &fd);
+    if (error == ELOOP || error == ENXIO)
+        return segment_error(os_segment_unlink(segment)); /* a link or a pipe */
+    if (error != 0)
+        return segment_error(error);
+    error = os_segment_lock(fd, NAME_WAIT_NS);
+    if (error == 0)
+        error = os_segment_is(segment, fd) ? os_segment_unlink(segment) : ENOENT;
+    os_segment_unlock(fd);
+    return segment_error(error);
+}
+
 int tmgr_drop_segment(const char *segment) {
     struct tmgr_table *t;
     int status = tmgr_attach(segment, TMGR_MAP_HEAD, &t);
@@ -475,7 +549,7 @@ int tmgr_drop_segment(const char *segment) {
         tmgr_free(t);
         return status;
     }
-    return status == TMGR_NO_TABLE ? status : segment_error(os_segment_unlink(segment));
+    return status == TMGR_LAYOUT || status == TMGR_CORRUPT ? drop_unsound(segment) : status;
 }
 
 static int rename_locked(struct tmgr_table *t, const char *from, const char *to, const char *name, size_t name_len) {
@@ -505,7 +579,7 @@ int tmgr_rename(struct tmgr_table *t, const char *segment, const char *name, siz
     if (status == TMGR_OK) {
         if (strcmp(segment, current) != 0)
             status = rename_locked(t, current, segment, name, name_len);
-        os_close(lock_fd);
+        os_segment_unlock(lock_fd);
     }
     segment_leave(t);
     return status;

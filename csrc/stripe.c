@@ -80,7 +80,6 @@ int stripe_flush(struct tmgr_table *t, struct stripe *s) {
 /* -- micro-operation --------------------------------------------------------------------------------------------------------- */
 
 int stripe_begin(struct tmgr_table *t, struct stripe *s, uint64_t bytes, uint64_t *offset) {
-    assert(load_relaxed(&s->intent.op) == OP_IDLE && load_relaxed(&s->intent.new_block) == 0);
     publish(&s->intent.op, OP_ALLOC);
     int status = arena_take(t, s, bytes, &s->intent.new_block, offset);
     if (status != TMGR_OK)
@@ -112,7 +111,6 @@ static void settle(struct stripe *s) {
 void stripe_commit(struct tmgr_table *t, struct stripe *s, word *place, uint64_t to, int64_t rows_change,
                    uint64_t new_bytes, uint64_t old_block, uint64_t old_bytes) {
     struct intent *intent = &s->intent;
-    assert(load_relaxed(place) != to && load_relaxed(&s->tail) - load_relaxed(&s->head) < RING_ENTRIES);
     publish(&intent->at, offset_of(t, place));
     publish(&intent->to, to);
     publish(&intent->rows_after, load_relaxed(&s->rows[0]) + (uint64_t)rows_change);
@@ -167,4 +165,9 @@ int stripe_finish(struct tmgr_table *t, struct stripe *s) {
         publish(&intent->new_block, 0);
     }
     return status == TMGR_OK ? drain(t, s) : status;
+}
+
+bool stripe_is_idle(const struct stripe *s) {
+    return load_relaxed(&s->intent.op) == OP_IDLE && load_relaxed(&s->intent.new_block) == 0 &&
+           load_relaxed(&s->intent.page_step) == 0 && load_relaxed(&s->tx) == 0 && ring_is_sound(s);
 }

@@ -31,6 +31,8 @@ void stripe_commit(struct tmgr_table *t, struct stripe *s, word *place, uint64_t
                    uint64_t new_bytes, uint64_t old_block, uint64_t old_bytes);
 /* Undo stripe_begin. */
 int stripe_abandon(struct tmgr_table *t, struct stripe *s);
+/* At rest, as it must be found when its lock is taken and it is not dirty. */
+bool stripe_is_idle(const struct stripe *s);
 /* After a death: finish or undo the micro-operation and the drain under way. */
 int stripe_finish(struct tmgr_table *t, struct stripe *s);
 /* Free a block with all that belongs to it, past its quarantine. */

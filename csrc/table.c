@@ -458,7 +458,10 @@ static int once(struct tmgr_table *t, locked_fn verb, struct call *call) {
     call->bucket = hset_prefetch_bucket(t, s, call->probe.hash);
     status = stripe_lock(t, s, call->wait_ns);
     if (status == TMGR_OK) {
-        status = verb(t, s, call);
+        if (call->wait_ns > 0) /* access may have changed while we waited */
+            status = owner_admits(t, true);
+        if (status == TMGR_OK)
+            status = verb(t, s, call);
         stripe_unlock(s);
     }
     if (status == TMGR_FULL)
@@ -797,7 +800,10 @@ static int apply_once(struct tmgr_table *t, struct batch *batch) {
         return status;
     status = lock_stripes(t, batch->stripes, batch->call.wait_ns);
     if (status == TMGR_OK) {
-        status = apply_locked(t, batch, &busy);
+        if (batch->call.wait_ns > 0)
+            status = owner_admits(t, true);
+        if (status == TMGR_OK)
+            status = apply_locked(t, batch, &busy);
         unlock_stripes(t, batch->stripes);
     }
     if (busy != 0) {
@@ -821,7 +827,7 @@ static int check_ops(struct tmgr_table *t, struct batch *batch) {
             status = check_key(t, op->key, op->key_len, &batch->probes[i]);
         else
             status = check_row(t, op->row, op->row_len, &batch->probes[i]);
-        batch->stripes |= UINT64_C(1) << (stripe_of_hash(t, batch->probes[i].hash) - t->stripes);
+        batch->stripes |= UINT64_C(1) << stripe_index(t, batch->probes[i].hash);
     }
     return status;
 }
@@ -966,9 +972,10 @@ static int enter_control(struct tmgr_table *t, bool write) {
 
 /* Where the table has to go with its owner. */
 static int drop_if_gone(struct tmgr_table *t, int status) {
-    if (status == TMGR_NO_TABLE)
-        segment_drop(t);
-    return status;
+    if (status != TMGR_NO_TABLE)
+        return status;
+    status = segment_drop(t);
+    return status == TMGR_OK ? TMGR_NO_TABLE : status;
 }
 
 int tmgr_claim(struct tmgr_table *t, bool as_manager, int64_t wait_ns) {
@@ -984,7 +991,8 @@ int tmgr_settle(struct tmgr_table *t, int64_t wait_ns) {
     int status = enter_control(t, false);
     if (status != TMGR_OK)
         return status;
-    segment_make_writable(t);
+    if (!t->foreign && !owner_word_alive(load_acquire(&t->control->owner)))
+        segment_make_writable(t);
     status = owner_settle(t, wait_ns);
     status = drop_if_gone(t, status == TMGR_READONLY ? TMGR_ABSENT : status);
     segment_leave(t);
