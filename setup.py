@@ -13,8 +13,8 @@ import sys
 import sysconfig
 import tempfile
 
-WARNINGS = ["-Wall", "-Wextra", "-Wundef", "-Wshadow", "-Wconversion", "-Werror"]
-CFLAGS = ["-O2", "-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-pthread"]
+STRICT = ["-UNDEBUG", "-Wall", "-Wextra", "-Wundef", "-Wshadow", "-Wconversion", "-Werror"]
+CFLAGS = ["-O2", "-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-pthread", "-DNDEBUG"]
 
 # What to type, per package manager, for each thing that may be missing.
 REMEDIES = {
@@ -117,7 +117,7 @@ def extensions():
 
 
 def builder():
-    """build_ext with the preflight in front and, with TABLEMGR_DEV=1, warnings as errors for our own C files."""
+    """build_ext with the preflight in front; with TABLEMGR_DEV=1, assertions, and warnings as errors, in our C files."""
     from setuptools.command.build_ext import build_ext
 
     class BuildExt(build_ext):
@@ -134,7 +134,7 @@ def builder():
 
                 def compile_strictly(obj, src, ext, cc_args, extra_postargs, pp_opts):
                     ours = os.path.dirname(src) == "csrc"
-                    extra = [*extra_postargs, *WARNINGS, *python] if ours else extra_postargs
+                    extra = [*extra_postargs, *STRICT, *python] if ours else extra_postargs
                     compile_one(obj, src, ext, cc_args, extra, pp_opts)
 
                 self.compiler._compile = compile_strictly

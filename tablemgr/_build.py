@@ -10,7 +10,7 @@ from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
-COMPILE_ARGS = ["-O2", "-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-pthread"]
+COMPILE_ARGS = ["-O2", "-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-pthread", "-DNDEBUG"]
 
 
 def declarations() -> str:

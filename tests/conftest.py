@@ -49,13 +49,11 @@ def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def _check(table: str, instance: str) -> list[str]:
-    with contextlib.suppress(
-        TableNotFoundError, CorruptTableError, AccessError
-    ):  # it may be of a dead child's, private
+    with contextlib.suppress(TableNotFoundError, CorruptTableError, AccessError):  # a dead child's may be private
         for codec in ("msgpack", "pickle"):
-            with (
-                contextlib.suppress(TableMismatchError),
-                tables.attach(table, codec=codec, instance=instance) as attached,
-            ):
-                return attached.check()
+            try:
+                with tables.attach(table, codec=codec, instance=instance) as attached:
+                    return attached.check()
+            except TableMismatchError:
+                continue
     return []
