@@ -125,7 +125,10 @@ def _large(figures: Figures) -> Iterator[Verdict]:
         yield from _ratio(
             figure, median, f"insert while growing to {figure.rows:,} rows, p99.99", "its own median", 10.0
         )
-    for figure in (f for f in figures.all if f.question == "repair" and f.what != "no death"):
-        longest = max(figure.rounds)
-        text = f"repair after a death in {figure.what}, {figure.rows:,} rows, longest of {len(figure.rounds)}"
-        yield Verdict(text, "", longest, None, longest / 1e6, 1.0, "ms")
+    for figure in (f for f in figures.all if f.question == "repair" and not f.what.startswith("no death")):
+        what, _, clock = figure.what.partition(", ")
+        # What passed on a busy machine is also other people's time: of that the median, of CPU time the longest.
+        ns = max(figure.rounds) if clock == "CPU" else figure.median
+        which = "longest CPU time" if clock == "CPU" else "median time"
+        text = f"write after a death in {what}, {figure.rows:,} rows, {which} of {len(figure.rounds)}"
+        yield Verdict(text, "", ns, None, ns / 1e6, 1.0, "ms")

@@ -47,9 +47,10 @@ def draw(figures: Figures, verdicts: Sequence[Verdict], rows: int, path: Path) -
             left.bar(places, heights, width, label=kind.name)
     left.set_yscale("log")
     left.set_ylabel("nanoseconds per operation, 1 process (log)")
-    left.set_xticks([position + 0.4 for position in range(len(OPERATIONS))], [text for *_, text in OPERATIONS])
+    left.set_xticks([at + 0.4 for at in range(len(OPERATIONS))], [text for *_, text in OPERATIONS], fontsize="small")
     left.set_title(f"Time per operation, {rows:,} rows, 100-byte values")
-    left.legend(fontsize="small")
+    if left.get_legend_handles_labels()[0]:
+        left.legend(fontsize="small")
     lines = range(len(ratios))
     shares = [verdict.value / verdict.limit for verdict in ratios]
     right.barh(lines, shares, color=["tab:green" if verdict.reached else "tab:red" for verdict in ratios])
