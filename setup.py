@@ -117,7 +117,7 @@ def extensions():
 
 
 def builder():
-    """build_ext with the preflight in front; TABLEMGR_DEV=1: with assertions, and warnings as errors, in our C files."""
+    """build_ext with the preflight in front; with TABLEMGR_DEV=1, assertions, and warnings as errors, in our C code."""
     from setuptools.command.build_ext import build_ext
 
     class BuildExt(build_ext):
