@@ -20,6 +20,10 @@ CACHE = "collatz"
 STATISTICS = "collatz-statistics"
 
 
+cache: tm.SharedDict[int, int]
+statistics: tm.SharedDict[str, int]
+
+
 def attach() -> None:
     """In each worker, once: open cache and statistics by name."""
     global cache, statistics

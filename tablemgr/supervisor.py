@@ -28,7 +28,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
-from tablemgr import _ffi
+from tablemgr import _ffi, segments
 from tablemgr.client import Client
 from tablemgr.errors import TableError
 from tablemgr.segments import Process, TableTransfer
@@ -164,7 +164,7 @@ class Supervisor:
         if context is None or isinstance(context, str):
             context = multiprocessing.get_context(context)
         self._context = context
-        self._instance = instance
+        self._instance = segments.resolve_instance(instance)
         self._max_restarts = max_restarts
         self._max_seconds = max_seconds
         self._on_event = on_event
@@ -419,7 +419,7 @@ atexit.register(_stop_all)
 os.register_at_fork(after_in_child=_started.clear)
 
 
-def _child_main(child: Child, instance: str | None, supervisor: tuple[int, int], reports: Connection) -> None:
+def _child_main(child: Child, instance: str, supervisor: tuple[int, int], reports: Connection) -> None:
     """What runs in the child's process: open its tables, report each, run the target."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,247 @@
+"""The manager as a process: one per instance, started on demand, leaving nothing behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tablemgr as tm
+from tablemgr import Client, rendezvous
+
+from .support import TIMEOUT, Daemon, Worker, claim_error, eventually, on_table, open_table, owner_pid, rows
+
+
+def run_another(instance: str) -> subprocess.CompletedProcess[str]:
+    """Try to run a second manager in the foreground."""
+    command = [sys.executable, "-m", "tablemgr.manager", f"--instance={instance}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+
+def test_an_instance_has_one_manager(daemon: Daemon, instance: str) -> None:
+    """The second is told who the first is, as a process and embedded."""
+    second = run_another(instance)
+    assert second.returncode == 1
+    assert f"process {daemon.pid}" in second.stderr
+    assert "Traceback" not in second.stderr
+    with pytest.raises(tm.ManagerRunningError, match=f"process {daemon.pid}"), tm.Manager(instance):
+        pass
+    assert Client().info().manager is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(daemon: Daemon, number: signal.Signals, no_traces: None) -> None:
+    """Exit code 0, no socket, no lock; the tables it held are orphans that anybody may claim."""
+    worker = Worker()
+    worker.call(open_table, "t")
+    worker.call(on_table, "t", "insert", (1, 2))
+    worker.kill()
+    with tm.attach("t") as table:
+        eventually(lambda: owner_pid(table) == daemon.pid)
+        assert daemon.terminate(number) == 0
+        info = table.info()
+        assert info.orphan
+        assert table.lookup(1) == [(1, 2)]
+
+
+def test_a_client_can_end_it(daemon: Daemon, no_traces: None) -> None:
+    """stop_manager returns when it is gone; twice is an error."""
+    Client().stop_manager()
+    assert daemon.process.wait(TIMEOUT) == 0
+    with pytest.raises(tm.ManagerUnavailableError):
+        Client().stop_manager()
+
+
+def test_the_socket_of_a_dead_manager_is_replaced(daemon: Daemon, runtime: Path, no_traces: None) -> None:
+    """SIGKILL leaves a socket that nobody listens on; it is in nobody's way."""
+    daemon.kill()
+    assert list((runtime / "tablemgr").glob("*.sock"))
+    with pytest.raises(tm.ManagerUnavailableError):
+        tm.new_table("t")
+    daemon.start()
+    tm.new_table("t").drop()
+    daemon.terminate()
+
+
+def test_the_socket_is_for_its_user_alone(daemon: Daemon, runtime: Path) -> None:
+    """The directory has mode 0700, the socket 0600."""
+    assert (runtime / "tablemgr").stat().st_mode & 0o777 == 0o700
+    (found,) = (runtime / "tablemgr").glob("*.sock")
+    assert found.stat().st_mode & 0o777 == 0o600
+
+
+def test_instances_do_not_know_of_each_other(daemon: Daemon, instance: str, no_traces: None) -> None:
+    """The same table name in two instances is two tables, with two managers, side by side."""
+    other = instance + "-other.name"
+    second = Daemon(other)
+    with tm.new_table("t") as here, tm.new_table("t", instance=other) as there:
+        here.insert((1, "here"))
+        there.insert((1, "there"))
+        assert here.lookup(1) == [(1, "here")]
+        assert there.lookup(1) == [(1, "there")]
+        assert [info.instance for info in tm.tables(other)] == [other]
+        assert tm.info(other).manager.pid == second.pid  # type: ignore[union-attr]  # it runs
+        there.drop()
+        here.drop()
+    second.terminate()
+    daemon.terminate()
+
+
+def test_an_instance_with_a_long_and_odd_name_has_a_manager(instance: str, no_traces: None) -> None:
+    """What is too long for a socket's address is shortened there, not refused."""
+    name = "../" + "x" * 100 + " ☃"
+    daemon = Daemon(name)
+    with tm.new_table("t", instance=name) as table:
+        table.drop()
+    daemon.terminate()
+
+
+def test_a_manager_is_started_on_demand(instance: str, monkeypatch: pytest.MonkeyPatch, no_traces: None) -> None:
+    """new_table starts one, as nobody's child, and the next caller uses it."""
+    monkeypatch.delenv("TABLEMGR_AUTOSTART")
+    with tm.new_table("t") as table:
+        table.insert((1, 2))
+        manager = tm.info().manager
+        assert manager is not None
+        assert manager.pid != os.getpid()
+        stat = Path(f"/proc/{manager.pid}/stat").read_text().rpartition(")")[2].split()
+        assert int(stat[1]) != os.getpid()
+        assert int(stat[3]) not in (manager.pid, os.getsid(0))
+        assert os.readlink(f"/proc/{manager.pid}/fd/1") == os.devnull
+        worker = Worker()
+        assert "TableOwnedError" in worker.call(claim_error, "t")
+        assert tm.info().manager == manager
+        table.drop()
+    Client().stop_manager()
+
+
+def test_of_racing_starters_exactly_one_starts_a_manager(
+    instance: str, monkeypatch: pytest.MonkeyPatch, no_traces: None
+) -> None:
+    """All get their tables; one manager runs."""
+    monkeypatch.setenv("TABLEMGR_AUTOSTART", "1")
+    workers = [Worker() for _ in range(6)]
+    for n, worker in enumerate(workers):
+        worker.start(open_table, f"t{n}")
+    assert [worker.result() for worker in workers] == [(False, None)] * 6
+    processes = {entry: _command_line(entry) for entry in os.listdir("/proc") if entry.isdigit()}
+    managers = [pid for pid, command in processes.items() if f"--instance={instance}" in command]
+    assert managers == [str(tm.info().manager.pid)]  # type: ignore[union-attr]  # it runs
+    for worker in workers:
+        worker.kill()
+    Client().stop_manager()
+
+
+def _command_line(pid: str) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return []
+
+
+def test_autostart_can_be_turned_off_per_client(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The argument wins over the environment."""
+    monkeypatch.setenv("TABLEMGR_AUTOSTART", "1")
+    with pytest.raises(tm.ManagerUnavailableError):
+        Client(autostart=False).new_table("t")
+    assert tm.info().manager is None
+
+
+def test_why_a_manager_does_not_start_is_told(instance: str, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The starter hears the reason, at once."""
+    monkeypatch.setenv("TABLEMGR_AUTOSTART", "1")
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(tm.ManagerUnavailableError, match="started and ended"):
+        tm.new_table("t")
+
+
+def test_waiting_for_a_manager_ends_with_its_start_or_its_time(instance: str) -> None:
+    """wait_for_manager starts nothing by itself."""
+    with pytest.raises(tm.ManagerUnavailableError, match=r"after 0\.05 seconds"):
+        tm.wait_for_manager(0.05)
+    worker = Worker()
+    worker.start(wait_for_manager)
+    assert not worker.has_result()
+    Daemon(instance)
+    assert worker.result() is True
+
+
+def wait_for_manager(state: dict[str, object]) -> bool:
+    """In a worker."""
+    tm.wait_for_manager(TIMEOUT)
+    return True
+
+
+@pytest.mark.parametrize("trouble", ["mode", "symlink", "file"])
+def test_a_directory_that_others_could_have_made_is_refused(instance: str, runtime: Path, trouble: str) -> None:
+    """By the manager and by its clients: nobody may listen in the manager's place."""
+    directory = runtime / "tablemgr"
+    if trouble == "mode":
+        directory.mkdir(mode=0o755)
+        directory.chmod(0o755)
+    elif trouble == "symlink":
+        (runtime / "elsewhere").mkdir(mode=0o700)
+        directory.symlink_to("elsewhere")
+    else:
+        directory.write_text("")
+    with pytest.raises(tm.ManagerUnavailableError, match=str(directory)):
+        tm.new_table("t")
+    refused = run_another(instance)
+    assert refused.returncode == 1
+    assert str(directory) in refused.stderr
+    assert "Traceback" not in refused.stderr
+    if trouble == "symlink":
+        assert not list((runtime / "elsewhere").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory somebody else's")
+def test_a_directory_of_another_user_is_refused(instance: str, runtime: Path) -> None:
+    """Whatever its mode."""
+    directory = runtime / "tablemgr"
+    directory.mkdir(mode=0o700)
+    os.chown(directory, 65534, -1)
+    with pytest.raises(tm.ManagerUnavailableError, match="uid 65534"):
+        tm.new_table("t")
+
+
+def test_without_a_runtime_directory_there_is_one_under_tmp(
+    instance: str, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the variable names what is not this user's to use."""
+    expected = f"/tmp/tablemgr-{os.geteuid()}"
+    for value in ("", "relative", str(runtime / "missing")):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", value)
+        assert rendezvous.directory_path() == expected
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert rendezvous.directory_path() == expected
+
+
+def test_a_socket_that_is_no_managers_is_told_from_one(instance: str, runtime: Path) -> None:
+    """Something else that listens under the name and talks nonsense is an error, not a hang."""
+    directory = runtime / "tablemgr"
+    directory.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(directory / rendezvous.file_name(instance, "sock")))
+        listener.listen()
+        worker = Worker()
+        worker.start(claim_error, "t")
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"220 smtp ready\r\n")
+            assert "ManagerUnavailableError: what answers in the manager's place is none" in worker.result()
+
+
+def test_no_rows_are_lost_over_a_clean_restart(daemon: Daemon) -> None:
+    """A manager that was ended properly leaves as much as one that was killed."""
+    worker = Worker()
+    worker.call(open_table, "t")
+    worker.call(on_table, "t", "insert", [(n, "x") for n in range(1000)])
+    worker.kill()
+    daemon.terminate()
+    daemon.start()
+    successor = Worker()
+    assert successor.call(open_table, "t") == (True, "gift")
+    assert len(successor.call(rows, "t")) == 1000

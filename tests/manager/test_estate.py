@@ -1,0 +1,298 @@
+"""The manager's way with tables, on tables that are plain objects: settled, inherited, given away, lost and renamed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from tablemgr import _ffi
+from tablemgr.errors import CorruptTableError, LockTimeoutError, TableNotFoundError
+from tablemgr.manager.decisions import Identity
+from tablemgr.manager.estate import Estate, UnmanageableError
+
+ME = Identity(1, 10)
+OWNER = Identity(2, 20)
+OTHER = Identity(3, 30)
+
+
+@dataclass
+class FakeTable:
+    """A table that follows the core's rules of ownership; also its own description and its own handle."""
+
+    world: FakeWorld
+    name: str
+    inode: int
+    owner: tuple[int, int] = OWNER
+    heir: int = _ffi.HEIR_MANAGER
+    table_id: int = 0
+    created_ns: int = 0
+    dropped: bool = False
+    foreign_namespace: bool = False
+    heir_data: bytes = b""
+    transfer_data: bytes = b""
+    trouble: Exception | None = None
+    history: list[tuple[int, int]] = field(default_factory=list)
+
+    def describe(self) -> FakeTable:
+        if self.trouble is not None:
+            raise self.trouble
+        return copy.copy(self)
+
+    def settle(self) -> int:
+        if self.owner not in self.world.dead:
+            return _ffi.OWNED
+        if self.heir == _ffi.HEIR_NONE:
+            self.dropped = True
+            del self.world.tables[self.name]
+            return _ffi.NO_TABLE
+        return _ffi.ABSENT
+
+    def claim(self, as_manager: bool = False) -> None:
+        assert as_manager
+        assert self.owner in self.world.dead
+        self.transfer_data, self.heir_data = self.heir_data, b""
+        self._move(self.world.me)
+
+    def give_away(self, pid: int, data: bytes) -> None:
+        assert self.owner == self.world.me
+        receiver = next(p for p in (OWNER, OTHER, *self.world.mortals) if p.pid == pid)
+        if receiver in self.world.dead:
+            raise LookupError
+        self.transfer_data = data
+        self._move(receiver)
+
+    def setopts(self, *, heir: int | None = None, heir_data: bytes = b"") -> None:
+        assert self.owner == self.world.me
+        self.heir, self.heir_data = heir or 0, heir_data
+
+    def close(self) -> None:
+        self.world.open_handles -= 1
+
+    def _move(self, owner: Identity) -> None:
+        self.owner = owner
+        self.history.append(owner)
+        self.world.moves.append((self.name, owner))
+
+
+class FakeWorld:
+    """The outside, without segments or processes."""
+
+    def __init__(self) -> None:
+        self.me = ME
+        self.tables: dict[str, FakeTable] = {}
+        self.dead: set[tuple[int, int]] = set()
+        self.mortals: list[Identity] = []
+        self.moves: list[tuple[str, Identity]] = []
+        self.open_handles = 0
+        self._next = 100
+
+    def add(self, name: str, **fields: object) -> FakeTable:
+        self._next += 1
+        table = FakeTable(self, name, self._next, table_id=self._next, created_ns=self._next)
+        for key, value in fields.items():
+            setattr(table, key, value)
+        self.tables[name] = table
+        return table
+
+    def segments(self) -> dict[str, int]:
+        return {name: table.inode for name, table in self.tables.items()}
+
+    def inode(self, name: str) -> int | None:
+        return self.tables[name].inode if name in self.tables else None
+
+    def attach(self, name: str) -> FakeTable:
+        if name not in self.tables:
+            raise TableNotFoundError
+        trouble = self.tables[name].trouble
+        if isinstance(trouble, CorruptTableError):
+            raise trouble
+        self.open_handles += 1
+        return self.tables[name]
+
+    @contextmanager
+    def mortal(self) -> Iterator[Identity]:
+        mortal = Identity(900 + len(self.mortals), 1)
+        self.mortals.append(mortal)
+        yield mortal
+        self.dead.add(mortal)
+
+
+@pytest.fixture
+def world() -> FakeWorld:
+    return FakeWorld()
+
+
+@pytest.fixture
+def estate(world: FakeWorld) -> Iterator[Estate]:
+    """An estate; when it is closed no handle is left open."""
+    it = Estate(world)
+    yield it
+    it.close()
+    assert world.open_handles == 0
+
+
+def test_a_live_owners_table_is_left_alone(world: FakeWorld, estate: Estate) -> None:
+    """It is known, with its owner, and that is all."""
+    world.add("t")
+    estate.round()
+    (record,) = estate.records()
+    assert (record.name, record.owner, record.held) == ("t", OWNER, False)
+    assert not world.moves
+
+
+def test_an_orphan_is_inherited_with_its_data(world: FakeWorld, estate: Estate) -> None:
+    """The data for the heir stays in the segment for a later manager and goes on to the receiver."""
+    table = world.add("t", heir_data=b"word")
+    world.dead.add(OWNER)
+    record = estate.look("t")
+    assert record is not None
+    assert record.held
+    assert (table.heir_data, table.transfer_data) == (b"word", b"word")
+    assert estate.give(record, OTHER)
+    assert table.owner == OTHER
+    assert table.transfer_data == b"word"
+    assert [r.held for r in estate.records()] == [False]
+
+
+def test_a_round_settles_deaths_in_the_order_of_creation(world: FakeWorld, estate: Estate) -> None:
+    """Known or newly found."""
+    for name in ("c", "a", "b"):
+        world.add(name)
+    world.dead.add(OWNER)
+    estate.round()
+    assert [name for name, _ in world.moves] == ["c", "a", "b"]
+
+
+def test_the_tables_of_one_owner_are_listed_in_the_order_of_creation(world: FakeWorld, estate: Estate) -> None:
+    """By the owner word of now: what was given to it a moment ago counts, what it gave away is settled by a look."""
+    world.add("b")
+    world.add("a")
+    moved = world.add("moved", owner=OTHER)
+    world.add("not", owner=OTHER)
+    estate.round()
+    moved.owner = OWNER
+    assert estate.owned_by(OWNER) == ["b", "a", "moved"]
+
+
+def test_a_table_without_heir_is_dropped(world: FakeWorld, estate: Estate) -> None:
+    """At the owner's death it goes, and is forgotten."""
+    world.add("t", heir=_ffi.HEIR_NONE)
+    estate.round()
+    world.dead.add(OWNER)
+    assert estate.look("t") is None
+    assert estate.records() == []
+
+
+def test_a_receiver_that_died_does_not_get_the_table(world: FakeWorld, estate: Estate) -> None:
+    """The manager keeps it for the next."""
+    world.add("t")
+    world.dead |= {OWNER, OTHER}
+    record = estate.look("t")
+    assert record is not None
+    assert not estate.give(record, OTHER)
+    again = estate.look("t")
+    assert again is not None
+    assert again.held
+
+
+def test_a_new_table_under_an_old_name_is_another_table(world: FakeWorld, estate: Estate) -> None:
+    """Dropped and made again, removed behind the manager's back, or dropped and still named."""
+    first = world.add("t")
+    assert estate.look("t") is not None
+    second = world.add("t", owner=OTHER)
+    record = estate.look("t")
+    assert record is not None
+    assert record.table_id == second.table_id != first.table_id
+    second.dropped = True
+    assert estate.look("t") is None
+    del world.tables["t"]
+    assert estate.look("t") is None
+    estate.round()
+
+
+def test_a_held_table_that_is_renamed_is_held_under_its_new_name(world: FakeWorld, estate: Estate) -> None:
+    """It is the table that was inherited, not the name."""
+    table = world.add("t")
+    world.dead.add(OWNER)
+    estate.round()
+    del world.tables["t"]
+    world.tables["new"] = table
+    table.name = "new"
+    estate.round()
+    assert [(record.name, record.held) for record in estate.records()] == [("new", True)]
+
+
+def test_what_the_managers_own_process_owns_is_not_held(world: FakeWorld, estate: Estate) -> None:
+    """An application that embeds the manager has tables of its own; those it inherited are told from them."""
+    world.add("mine", owner=ME)
+    world.add("orphan")
+    world.dead.add(OWNER)
+    estate.round()
+    assert {record.name: record.held for record in estate.records()} == {"mine": False, "orphan": True}
+
+
+def test_the_managers_own_process_can_claim_what_the_manager_holds(world: FakeWorld, estate: Estate) -> None:
+    """The owner word is right already; from then on it is the application's."""
+    world.add("t")
+    world.dead.add(OWNER)
+    record = estate.look("t")
+    assert record is not None
+    assert estate.give(record, ME)
+    again = estate.look("t")
+    assert again is not None
+    assert (again.owner, again.held) == (ME, False)
+
+
+def test_release_makes_orphans_of_held_tables_only(world: FakeWorld, estate: Estate) -> None:
+    """A process that dies at once gets them, in the order of their creation; the application's stay."""
+    world.add("mine", owner=ME)
+    second, first = world.add("second", created_ns=2), world.add("first", created_ns=1)
+    world.dead.add(OWNER)
+    estate.round()
+    world.moves.clear()
+    estate.release()
+    assert [name for name, _ in world.moves] == ["first", "second"]
+    assert second.owner in world.dead
+    assert first.owner in world.dead
+    assert world.tables["mine"].owner == ME
+
+
+def test_release_starts_no_process_for_nothing(world: FakeWorld, estate: Estate) -> None:
+    """Without held tables there is nobody to give them to."""
+    world.add("t")
+    estate.round()
+    estate.release()
+    assert not world.mortals
+
+
+@pytest.mark.parametrize("trouble", [CorruptTableError("bad"), LockTimeoutError("slow"), OSError("odd")])
+def test_trouble_with_one_table_is_told_and_does_not_disturb_the_rest(
+    world: FakeWorld, estate: Estate, trouble: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged once, however often it is met, and gone when it is over."""
+    bad = world.add("bad", trouble=trouble)
+    world.add("good")
+    world.dead.add(OWNER)
+    for _ in range(3):
+        estate.round()
+    assert [record.name for record in estate.records()] == ["good"]
+    assert len(caplog.records) == 1
+    with pytest.raises(UnmanageableError, match="'bad'"):
+        estate.look("bad")
+    bad.trouble = None
+    estate.round()
+    assert [record.name for record in estate.records()] == ["bad", "good"]
+
+
+def test_a_table_of_another_namespace_is_not_touched(world: FakeWorld, estate: Estate) -> None:
+    """Its processes cannot be told dead from alive from here."""
+    world.add("t", foreign_namespace=True)
+    world.dead.add(OWNER)
+    estate.round()
+    with pytest.raises(UnmanageableError, match="namespace"):
+        estate.look("t")
+    assert not world.moves

@@ -1,0 +1,347 @@
+"""Supervised workers: brought back with their tables, stopped in order, never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tablemgr as tm
+from tablemgr import Child, Supervisor
+from tablemgr.supervisor import ChildExited, ChildStarted, Event, TableHandedBack, TooManyRestartsError
+
+from .support import TIMEOUT, Daemon, Worker, claim_error, eventually, open_table, until_equal
+
+METHODS = ["fork", "spawn", "forkserver"]
+
+
+# -- what the children do ----------------------------------------------------------------------------------------------
+
+
+def idle(**_: Any) -> None:
+    """Until a signal comes."""
+    while True:
+        signal.pause()
+
+
+def count_starts(tables: dict[str, tm.Table]) -> None:
+    """Note that it was started, with the tables in hand; then wait to be killed."""
+    tables["starts"].update_counter("n", 1, ("n", 0))
+    signal.pause()
+
+
+def exit_with(code: int) -> None:
+    """End at once."""
+    sys.exit(code)
+
+
+def ignore_sigterm(**_: Any) -> None:
+    """Refuse to end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(os.environ["TABLEMGR_TEST_FILE"]).write_text("ready")
+    idle()
+
+
+def note_end(path: str, name: str) -> None:
+    """At SIGTERM, add the name to a file."""
+
+    def end(*_: Any) -> None:
+        with Path(path).open("a") as file:
+            file.write(f"{name}\n")
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    Path(f"{path}.{name}").touch()
+    idle()
+
+
+def supervise(state: dict[str, Any], children: list[Child]) -> dict[str, tm.Process]:
+    """In a worker: start a supervisor that nobody drives."""
+    supervisor = state["supervisor"] = Supervisor(children, context="fork")
+    supervisor.start()
+    return supervisor.processes()
+
+
+# -- helpers -----------------------------------------------------------------------------------------------------------
+
+
+def until(supervisor: Supervisor, kind: type[Event], count: int = 1) -> list[Any]:
+    """Drive the supervisor until there were as many events of a kind; returns them."""
+    found: list[Any] = []
+    for event in supervisor.events(TIMEOUT):
+        if isinstance(event, kind):
+            found.append(event)
+            if len(found) == count:
+                return found
+    raise AssertionError(f"{len(found)} of {count} {kind.__name__}")
+
+
+def is_gone(process: tm.Process) -> bool:
+    """Not even a zombie is left."""
+    return not Path(f"/proc/{process.pid}").exists()
+
+
+@pytest.fixture(params=METHODS)
+def context(request: pytest.FixtureRequest) -> str:
+    """Every way of starting processes."""
+    return str(request.param)
+
+
+# -- tests -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_child_comes_back_with_its_tables_in_hand(daemon: Daemon, context: str) -> None:
+    """Every row its predecessors wrote is there before its target runs, and the events tell the story."""
+    child = Child("counter", count_starts, tables={"starts": {"access": "public"}})
+    events: list[Event] = []
+    with Supervisor([child], max_restarts=10, context=context, on_event=events.append) as supervisor:
+        (first,) = until(supervisor, TableHandedBack)
+        assert (first.child, first.table, first.transfer, first.latency) == ("counter", "starts", None, None)
+        table = tm.attach("starts")
+        for turn in range(1, 4):
+            until_equal([("n", turn)], table.lookup, "n")
+            pid = supervisor.processes()["counter"].pid
+            os.kill(pid, signal.SIGKILL)
+            (handed,) = until(supervisor, TableHandedBack)
+            assert handed.transfer is not None
+            assert handed.transfer.reason == "gift"
+            assert 0 < handed.latency < TIMEOUT
+            assert supervisor.processes()["counter"].pid != pid
+        eventually(lambda: table.lookup("n") == [("n", 4)])
+        table.close()
+    kinds = [type(event) for event in events]
+    assert kinds == [*[ChildStarted, TableHandedBack, ChildExited] * 3, ChildStarted, TableHandedBack, ChildExited]
+    exits = [event.exit for event in events if isinstance(event, ChildExited)]
+    assert exits == [-signal.SIGKILL] * 3 + [-signal.SIGTERM]
+    assert [event.restarts for event in events if isinstance(event, ChildStarted)] == [0, 1, 2, 3]
+    whens = [event.when for event in events]
+    assert time.time() - 60 < whens[0]
+    tm.drop("starts", force=True)
+
+
+def test_one_childs_death_concerns_that_child_alone(instance: str) -> None:
+    """one_for_one."""
+    with Supervisor([Child("a", idle), Child("b", idle)], context="fork") as supervisor:
+        before = supervisor.processes()
+        os.kill(before["a"].pid, signal.SIGKILL)
+        until(supervisor, ChildStarted, 3)
+        after = supervisor.processes()
+        assert after["b"] == before["b"]
+        assert after["a"].pid != before["a"].pid
+
+
+@pytest.mark.parametrize(
+    ("restart", "code", "starts"),
+    [
+        ("permanent", 0, 3),
+        ("permanent", 1, 3),
+        ("transient", 0, 1),
+        ("transient", 1, 3),
+        ("temporary", 0, 1),
+        ("temporary", 1, 1),
+    ],
+)
+def test_restart_says_when_a_child_is_run_again(instance: str, restart: Any, code: int, starts: int) -> None:
+    """Always, unless it ended well, or never."""
+    events: list[Event] = []
+    child = Child("c", exit_with, (code,), restart=restart)
+    supervisor = Supervisor([child], max_restarts=2, max_seconds=TIMEOUT, context="fork", on_event=events.append)
+    with contextlib.nullcontext() if starts == 1 else pytest.raises(TooManyRestartsError):
+        supervisor.run()
+    assert [type(event) for event in events] == [ChildStarted, ChildExited] * starts
+    assert {event.exit for event in events if isinstance(event, ChildExited)} == {code}
+
+
+def test_too_many_restarts_stop_all_and_raise(instance: str, context: str) -> None:
+    """The one that dies too often takes the others with it; the iteration yields what happened before it raises."""
+    events: list[Event] = []
+    children = [Child("steady", idle), Child("broken", exit_with, (3,))]
+    with Supervisor(children, max_restarts=1, max_seconds=TIMEOUT, context=context) as supervisor:
+        processes = supervisor.processes()
+        with pytest.raises(TooManyRestartsError, match=r"'broken'.*1 restarts within"):
+            events.extend(supervisor.events(TIMEOUT))
+        assert supervisor.processes() == {}
+    assert is_gone(processes["steady"])
+    assert issubclass(TooManyRestartsError, tm.TableError)
+
+
+def test_restarts_long_ago_do_not_count(instance: str) -> None:
+    """Only those within max_seconds."""
+    supervisor = Supervisor([Child("c", idle)], max_restarts=1, max_seconds=0.001, context="fork")
+    with supervisor:
+        for _ in range(4):
+            os.kill(supervisor.processes()["c"].pid, signal.SIGKILL)
+            until(supervisor, ChildExited)
+            time.sleep(0.002)  # the time that has to pass is what is tested
+            until(supervisor, ChildStarted)
+
+
+def test_children_are_stopped_in_the_reverse_order(instance: str, tmp_path: Path) -> None:
+    """One after the other, each with SIGTERM, each given the time to end in order."""
+    path = tmp_path / "ends"
+    children = [Child(name, note_end, (str(path), name)) for name in "abc"]
+    with Supervisor(children, context="fork") as supervisor:
+        for name in "abc":
+            eventually((tmp_path / f"ends.{name}").exists)
+        processes = supervisor.processes()
+    assert path.read_text().split() == ["c", "b", "a"]
+    assert all(is_gone(process) for process in processes.values())
+    exits = {event.name: event.exit for event in supervisor.events() if isinstance(event, ChildExited)}
+    assert exits == {"a": 0, "b": 0, "c": 0}
+
+
+@pytest.mark.parametrize("shutdown", [0.2, 0])
+def test_a_child_that_does_not_end_is_killed(
+    instance: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shutdown: float
+) -> None:
+    """After `shutdown` seconds, or at once if that is 0."""
+    monkeypatch.setenv("TABLEMGR_TEST_FILE", str(tmp_path / "ready"))
+    with Supervisor([Child("stubborn", ignore_sigterm, shutdown=shutdown)], context="fork") as supervisor:
+        eventually((tmp_path / "ready").exists)
+        begun = time.monotonic()
+        supervisor.stop()
+        assert shutdown <= time.monotonic() - begun < TIMEOUT / 2
+    (ended,) = [event for event in supervisor.events() if isinstance(event, ChildExited)]
+    assert ended.exit == -signal.SIGKILL
+
+
+def test_a_stopped_child_is_killed_too(instance: str) -> None:
+    """SIGSTOP keeps it from ending by SIGTERM, but not by SIGKILL."""
+    with Supervisor([Child("stopped", idle, shutdown=0.1)], context="fork") as supervisor:
+        (process,) = supervisor.processes().values()
+        os.kill(process.pid, signal.SIGSTOP)
+    assert is_gone(process)
+
+
+def test_a_stop_can_be_requested_from_a_signal_handler(instance: str) -> None:
+    """The iteration ends when the children have."""
+    with Supervisor([Child("c", idle)], context="fork") as supervisor:
+        before = signal.signal(signal.SIGALRM, lambda *_: supervisor.request_stop())
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            events = list(supervisor.events(TIMEOUT))
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert [type(event) for event in events] == [ChildStarted, ChildExited]
+        assert supervisor.processes() == {}
+
+
+def test_events_end_after_silence_and_can_be_taken_up_again(instance: str) -> None:
+    """A timeout is no end."""
+    with Supervisor([Child("c", idle)], context="fork") as supervisor:
+        assert [type(event) for event in supervisor.events(0.01)] == [ChildStarted]
+        assert list(supervisor.events(0.01)) == []
+        os.kill(supervisor.processes()["c"].pid, signal.SIGKILL)
+        assert until(supervisor, ChildExited)
+
+
+def test_children_do_not_outlive_a_supervisor_that_is_killed(instance: str) -> None:
+    """Nobody would be left to stop them."""
+    host = Worker()
+    processes = host.call(supervise, [Child("a", idle), Child("b", idle, shutdown=0.1)])
+    host.kill()
+    for process in processes.values():
+        until_equal(True, _is_dead, process.pid)
+
+
+def _is_dead(pid: int) -> bool:
+    """Gone, or left as a zombie to an init that may not wait for strangers."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_new_supervisor_takes_over_from_one_that_was_killed(daemon: Daemon) -> None:
+    """Its child gets the table of the old one's child, with a wait for that to end."""
+    child = Child("counter", count_starts, tables={"starts": {"access": "public", "wait": TIMEOUT}})
+    host = Worker()
+    host.call(supervise, [child])
+    table = eventually(lambda: _attached("starts"))
+    eventually(lambda: table.lookup("n") == [("n", 1)])
+    host.kill()
+    with Supervisor([child], context="fork") as supervisor:
+        (handed,) = until(supervisor, TableHandedBack)
+        assert handed.transfer is not None
+        eventually(lambda: table.lookup("n") == [("n", 2)])
+    table.close()
+    tm.drop("starts", force=True)
+
+
+def _attached(name: str) -> tm.Table | None:
+    try:
+        return tm.attach(name)
+    except tm.TableNotFoundError:
+        return None
+
+
+def test_a_child_that_cannot_get_its_table_counts_as_dead(daemon: Daemon, capfd: pytest.CaptureFixture[str]) -> None:
+    """It ends with a traceback that names the owner, and is run again as often as is allowed."""
+    owner = Worker()
+    owner.call(open_table, "starts")
+    child = Child("counter", count_starts, tables={"starts": {}})
+    with pytest.raises(TooManyRestartsError):
+        Supervisor([child], max_restarts=1, context="fork").run()
+    assert f"owned by process {owner.pid}" in capfd.readouterr().err
+    assert "TableOwnedError" in Worker().call(claim_error, "starts")
+
+
+def test_no_child_is_left_when_one_cannot_be_started(instance: str) -> None:
+    """start stops those that run."""
+    children = [Child("good", idle), Child("bad", lambda: None)]  # what spawn cannot pickle
+    events: list[Event] = []
+    with pytest.raises(Exception, match="pickle"):
+        Supervisor(children, context="spawn", on_event=events.append).start()
+    assert [type(event) for event in events] == [ChildStarted, ChildExited]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"children": [Child("a", idle)], "strategy": "sideways"}, "one_for_one"),
+        ({"children": [Child("a", idle), Child("a", idle)]}, "same name"),
+        ({"children": [], "max_restarts": -1}, "max_restarts"),
+        ({"children": [], "max_seconds": 0}, "max_seconds"),
+    ],
+)
+def test_a_senseless_supervisor_is_refused(arguments: dict[str, Any], error: str) -> None:
+    """With the reason."""
+    with pytest.raises(ValueError, match=error):
+        Supervisor(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"name": "", "target": idle},
+        {"name": "a", "target": "idle"},
+        {"name": "a", "target": idle, "restart": "often"},
+        {"name": "a", "target": idle, "shutdown": -1},
+    ],
+)
+def test_a_senseless_child_is_refused(arguments: dict[str, Any]) -> None:
+    """When it is described, not when it is started."""
+    with pytest.raises((TypeError, ValueError)):
+        Child(**arguments)
+
+
+@pytest.fixture(autouse=True)
+def no_zombies() -> Iterator[None]:
+    """Whatever a test does, its children have been waited for."""
+    yield
+    assert not [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_my_zombie(pid)]
+
+
+def _is_my_zombie(pid: int) -> bool:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return fields[0] == "Z" and int(fields[1]) == os.getpid()
