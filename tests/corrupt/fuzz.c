@@ -63,6 +63,8 @@ static void prepare(void) {
         put(table, id, 20 + (size_t)random_below(&random, 200));
     put(table, ROWS, 9000);
     put(table, ROWS + 1, 300000);
+    put(table, ROWS + 2, 900000); /* a second chunk, free again below */
+    expect_ok(tmgr_delete(table, key, key_encode(key, ROWS + 2), WAIT_NS), "delete");
     for (uint64_t i = 0; i < 60; i++)
         put(table, random_below(&random, ROWS), 30 + (size_t)random_below(&random, 100));
     for (uint64_t id = 0; id < 20; id++)

@@ -291,13 +291,13 @@ static void prepare_run_shrinks(struct setup *setup) {
 
 static void prepare_extents(struct setup *setup) {
     small_table(setup);
-    setup->op = single(VERB_INSERT, 1004, 5, 600000);
+    setup->op = single(VERB_INSERT, 1004, 5, 270000);
 }
 
 static void prepare_extents_replaced(struct setup *setup) {
     small_table(setup);
     put(setup, 8, 600000);
-    setup->op = single(VERB_INSERT, 8, 5, 300000);
+    setup->op = single(VERB_INSERT, 8, 5, 270000);
 }
 
 static void prepare_extents_deleted(struct setup *setup) {

@@ -37,6 +37,16 @@ ssize_t getrandom(void *memory, size_t len, unsigned flags) {
     return (ssize_t)len;
 }
 
+static struct scratch last_named; /* what is to be removed should this process end early */
+static pid_t namer;
+
+static void remove_named(void) {
+    if (getpid() == namer) {
+        shm_unlink(last_named.segment);
+        shm_unlink(last_named.other);
+    }
+}
+
 void scratch_name(struct scratch *scratch, const char *label) {
     snprintf(scratch->prefix, sizeof scratch->prefix, "/tablemgr-crash.%d.", (int)getpid());
     snprintf(scratch->segment, sizeof scratch->segment, "%s%s", scratch->prefix, label);
@@ -44,6 +54,10 @@ void scratch_name(struct scratch *scratch, const char *label) {
     scratch->fd = -1;
     scratch->map = NULL;
     scratch->mapped = 0;
+    last_named = *scratch;
+    if (namer == 0)
+        atexit(remove_named);
+    namer = getpid();
 }
 
 static void let_go(struct scratch *scratch) {

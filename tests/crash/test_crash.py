@@ -11,8 +11,8 @@ from tests.crash.__main__ import PROGRAM, READERS, cases, summary
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the tracer is written for x86-64")
 
-KILLS_PER_CASE = 20
-REPAIR_KILLS_PER_CASE = 20
+KILLS_PER_CASE = 150
+REPAIR_KILLS_PER_CASE = 60
 STOPS_PER_CASE = 2
 SEED = 1
 
@@ -33,7 +33,7 @@ def case_names() -> list[str]:
 def test_a_killed_writer_leaves_the_table_before_or_after_its_write(executable: Path, name: str) -> None:
     """Killed at sampled instructions of a write and of the repair: whole or absent, sound, and usable as before."""
     arguments = [f"--seed={SEED}", f"--kills={KILLS_PER_CASE}", f"--repairs={REPAIR_KILLS_PER_CASE}"]
-    arguments += [f"--stops={STOPS_PER_CASE}", "--watch=25"]
+    arguments += [f"--stops={STOPS_PER_CASE}", "--watch=11"]
     done = subprocess.run(
         [str(executable), f"--case={name}", *arguments], capture_output=True, text=True, check=False, timeout=120
     )

@@ -321,27 +321,33 @@ static bool finish(pid_t child) {
     return ended;
 }
 
-static size_t run_pair(const struct reading *reading, const struct script *script, size_t most, long only) {
-    struct trace trace;
-    struct random random = random_from(seed);
-    size_t n_failures = 0, n_stops = 0;
-    char problem[PROBLEM_MAX];
+/* The table that this reading is made on, and the reading's instructions. */
+static void record(const struct reading *reading, struct trace *trace) {
     has_large_rows = reading->read == read_large;
     prepare();
     pid_t child = tracer_fork(reader, (void *)(uintptr_t)reading);
-    if (!tracer_record(child, &trace, STEPS_LIMIT, NULL, NULL)) {
+    if (!tracer_record(child, trace, STEPS_LIMIT, NULL, NULL)) {
         fprintf(stderr, "readers: %s does not come to its end\n", reading->name);
         exit(3);
     }
     tracer_kill(child);
-    for (size_t r = 0; r <= trace.n && n_failures < 3; r++) {
-        bool is_chosen = only >= 0 ? r == (size_t)only : most == 0 || random_below(&random, trace.n + 1) < most;
-        if (!is_chosen || (only < 0 && r < trace.n && trace.nth[r] >= 6 && random_below(&random, trace.nth[r] + 1) > 3))
+}
+
+static size_t run_pair(const struct reading *reading, const struct script *script, const struct trace *trace,
+                       size_t most, long only) {
+    struct random random = random_from(seed);
+    size_t n_failures = 0, n_stops = 0;
+    char problem[PROBLEM_MAX];
+    pid_t child;
+    for (size_t r = 0; r <= trace->n && n_failures < 3; r++) {
+        bool is_chosen = only >= 0 ? r == (size_t)only : most == 0 || random_below(&random, trace->n + 1) < most;
+        if (!is_chosen ||
+            (only < 0 && r < trace->n && trace->nth[r] >= 6 && random_below(&random, trace->nth[r] + 1) > 3))
             continue;
         bool gone;
         image_restore(&image, &scratch);
         child = tracer_fork(reader, (void *)(uintptr_t)reading);
-        tracer_run_to(child, &trace, &trace, r, &gone);
+        tracer_run_to(child, trace, trace, r, &gone);
         if (gone) /* it took another way past the landmark */
             continue;
         n_stops++;
@@ -359,10 +365,9 @@ static size_t run_pair(const struct reading *reading, const struct script *scrip
                    script->name, (unsigned long long)seed, r);
         }
     }
-    printf("read=%s script=%s instructions=%zu stops=%zu failures=%zu\n", reading->name, script->name, trace.n, n_stops,
-           n_failures);
+    printf("read=%s script=%s instructions=%zu stops=%zu failures=%zu\n", reading->name, script->name, trace->n,
+           n_stops, n_failures);
     fflush(stdout);
-    trace_free(&trace);
     return n_failures;
 }
 
@@ -386,11 +391,16 @@ int main(int argc, char **argv) {
     sched_setaffinity(0, sizeof one, &one);
     signal(SIGALRM, on_alarm);
     result = mmap(NULL, sizeof *result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    for (size_t i = 0; i < sizeof readings / sizeof *readings; i++)
+    for (size_t i = 0; i < sizeof readings / sizeof *readings; i++) {
+        struct trace trace;
+        if (strcmp(read, "all") != 0 && strcmp(read, readings[i].name) != 0)
+            continue;
+        record(&readings[i], &trace);
         for (size_t j = 0; j < sizeof scripts / sizeof *scripts; j++)
-            if ((strcmp(read, "all") == 0 || strcmp(read, readings[i].name) == 0) &&
-                (strcmp(written, "all") == 0 || strcmp(written, scripts[j].name) == 0))
-                n_failures += run_pair(&readings[i], &scripts[j], most, only);
+            if (strcmp(written, "all") == 0 || strcmp(written, scripts[j].name) == 0)
+                n_failures += run_pair(&readings[i], &scripts[j], &trace, most, only);
+        trace_free(&trace);
+    }
     scratch_remove(&scratch);
     return n_failures ? 1 : 0;
 }
