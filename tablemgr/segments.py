@@ -264,7 +264,7 @@ def remove(handle: Handle, force: bool = False) -> None:
     """Drop the table behind a handle; of an orphan anybody who may claim it may do that. Raises as `drop`."""
     raw = handle.describe()
     if raw.readonly and not force:
-        handle.fail(Status.READONLY, "drop")
+        handle.fail(Status.NAMESPACE if raw.foreign_namespace else Status.READONLY, "drop")
     handle.drop(force or not (raw.owner_alive or raw.foreign_namespace or raw.dropped))
 
 

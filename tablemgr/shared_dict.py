@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import Any, Final, SupportsIndex, TypeVar, cast, overload
 
 from tablemgr._ffi import LOCK_TIMEOUT
@@ -34,7 +34,7 @@ class SharedDict(MutableMapping[K, V]):
     Raises TableMismatchError if the table is there with another key position or codec, and what `create` raises.
     """
 
-    __slots__ = ("__weakref__", "_get", "_getitem", "_put", "_table")
+    __slots__ = ("__weakref__", "_count", "_get", "_getitem", "_put", "_table")
 
     def __init__(
         self,
@@ -89,9 +89,10 @@ class SharedDict(MutableMapping[K, V]):
             )
         self._table = table
         # the extension's own methods: one Python frame per access instead of two
-        self._getitem = table._binding.getitem
+        self._getitem: Callable[[K], V] = table._binding.getitem
         self._get = table._binding.get
         self._put = table._binding.put
+        self._count: Callable[[K, tuple[int, int], tuple[K, int]], int] = table._binding.update_counter
 
     @property
     def table(self) -> Table:
@@ -101,7 +102,7 @@ class SharedDict(MutableMapping[K, V]):
     # -- one key --------------------------------------------------------------------------------------------------
 
     def __getitem__(self, key: K) -> V:
-        return cast(V, self._getitem(key))
+        return self._getitem(key)
 
     def __setitem__(self, key: K, value: V) -> None:
         self._put(key, value)
@@ -135,7 +136,7 @@ class SharedDict(MutableMapping[K, V]):
 
         Raises TypeError where value, by or default is not an int (a bool is none).
         """
-        return cast(int, self._table._binding.update_counter(key, (1, by), (key, default)))
+        return self._count(key, (1, by), (key, default))
 
     @overload
     def pop(self, key: K, /) -> V: ...

@@ -20,16 +20,16 @@ class ChildError(Exception):
 class Child:
     """A function in a process of its own: `function(pipe, *args)`; its result, or what it raised, is `result()`.
 
-    As a context manager it kills the child at the end.
+    As a context manager it kills the child at the end. parental: it may have children itself.
     """
 
-    def __init__(self, function: Callable[..., Any], *args: Any, method: str = "fork") -> None:
+    def __init__(self, function: Callable[..., Any], *args: Any, method: str = "fork", parental: bool = False) -> None:
         context = multiprocessing.get_context(method)
         self.pipe, theirs = context.Pipe()
         self._end, end = context.Pipe()
         # typeshed gives each context its own Process; all are BaseProcess
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_run, args=(function, theirs, end, args), daemon=True
+            target=_run, args=(function, theirs, end, args), daemon=not parental
         )
         self.process.start()
         theirs.close()
@@ -85,9 +85,9 @@ class Child:
         self._end.close()
 
 
-def in_child(function: Callable[..., Any], *args: Any, method: str = "fork") -> Any:
+def in_child(function: Callable[..., Any], *args: Any, method: str = "fork", parental: bool = False) -> Any:
     """The result of a function that needs no conversation, called in a process of its own."""
-    with Child(_without_pipe, function, args, method=method) as child:
+    with Child(_without_pipe, function, args, method=method, parental=parental) as child:
         return child.result()
 
 
