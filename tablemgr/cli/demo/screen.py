@@ -5,6 +5,7 @@ Nothing here runs in a thread of its own: the demo forks, and a child must not i
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
@@ -19,6 +20,7 @@ from tablemgr.cli.render import printable, tables_grid
 from tablemgr.segments import TableInfo
 
 STEPS = 10
+REDRAW_SECONDS = 0.1
 
 
 class Screen:
@@ -38,6 +40,7 @@ class Screen:
         self._task = self._progress.add_task("", start=False, total=None, visible=False)
         self._total = 0
         self._step = 0
+        self._drawn = 0.0
 
     def __enter__(self) -> Screen:
         self._progress.start()
@@ -64,7 +67,10 @@ class Screen:
 
     def progress(self, done: int) -> None:
         """How many files are done."""
-        self._progress.update(self._task, completed=done, refresh=True)
+        now = time.monotonic()
+        refresh = done == self._total or now - self._drawn >= REDRAW_SECONDS
+        self._drawn = now if refresh else self._drawn
+        self._progress.update(self._task, completed=done, refresh=refresh)
         step = done * STEPS // max(1, self._total)
         if not self._out.is_terminal and step > self._step:
             self.say(f"  {done:,} of {self._total:,} files")
