@@ -10,12 +10,11 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import Figures, Plan
-from tablemgr import segments
+from tablemgr import _build, segments
 
 QUESTION = "core"
 ROOT = Path(__file__).resolve().parent.parent
-C_FLAGS = ["-O2", "-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-pthread"]
-CXX_FLAGS = ["-O2", "-std=c++17", "-pthread"]
+CXX_FLAGS = ["-O2", "-std=c++17", "-pthread", "-DNDEBUG"]
 
 
 def run(plan: Plan, figures: Figures, rows: int) -> str:
@@ -46,7 +45,7 @@ def build(cc: str, cxx: str, directory: Path) -> Path:
     for source in sorted((ROOT / "csrc").glob("*.c")):
         if source.name != "codec.c":  # the one file that knows Python
             target = directory / f"{source.stem}.o"
-            subprocess.run([*cc.split(), *C_FLAGS, "-c", str(source), "-o", str(target)], check=True)
+            subprocess.run([*cc.split(), *_build.COMPILE_ARGS, "-c", str(source), "-o", str(target)], check=True)
             objects.append(str(target))
     program = directory / "core_bench"
     absl = _absl_flags()
