@@ -102,7 +102,7 @@ def report(event: object) -> None:
 
 def main(requests: int = 2000, kills: int = 5) -> int:
     """Count under fire; 0 if every request was counted once."""
-    killed = 0
+    killed, in_hand = 0, True
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "counter.sock")
         worker = tm.Child("counter", serve, (path,), tables={TABLE: {"access": "public"}})
@@ -117,13 +117,14 @@ def main(requests: int = 2000, kills: int = 5) -> int:
                 while client.is_alive():
                     for event in supervisor.events(timeout=0.005):
                         report(event)
-                    running = supervisor.processes().get("counter")
+                        in_hand = in_hand or isinstance(event, TableHandedBack)
                     target = requests * (killed + 1) // (kills + 1)
-                    if killed == kills:
+                    if in_hand and killed == kills:
                         enough.set()
-                    elif running and table.lookup_element("visits", 1, 0) >= target:
-                        os.kill(running.pid, signal.SIGKILL)
+                    elif in_hand and table.lookup_element("visits", 1, 0) >= target:
+                        os.kill(supervisor.processes()["counter"].pid, signal.SIGKILL)
                         killed += 1
+                        in_hand = False
                 sent = receive.recv() if receive.poll() else -1
                 counted = table.lookup_element("visits", 1)
         tm.drop(TABLE, force=True)  # this process is not its owner

@@ -23,6 +23,7 @@ from typing import Any
 from tablemgr import _ffi, codec as codecs, protocol, rendezvous, segments, table as tables
 from tablemgr.errors import (
     AccessError,
+    LockTimeoutError,
     ManagerUnavailableError,
     NotOwnerError,
     TableExistsError,
@@ -127,6 +128,8 @@ class _Connection:
 def _refusal(refused: protocol.Refused) -> Exception:
     if refused.code == "unmanageable":
         return AccessError(refused.message)
+    if refused.code == "busy":
+        return LockTimeoutError(refused.message)
     return ManagerUnavailableError(f"the manager refused: {refused.message}")
 
 
@@ -386,7 +389,7 @@ class Client:
 
     def _tell(self, request: protocol.Request) -> None:
         """Like `_ask` where nothing depends on the answer: a manager that does not hear it finds out by itself."""
-        expected = (_LostError, ManagerUnavailableError, AccessError)
+        expected = (_LostError, ManagerUnavailableError, AccessError, LockTimeoutError)
         with contextlib.suppress(*expected), self._borrow(may_start=False) as connection:
             if connection is not None:
                 connection.ask(request, ANSWER_SECONDS)

@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _detach()
     _raise_descriptor_limit()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whatever the thread that started us had blocked
     try:
         Manager(options.instance).run(_now_in_background if options.detach else _say_nothing, exiting=True)
     except ManagerRunningError as error:

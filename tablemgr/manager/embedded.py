@@ -30,6 +30,7 @@ class Manager:
 
     Starting raises ManagerRunningError if the instance has a manager, ManagerUnavailableError if its directory cannot
     be used. While it runs it is the heir of the instance's tables and hands them to whoever claims them by new_table.
+    In an event loop it needs that loop to run: call new_table and its kin from other threads (asyncio.to_thread).
     When it ends, the tables that it holds are orphans: any process may claim them, a later manager finds them.
 
     Guarantee: it keeps nothing but in the segments, so SIGKILL of this process loses nothing. A forked child is not

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tablemgr import _ffi, segments
-from tablemgr.errors import TableError, TableNotFoundError
+from tablemgr.errors import LockTimeoutError, TableError, TableNotFoundError
 from tablemgr.manager.decisions import Identity, Record, in_order
 
 LOCK_SECONDS = 0.1  # who holds a control lock for longer is stopped; the next round tries again
@@ -34,6 +34,10 @@ class Description(Protocol):
     @property
     def owner(self) -> tuple[int, int]:
         """pid and start of the owner."""
+
+    @property
+    def owner_alive(self) -> bool:
+        """Whether that process is alive."""
 
     @property
     def table_id(self) -> int:
@@ -103,7 +107,16 @@ class Outside(Protocol):
 
 
 class UnmanageableError(Exception):
-    """The table is there, but the manager cannot act on it; the message says why."""
+    """The table is there, but the manager cannot act on it; the message says why. busy: for the moment."""
+
+    def __init__(self, message: str, busy: bool = False) -> None:
+        super().__init__(message)
+        self.busy = busy
+
+
+def _cannot(name: str, error: Exception) -> UnmanageableError:
+    busy = isinstance(error, LockTimeoutError)
+    return UnmanageableError(f"the manager cannot use table {name!r}: {error}", busy)
 
 
 @dataclass(slots=True)
@@ -145,7 +158,7 @@ class Estate:
             record = None  # dropped while we looked
         except (TableError, OSError, ValueError) as error:
             self._records.pop(name, None)
-            raise UnmanageableError(f"the manager cannot use table {name!r}: {error}") from error
+            raise _cannot(name, error) from error
         if record is None:
             self._forget(name)
         else:
@@ -194,7 +207,7 @@ class Estate:
                     raise UnmanageableError(str(error)) from error
                 return False
             except (TableError, OSError) as error:
-                raise UnmanageableError(f"the manager cannot give table {record.name!r} away: {error}") from error
+                raise _cannot(record.name, error) from error
             self._inherited.discard(record.table_id)
         self._records[record.name] = Record(record.name, record.table_id, receiver, record.created, held=False)
         return True
@@ -230,7 +243,7 @@ class Estate:
             return None
         if raw.foreign_namespace:
             raise UnmanageableError(f"table {name!r} belongs to another pid or time namespace than the manager's")
-        if raw.owner != self.me:
+        if raw.owner != self.me and not raw.owner_alive:
             status = handle.settle()
             if status == _ffi.NO_TABLE:
                 return None
@@ -254,7 +267,7 @@ class Estate:
         except TableNotFoundError:
             return False
         except (TableError, OSError) as error:
-            raise UnmanageableError(f"the manager cannot use table {name!r}: {error}") from error
+            raise _cannot(name, error) from error
         return True
 
     def _by_creation(self, names: list[str]) -> list[str]:

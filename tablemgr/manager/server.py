@@ -177,9 +177,10 @@ class Server:
                 if record is None:
                     return  # one creator at a time: the next is told when this one has had its chance
         except UnmanageableError as error:
-            _log.warning("%s", error)
+            if error.busy:
+                return  # those in the line wait for the next round, or the end of their patience
             for waiter in self._line.of(name):
-                self._answer(waiter, protocol.Refused("unmanageable", str(error)))
+                self._answer(waiter, _refusal(error))
 
     def _give(self, record: Record | None, waiter: Waiter, conversation: _Conversation) -> bool:
         """Give a held table to a waiter that is alive and still wants it."""
@@ -208,7 +209,7 @@ class Server:
         try:
             record = self._estate.look(waiter.name)
         except UnmanageableError as error:
-            self._answer(waiter, protocol.Refused("unmanageable", str(error)))
+            self._answer(waiter, _refusal(error))
             return
         verdict = judge(record, waiter)
         if record is not None and verdict in (Verdict.OWNED, Verdict.GIVE):
@@ -370,6 +371,10 @@ def _has_left(conversation: _Conversation) -> bool:
         return False
     except OSError:
         return True
+
+
+def _refusal(error: UnmanageableError) -> protocol.Refused:
+    return protocol.Refused("busy" if error.busy else "unmanageable", str(error)[:1000])
 
 
 def _told(verdict: Verdict, waiter: Waiter) -> protocol.Reply:

@@ -42,6 +42,10 @@ class FakeTable:
             raise self.trouble
         return copy.copy(self)
 
+    @property
+    def owner_alive(self) -> bool:
+        return self.owner not in self.world.dead
+
     def settle(self) -> int:
         if self.owner not in self.world.dead:
             return _ffi.OWNED
@@ -281,8 +285,9 @@ def test_trouble_with_one_table_is_told_and_does_not_disturb_the_rest(
         estate.round()
     assert [record.name for record in estate.records()] == ["good"]
     assert len(caplog.records) == 1
-    with pytest.raises(UnmanageableError, match="'bad'"):
+    with pytest.raises(UnmanageableError, match="'bad'") as caught:
         estate.look("bad")
+    assert caught.value.busy == isinstance(trouble, LockTimeoutError)
     bad.trouble = None
     estate.round()
     assert [record.name for record in estate.records()] == ["bad", "good"]
