@@ -18,10 +18,17 @@ PATIENCE = 60.0
 
 
 def command(*argv: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
-    """`tablemgr` as a process of its own, without a terminal."""
-    return subprocess.run(
-        [sys.executable, "-m", "tablemgr", *argv], capture_output=True, text=True, check=False, timeout=timeout
+    """`tablemgr` as a process of its own, without a terminal; one that takes too long is interrupted, so it cleans up."""
+    run = subprocess.Popen(
+        [sys.executable, "-m", "tablemgr", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    try:
+        out, err = run.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=timeout)
+        raise
+    return subprocess.CompletedProcess(run.args, run.returncode, out, err)
 
 
 def make_orphan(name: str, rows: Sequence[tuple[Any, ...]] = (), **options: Any) -> None:
