@@ -258,7 +258,10 @@ static int finish_unlist(struct tmgr_table *t, struct stripe *s, uint64_t first)
     else
         publish(&s->partial[class], next);
     publish(entry, load_relaxed(entry) & ~ENTRY_LISTED);
-    publish(&s->intent.page_step, 0);
+    if (entry_count(load_relaxed(entry)) == 0)
+        give(t, s, first, entry_pages(load_relaxed(entry))); /* straight on: nothing else would remember an unlisted slab */
+    else
+        publish(&s->intent.page_step, 0);
     return TMGR_OK;
 }
 
@@ -389,12 +392,15 @@ int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log
         if (!is_slab(t, s, head, class))
             return poison(t, POISON_PAGES);
         uint64_t entry = load_relaxed(entry_at(t, first)), n = slab_blocks(entry);
+        if (!(entry & ENTRY_LISTED))
+            return poison(t, POISON_PAGES); /* else a list that leads in a circle would be followed for ever */
         uint64_t i = entry_count(entry) < n ? free_block_in(t, first, entry) : n;
         if (i < n) {
             *offset = first + i * block_bytes;
             publish(log, *offset);
             set_used(t, *offset);
             publish(entry_at(t, first), with_count(entry, entry_count(entry) + 1, i + 1 < n ? i + 1 : 0));
+            fence_release(); /* the epoch that freed this block, whoever stored it, before what the caller fills in */
             return TMGR_OK;
         }
         status = unlist_slab(t, s, first);
@@ -416,10 +422,12 @@ static int slab_has_room(struct tmgr_table *t, struct stripe *s, uint64_t first,
     uint64_t number = page_number(first);
     if (keep_last && load_relaxed(&s->partial[entry_class(entry)]) == number && get_link(link_next(t, number)) == 0)
         return TMGR_OK;
-    int status = unlist_slab(t, s, first);
-    if (status == TMGR_OK)
-        give(t, s, first, entry_pages(entry));
-    return status;
+    return unlist_slab(t, s, first); /* which gives an empty one back */
+}
+
+bool arena_holds(struct tmgr_table *t, struct stripe *s, uint64_t offset) {
+    return offset_is_valid(t, offset, UNIT_BYTES) && page_in_chunk(t, offset) >= CHUNK_HEADER_PAGES &&
+           entry_owner(load_relaxed(entry_at(t, offset))) == mine(t, s) && is_used(t, offset);
 }
 
 int arena_free(struct tmgr_table *t, struct stripe *s, uint64_t offset) {

@@ -26,6 +26,8 @@
 uint64_t arena_block_size(uint64_t bytes);
 /* Take a block for stripe s: its offset is published to *log before its used bit is set. OK, FULL, BUSY, AGAIN, CORRUPT. */
 int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log, uint64_t *offset);
+/* Is this a block of s that is in use? */
+bool arena_holds(struct tmgr_table *t, struct stripe *s, uint64_t offset);
 /* Give a block back. Harmless if it was given back before or its pages are no longer ours. OK or CORRUPT. */
 int arena_free(struct tmgr_table *t, struct stripe *s, uint64_t offset);
 /* Finish or undo what a dead holder of the stripe's lock was doing with pages. */

@@ -344,6 +344,10 @@ static void check_stripe(struct walk *w) {
         load_relaxed(&s->intent.new_block) != 0 || load_relaxed(&s->tx) != 0 || load_relaxed(&s->tx_log) != 0 ||
         load_relaxed(&s->dirty) != 0)
         problem(w, "I7 stripe %u: a write was cut short and has not been repaired", number(w));
+    for (uint32_t i = 0; i < w->t->n_stripes * DESCRIPTORS; i++)
+        if (load_relaxed(&w->t->stripes[i / DESCRIPTORS].descriptors[i % DESCRIPTORS].participants) >> number(w) & 1 &&
+            load_relaxed(&s->leftover) == 0 && load_relaxed(&s->tx) == 0)
+            problem(w, "I7 stripe %u: descriptor %u counts on it, and it has no records", number(w), i);
     bool behind = load_acquire(&s->gen) != load_acquire(&w->t->control->gen);
     check_root(w, current_root(s), !behind);
     check_root(w, other_root(s), false);

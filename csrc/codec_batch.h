@@ -170,14 +170,12 @@ struct record {
     Py_ssize_t n;
 };
 
-/* The core can leave out a row that is there, but not one row because of another. */
-static bool check_new_rows(const struct record *record) {
-    PyObject *rows = record->arguments[0];
-    if (record->kind != TMGR_OP_INSERT_NEW || PyList_GET_SIZE(rows) <= 1) {
-        return true;
+/* A list goes in whole or, if one of its keys is there, not at all. */
+static void mark_group(const struct record *record, struct scratch *scratch) {
+    size_t n = scratch->ops.len / sizeof(struct tmgr_op);
+    if (record->kind == TMGR_OP_INSERT_NEW && n > 1) {
+        ((struct tmgr_op *)(void *)scratch->ops.data)->group = (uint32_t)n;
     }
-    PyErr_SetString(PyExc_TypeError, "insert_new: in an atomic block it takes one row, not a list of several");
-    return false;
 }
 
 /* Encode the arguments of one recorded call; false with an exception set. */
@@ -190,7 +188,11 @@ static bool encode_record(struct binding *binding, struct scratch *scratch, cons
     PyObject *argument = record->arguments[0];
     bool is_delete = record->kind == TMGR_OP_DELETE;
     if (PyList_CheckExact(argument) && (record->kind == TMGR_OP_INSERT || record->kind == TMGR_OP_INSERT_NEW)) {
-        return check_new_rows(record) && encode_rows(binding, scratch, argument, record->kind);
+        if (!encode_rows(binding, scratch, argument, record->kind)) {
+            return false;
+        }
+        mark_group(record, scratch);
+        return true;
     }
     struct encoder e = encoder_for(binding, &scratch->arguments, is_delete ? &key_place : &row_place);
     bool done = is_delete ? encode_key(&e, argument) : encode_row(&e, argument, binding->keypos, NULL);

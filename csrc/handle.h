@@ -21,7 +21,7 @@ struct tmgr_table {
     uint32_t stripe_shift;
     uint32_t keypos;
     int fd;
-    bool writable;  /* the mapping */
+    _Atomic bool writable; /* the mapping */
     bool may_write; /* the descriptor and the namespaces: the mapping can be made writable */
     bool head_only, foreign;
     char segment[256];

@@ -191,6 +191,11 @@ static uint64_t changes(struct tmgr_table *t, struct stripe *s) {
            load_acquire(&s->tx) + load_acquire(&s->tail);
 }
 
+/* ...unless the segment has outgrown the mapping: then the next call maps more. */
+static bool nothing_changed(struct tmgr_table *t, struct stripe *s, uint64_t before) {
+    return changes(t, s) == before && load_acquire(&t->control->size) <= t->mapped;
+}
+
 int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out) {
     int status = find_once(t, s, probe, out);
     if (status != TMGR_BUSY)
@@ -198,7 +203,7 @@ int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
     uint64_t before = changes(t, s);
     for (int tries = 0; status == TMGR_BUSY && tries < READ_TRIES; tries++)
         status = find_once(t, s, probe, out);
-    return status == TMGR_BUSY && changes(t, s) == before ? TMGR_CORRUPT : status;
+    return status == TMGR_BUSY && nothing_changed(t, s, before) ? TMGR_CORRUPT : status;
 }
 
 const struct bucket *hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s, uint64_t hash) {
@@ -335,7 +340,7 @@ int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, 
     }
     if (status != TMGR_OK)
         out->len = len;
-    return status == TMGR_BUSY && changes(t, s) == start ? TMGR_CORRUPT : status;
+    return status == TMGR_BUSY && nothing_changed(t, s, start) ? TMGR_CORRUPT : status;
 }
 
 /* -- writing ------------------------------------------------------------------------------------------------------------------------- */
@@ -546,7 +551,7 @@ int hset_grow(struct tmgr_table *t, struct stripe *s, uint64_t rows, uint64_t mo
             break;
         status = split(t, s, root);
     }
-    return status == TMGR_CORRUPT || status == AGAIN ? status : TMGR_OK;
+    return status == TMGR_CORRUPT ? status : TMGR_OK;
 }
 
 int hset_repair(struct tmgr_table *t, struct stripe *s) {

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lock.h"
 #include "layout.h"
+#include "os.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 static_assert(sizeof(pthread_mutex_t) <= LOCK_BYTES, "a lock fits its cache line");
 /* One thread may hold every stripe's lock, the control's and the arena's. */
@@ -60,11 +58,8 @@ enum lock_outcome lock_take(uint8_t *lock, int64_t wait_ns) {
             error = pthread_mutex_trylock(mutex(lock));
     }
     if (error == EBUSY && wait_ns > 0) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        int64_t ns = until.tv_nsec + wait_ns % 1000000000;
-        until.tv_sec += (time_t)(wait_ns / 1000000000 + ns / 1000000000);
-        until.tv_nsec = (long)(ns % 1000000000);
+        uint64_t end = os_monotonic_ns() + (uint64_t)wait_ns;
+        struct timespec until = {.tv_sec = (time_t)(end / 1000000000), .tv_nsec = (long)(end % 1000000000)};
         error = pthread_mutex_clocklock(mutex(lock), CLOCK_MONOTONIC, &until);
     }
     return outcome(error);
@@ -91,12 +86,6 @@ bool lock_is_sound(const uint8_t *lock) {
 uint64_t lock_fingerprint(void) {
     return (uint64_t)sizeof(pthread_mutex_t) << 16 | (uint64_t)offsetof(pthread_mutex_t, __data.__kind) << 8 |
            (uint64_t)sizeof(void *);
-}
-
-bool lock_robust_works(void) {
-    void *head = NULL;
-    size_t len = 0;
-    return syscall(SYS_get_robust_list, 0, &head, &len) == 0 && head != NULL;
 }
 
 static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;

@@ -24,8 +24,6 @@ void lock_release(uint8_t *lock);
 bool lock_is_sound(const uint8_t *lock);
 /* A number that differs between C libraries whose locks do not fit each other. */
 uint64_t lock_fingerprint(void);
-/* False where the kernel or an emulator does not know robust locks: then no writing. */
-bool lock_robust_works(void);
 
 /* The process's own mutex, for the list of its handles. */
 void lock_private(void);

@@ -100,13 +100,19 @@ const struct os_self *os_self(void) {
         return self;
     uint32_t pid = (uint32_t)getpid();
     uint64_t start = os_process_start(pid);
-    __atomic_store_n(&self->pid, pid, __ATOMIC_RELAXED);
-    __atomic_store_n(&self->start, start, __ATOMIC_RELAXED);
-    __atomic_store_n(&self->pid_namespace, namespace_inode("/proc/self/ns/pid"), __ATOMIC_RELAXED);
-    __atomic_store_n(&self->time_namespace, namespace_inode("/proc/self/ns/time"), __ATOMIC_RELAXED);
+    store_relaxed((word *)(void *)&self->pid, pid);
+    store_relaxed((word *)(void *)&self->start, start);
+    store_relaxed((word *)(void *)&self->pid_namespace, namespace_inode("/proc/self/ns/pid"));
+    store_relaxed((word *)(void *)&self->time_namespace, namespace_inode("/proc/self/ns/time"));
     if (start != 0) /* else it could not be read just now, and is asked for again */
         publish(identity, (uint64_t)pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT);
     return self;
+}
+
+bool os_robust_locks_work(void) {
+    void *head = NULL;
+    size_t len = 0;
+    return syscall(SYS_get_robust_list, 0, &head, &len) == 0 && head != NULL;
 }
 
 /* -- segments --------------------------------------------------------------------------------------------------------- */
@@ -311,6 +317,20 @@ int os_map(int fd, bool write, uint64_t least, uint64_t window, uint8_t **base, 
         void *at = mmap(NULL, window, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
         if (at != MAP_FAILED) {
             madvise(at, window, MADV_DONTDUMP); /* a dropped segment would be written into core files whole */
+            *base = at;
+            *mapped = window;
+            return 0;
+        }
+        if (errno != ENOMEM || window <= least)
+            return errno;
+        window = window / 2 > least ? (window / 2) & ~(uint64_t)(PAGE_BYTES - 1) : least;
+    }
+}
+
+int os_map_more(uint64_t least, uint64_t window, uint8_t **base, uint64_t *mapped) {
+    for (;;) {
+        void *at = mremap(*base, *mapped, window, MREMAP_MAYMOVE);
+        if (at != MAP_FAILED) {
             *base = at;
             *mapped = window;
             return 0;

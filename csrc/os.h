@@ -11,7 +11,7 @@
 struct os_self {
     uint64_t identity; /* pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT; 0: not known yet */
     uint64_t pid_namespace, time_namespace;
-    uint32_t pid;
+    uint64_t pid;
     uint64_t start; /* clock ticks since boot */
 };
 const struct os_self *os_self(void);
@@ -22,6 +22,9 @@ uint64_t os_process_start(uint32_t pid);
  * concluded from /proc alone: hidepid hides the living, and "Z" is the state of a process whose main thread has ended
  * while others run on. */
 bool os_process_alive(uint32_t pid, uint64_t start);
+
+/* False where the kernel or an emulator does not know robust locks: then no writing. */
+bool os_robust_locks_work(void);
 
 int os_segment_new(int *fd, uint32_t mode);                /* nameless, empty */
 int os_segment_publish(int fd, const char *segment);       /* EEXIST */
@@ -39,6 +42,8 @@ uint64_t os_segment_limit(int fd);                         /* what the file syst
 
 /* Maps up to `window` bytes of address space over the segment, at least `least`; halves it where the system refuses. */
 int os_map(int fd, bool write, uint64_t least, uint64_t window, uint8_t **base, uint64_t *mapped);
+/* The mapping enlarged to `window` bytes, at least `least`; it may move. */
+int os_map_more(uint64_t least, uint64_t window, uint8_t **base, uint64_t *mapped);
 int os_protect(uint8_t *base, uint64_t mapped, bool write);
 void os_unmap(uint8_t *base, uint64_t mapped);
 void os_close(int fd);

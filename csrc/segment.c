@@ -163,24 +163,17 @@ static int remap(struct tmgr_table *t) {
         os_yield();
         return TMGR_OK; /* somebody else is at it, or it is closed: the caller looks again */
     }
-    uint64_t until = os_monotonic_ns() + DRAIN_NS, mapped = 0;
+    uint64_t until = os_monotonic_ns() + DRAIN_NS;
     while (atomic_load(&t->in_flight) != 0 && os_monotonic_ns() < until)
         os_yield();
-    uint8_t *base;
-    int status = TMGR_OK;
-    if (atomic_load(&t->in_flight) != 0) {
-        status = TMGR_BUSY;
-    } else {
+    int status = TMGR_BUSY;
+    if (atomic_load(&t->in_flight) == 0) {
         uint64_t size = load_relaxed(&t->control->size), least = size > t->mapped ? size : t->mapped + PAGE_BYTES;
-        status = segment_error(os_map(t->fd, t->writable, least, least > window_for(t) ? least : window_for(t), &base, &mapped));
-    }
-    if (status == TMGR_OK) {
-        uint8_t *old = t->base;
-        uint64_t old_mapped = t->mapped;
-        t->base = base;
-        t->mapped = mapped;
+        uint64_t window = least > window_for(t) ? least : window_for(t);
+        lock_private(); /* no fork now: the child would have the handle half moved */
+        status = segment_error(os_map_more(least, window, &t->base, &t->mapped));
         handle_adopt(t);
-        os_unmap(old, old_mapped); /* last: a child forked before this finds one of the two whole */
+        unlock_private();
     }
     atomic_store(&t->outgrown, false);
     atomic_store(&t->gate, GATE_OPEN);
@@ -340,7 +333,7 @@ int tmgr_create(const char *segment, const char *name, size_t name_len, const st
         return TMGR_TOO_LONG;
     if (!options_are_sound(options))
         return TMGR_BAD_OPTION;
-    if (!lock_robust_works())
+    if (!os_robust_locks_work())
         return segment_error(ENOSYS);
     struct tmgr_table *t = handle_new(segment);
     if (t == NULL)
@@ -409,7 +402,7 @@ static int attach_in(struct tmgr_table *t, enum tmgr_mapping mapping) {
     if (status != TMGR_OK)
         return status;
     t->head_only = mapping == TMGR_MAP_HEAD;
-    t->may_write = t->may_write && !t->foreign && lock_robust_works();
+    t->may_write = t->may_write && !t->foreign && os_robust_locks_work();
     t->writable = t->may_write && mapping != TMGR_MAP_AUTO;
     uint64_t least = t->head_only ? arena_offset(n) : size;
     error = os_map(t->fd, t->writable, least, t->head_only ? least : window, &t->base, &t->mapped);

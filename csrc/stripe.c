@@ -15,7 +15,8 @@ const struct extents *extents_at(struct tmgr_table *t, uint64_t offset) {
 
 int stripe_free(struct tmgr_table *t, struct stripe *s, uint64_t block) {
     uint64_t offset = block & ~BLOCK_EXTENTS;
-    if (block & BLOCK_EXTENTS) {
+    /* The runs go before the block that lists them, so where that is gone they are. */
+    if (block & BLOCK_EXTENTS && arena_holds(t, s, offset)) {
         const struct extents *parts = extents_at(t, offset);
         if (parts == NULL)
             return poison(t, POISON_RING);
@@ -129,7 +130,7 @@ void stripe_commit(struct tmgr_table *t, struct stripe *s, word *place, uint64_t
 static int recount(struct tmgr_table *t, struct stripe *s, uint64_t block) {
     uint64_t offset = block & ~BLOCK_EXTENTS;
     int status = arena_recount(t, s, offset);
-    if (status == TMGR_OK && block & BLOCK_EXTENTS) {
+    if (status == TMGR_OK && block & BLOCK_EXTENTS && arena_holds(t, s, offset)) {
         const struct extents *parts = extents_at(t, offset);
         uint64_t n = parts != NULL ? load_relaxed(&parts->n) : 0;
         uint64_t last = n > 0 ? load_relaxed(&parts->at[n - 1]) : 0;
@@ -149,7 +150,7 @@ int stripe_finish(struct tmgr_table *t, struct stripe *s) {
         return status;
     if (op == OP_ARMED) {
         uint64_t place = load_relaxed(&intent->at);
-        if (place % 8 != 0 || place < STRIPES_OFFSET || place + 8 > reachable_bytes(t) ||
+        if (place % 8 != 0 || place < STRIPES_OFFSET || place > reachable_bytes(t) - 8 ||
             load_relaxed(&intent->tail_before) > load_relaxed(&s->tail) ||
             load_relaxed(&intent->tail_before) + 1 < load_relaxed(&s->tail))
             return poison(t, POISON_RING);

@@ -109,6 +109,16 @@ int tmgr_lookup_many(struct tmgr_table *t, const uint8_t *keys, size_t keys_len,
 
 /* Rows of all stripes. A multi-row write changes every stripe's count by the one store of its status, so the sum is of one side
  * of it if no status changed while the counts were taken; likewise control.gen and delete_all. */
+/* A write that is past its commit point counts, though its writer may have died or been stopped before it said so. */
+static void rows_after_commit(struct tmgr_table *t, const struct stripe *s, uint64_t *rows) {
+    if (load_acquire(&s->intent.op) != OP_ARMED)
+        return;
+    uint64_t place = load_acquire(&s->intent.at), to = load_acquire(&s->intent.to), after = load_acquire(&s->intent.rows_after);
+    if (place % 8 == 0 && place >= STRIPES_OFFSET && place <= reachable_bytes(t) - 8 &&
+        load_acquire((word *)at(t, place)) == to && load_acquire(&s->intent.op) == OP_ARMED)
+        *rows = after;
+}
+
 static bool count_once(struct tmgr_table *t, uint64_t *rows) {
     uint64_t status[STRIPES_MAX * DESCRIPTORS];
     uint64_t gen = load_acquire(&t->control->gen);
@@ -119,6 +129,7 @@ static bool count_once(struct tmgr_table *t, uint64_t *rows) {
         struct stripe *s = &t->stripes[i];
         uint64_t stripe_gen = load_acquire(&s->gen), tx = load_acquire(&s->tx), number = tx & 0xff;
         uint64_t plain = load_acquire(&s->rows[0]), changed = load_acquire(&s->rows[1]);
+        rows_after_commit(t, s, &plain);
         fence_acquire();
         if (load_relaxed(&s->tx) != tx || load_relaxed(&s->gen) != stripe_gen || stripe_gen > gen)
             return false;
@@ -160,7 +171,7 @@ int tmgr_scan(struct tmgr_table *t, struct tmgr_cursor *cursor, size_t want_byte
     out->len = 0;
     *n_rows = 0;
     struct tmgr_cursor at_bucket = *cursor;
-    while (!at_bucket.done && at_bucket.stripe < t->n_stripes && out->len < want_bytes) {
+    while (!at_bucket.done && at_bucket.stripe < t->n_stripes && (out->len < want_bytes || *n_rows == 0)) {
         size_t n;
         uint64_t before, after;
         status = hset_bucket_rows(t, &t->stripes[at_bucket.stripe], at_bucket.position, out, &n, &before, &after);
@@ -291,7 +302,7 @@ static int locate(struct tmgr_table *t, struct stripe *s, const struct probe *pr
         int status = hset_locate(t, s, probe, place);
         if (status != TMGR_OK || !(place->content & SLOT_PENDING) || load_relaxed(&s->tx) != 0)
             return status;
-        status = txn_resolve_slot(t, s, place->content);
+        status = txn_resolve_slot(t, s, place->slot);
         if (status != TMGR_OK)
             return status;
     }
@@ -303,8 +314,8 @@ static int put(struct tmgr_table *t, struct stripe *s, const struct probe *probe
     int status = stripe_make_room(t, s);
     while (status == TMGR_OK && place->slot == NULL) { /* the first bucket of all, or one more */
         status = hset_extend(t, s, place);
-        if (status == TMGR_OK && place->last == NULL)
-            hset_locate(t, s, probe, place);
+        if (status == TMGR_OK && place->last == NULL && hset_locate(t, s, probe, place) != TMGR_ABSENT)
+            status = poison(t, POISON_BUCKETS);
     }
     if (status == TMGR_OK)
         status = row_begin(t, s, row, len, probe, &offset, &bytes);
@@ -623,12 +634,16 @@ static int lock_stripes(struct tmgr_table *t, uint64_t stripes, int64_t wait_ns)
 
 /* The left-over records of these stripes hold every descriptor that we could use: resolve them all. */
 static int catch_up(struct tmgr_table *t, uint64_t stripes, int64_t wait_ns) {
-    int status = TMGR_OK;
+    int status = t->n_stripes < 64 && stripes >> t->n_stripes != 0 ? poison(t, POISON_LOG) : TMGR_OK;
     for (; stripes != 0 && status == TMGR_OK; stripes &= stripes - 1) {
-        struct stripe *s = &t->stripes[(uint32_t)__builtin_ctzll(stripes) % t->n_stripes];
+        struct stripe *s = &t->stripes[__builtin_ctzll(stripes)];
         status = stripe_lock(t, s, wait_ns);
         if (status == TMGR_OK) {
             status = stripe_catch_up(t, s);
+            /* It takes part in nothing now. A bit that is still set belongs to nobody (damage), and would be waited for. */
+            for (uint32_t i = 0; i < t->n_stripes * DESCRIPTORS && status == TMGR_OK; i++)
+                fetch_and(&t->stripes[i / DESCRIPTORS].descriptors[i % DESCRIPTORS].participants,
+                          ~(UINT64_C(1) << stripe_number(t, s)));
             stripe_unlock(s);
         }
     }
@@ -640,6 +655,7 @@ struct batch {
     struct probe *probes;
     size_t n, failed;
     uint64_t stripes;
+    bool in_group; /* the keys of the group of INSERT_NEW have been looked at */
     struct txn txn;
     struct call call;
 };
@@ -655,6 +671,8 @@ static int apply_update(struct tmgr_table *t, struct batch *batch, size_t i, str
         txn_current(t, &batch->txn, place, &offset);
         const uint8_t *row = stored_row(t, call, offset, &len);
         status = row != NULL ? build_update(t, call, op, row, len) : TMGR_NO_MEMORY;
+    } else if (op->row == NULL && op->kind == TMGR_OP_UPDATE_ELEMENT) {
+        return TMGR_OK; /* which outside of a batch is answered with "false" */
     } else {
         status = op->row != NULL ? build_default(t, call, op) : TMGR_ABSENT;
     }
@@ -697,7 +715,7 @@ static int locate_in(struct tmgr_table *t, struct batch *batch, struct stripe *s
         const struct tx_record *record =
             place->content & SLOT_PENDING ? at(t, slot_offset(place->content)) : NULL; /* checked by hset_locate */
         if (record != NULL && load_relaxed(&record->tx) != batch->txn.name) {
-            status = txn_resolve_slot(t, s, place->content);
+            status = txn_resolve_slot(t, s, place->slot);
             if (status != TMGR_OK)
                 return status;
             continue;
@@ -717,7 +735,7 @@ static int apply_one(struct tmgr_table *t, struct batch *batch, size_t i) {
         return status;
     switch (op->kind) {
     case TMGR_OP_INSERT_NEW:
-        if (present)
+        if (present && !batch->in_group)
             return TMGR_OK;
         /* fall through */
     case TMGR_OP_INSERT:
@@ -730,6 +748,23 @@ static int apply_one(struct tmgr_table *t, struct batch *batch, size_t i) {
     default:
         return apply_update(t, batch, i, s, &place, present);
     }
+}
+
+/* A group of INSERT_NEW from op i on: all of it, or nothing if one of its keys is there. */
+static int apply_group(struct tmgr_table *t, struct batch *batch, size_t i) {
+    size_t n = batch->ops[i].group;
+    bool present = false;
+    int status = TMGR_OK;
+    for (size_t j = 0; j < n && status == TMGR_OK && !present; j++) {
+        struct place place;
+        const struct probe *probe = &batch->probes[i + j];
+        status = locate_in(t, batch, stripe_of_hash(t, probe->hash), probe, &place, &present);
+    }
+    batch->in_group = true;
+    for (size_t j = 0; j < n && status == TMGR_OK && !present; j++)
+        status = apply_one(t, batch, i + j);
+    batch->in_group = false;
+    return status;
 }
 
 /* The buckets that these rows will need, made before any slot is pending, because pending slots hold up splits. */
@@ -757,6 +792,7 @@ static int any_present(struct tmgr_table *t, struct batch *batch) {
         struct place place;
         if (batch->ops[i].kind != TMGR_OP_INSERT_ALL_NEW)
             continue;
+        batch->failed = i;
         int status = locate(t, stripe_of_hash(t, batch->probes[i].hash), &batch->probes[i], &place);
         if (status != TMGR_ABSENT)
             return status == TMGR_OK ? TMGR_PRESENT : status;
@@ -783,7 +819,12 @@ static int apply_locked(struct tmgr_table *t, struct batch *batch, uint64_t *bus
             ahead[i % AHEAD] = hset_prefetch_bucket(t, stripe_of_hash(t, batch->probes[i + AHEAD].hash),
                                                     batch->probes[i + AHEAD].hash);
         batch->failed = i;
-        status = apply_one(t, batch, i);
+        if (batch->ops[i].group > 1) {
+            status = apply_group(t, batch, i);
+            i += batch->ops[i].group - 1;
+        } else {
+            status = apply_one(t, batch, i);
+        }
     }
     int ended = txn_end(t, &batch->txn, status == TMGR_OK);
     for (uint64_t left = batch->stripes; left != 0 && status == TMGR_OK && ended == TMGR_OK; left &= left - 1) {
@@ -821,7 +862,8 @@ static int check_ops(struct tmgr_table *t, struct batch *batch) {
     for (size_t i = 0; i < batch->n && status == TMGR_OK; i++) {
         const struct tmgr_op *op = &batch->ops[i];
         batch->failed = i;
-        if (op->kind > TMGR_OP_UPDATE_ELEMENT)
+        if (op->kind > TMGR_OP_UPDATE_ELEMENT ||
+            (op->group > 1 && (op->kind != TMGR_OP_INSERT_NEW || op->group > batch->n - i)))
             status = TMGR_BAD_OPTION;
         else if (op->kind == TMGR_OP_DELETE || op->kind >= TMGR_OP_UPDATE_COUNTER)
             status = check_key(t, op->key, op->key_len, &batch->probes[i]);
@@ -872,6 +914,20 @@ static int delete_all_locked(struct tmgr_table *t, uint64_t *removed) {
     return status;
 }
 
+/* What an earlier delete_all has left, stripe by stripe, so that little is to be done with all of them locked. */
+static int tear_down_slowly(struct tmgr_table *t, int64_t wait_ns) {
+    int status = TMGR_OK;
+    for (uint32_t i = 0; i < t->n_stripes && status == TMGR_OK; i++) {
+        struct stripe *s = &t->stripes[i];
+        while (status == TMGR_OK && (load_acquire(&other_root(s)->segments[0]) != 0 || load_acquire(&s->leftover) != 0)) {
+            status = stripe_lock(t, s, wait_ns); /* which does TODO_UNITS of it */
+            if (status == TMGR_OK)
+                stripe_unlock(s);
+        }
+    }
+    return status;
+}
+
 int tmgr_delete_all(struct tmgr_table *t, uint64_t *removed, int64_t wait_ns) {
     int status;
     do {
@@ -879,7 +935,9 @@ int tmgr_delete_all(struct tmgr_table *t, uint64_t *removed, int64_t wait_ns) {
         if (status != TMGR_OK)
             return status;
         uint64_t all = t->n_stripes == 64 ? UINT64_MAX : (UINT64_C(1) << t->n_stripes) - 1;
-        status = lock_stripes(t, all, wait_ns);
+        status = tear_down_slowly(t, wait_ns);
+        if (status == TMGR_OK)
+            status = lock_stripes(t, all, wait_ns);
         if (status == TMGR_OK) {
             status = delete_all_locked(t, removed);
             unlock_stripes(t, all);
@@ -893,7 +951,7 @@ int tmgr_delete_all(struct tmgr_table *t, uint64_t *removed, int64_t wait_ns) {
 
 int tmgr_self(struct tmgr_process *process) {
     const struct os_self *self = os_self();
-    *process = (struct tmgr_process){self->pid, self->start};
+    *process = (struct tmgr_process){(uint32_t)self->pid, self->start};
     return TMGR_OK;
 }
 

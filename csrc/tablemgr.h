@@ -115,7 +115,7 @@ struct tmgr_info {
 
 enum tmgr_op_kind {
     TMGR_OP_INSERT = 0,
-    TMGR_OP_INSERT_NEW,     /* nothing if the key is there */
+    TMGR_OP_INSERT_NEW,     /* nothing if the key is there; with `group` nothing if any key of the group is */
     TMGR_OP_INSERT_ALL_NEW, /* the whole call does nothing and returns TMGR_PRESENT if the key was there before it */
     TMGR_OP_DELETE,
     TMGR_OP_DELETE_OBJECT,
@@ -128,6 +128,7 @@ enum tmgr_op_kind {
  * [pos, n] or [pos, n, threshold, reset]; for update_element a msgpack array of arrays [pos, value]. */
 struct tmgr_op {
     uint32_t kind;
+    uint32_t group; /* of the first INSERT_NEW of a group: how many there are, this one included; else 0 */
     const uint8_t *key;
     size_t key_len;
     const uint8_t *row;

@@ -163,8 +163,16 @@ int txn_repair(struct tmgr_table *t, struct stripe *s) {
     }
     struct descriptor *descriptor = descriptor_of(t, tx);
     struct tx_log *log = offset != 0 ? at_checked(t, offset, sizeof *log) : NULL;
-    if (descriptor == NULL || load_acquire(&descriptor->status) >> 2 != tx >> 8 || (offset != 0 && log == NULL))
+    if (descriptor == NULL || (offset != 0 && log == NULL))
         return poison(t, POISON_LOG);
+    if (load_acquire(&descriptor->status) >> 2 != tx >> 8) {
+        /* The descriptor is another transaction's by now: the death came when this stripe's bit was not set yet, or cleared
+         * already, and either means that it has no records. */
+        if (offset != 0)
+            return poison(t, POISON_LOG);
+        publish(&s->tx, 0);
+        return TMGR_OK;
+    }
     compare_exchange(&descriptor->status, tx >> 8 << 2 | TX_PENDING, tx >> 8 << 2 | TX_ABORTED);
     if ((load_acquire(&descriptor->status) & 3) == TX_COMMITTED)
         publish(&s->rows[0], load_relaxed(&s->rows[1]));
@@ -191,6 +199,8 @@ int txn_end(struct tmgr_table *t, struct txn *txn, bool commit) {
     }
     return status;
 }
+
+enum { LOG_BLOCKS_MAX = 1 << 20 }; /* more than any transaction makes: the chain is damaged */
 
 /* -- 4: resolve ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -233,18 +243,19 @@ static int decided(struct tmgr_table *t, uint64_t tx, struct descriptor **descri
     return TMGR_OK;
 }
 
-int txn_resolve_slot(struct tmgr_table *t, struct stripe *s, uint64_t slot) {
-    struct tx_record *record = record_of(t, slot);
+int txn_resolve_slot(struct tmgr_table *t, struct stripe *s, const word *slot) {
+    struct tx_record *record = record_of(t, load_relaxed(slot));
     struct descriptor *descriptor;
     bool committed;
-    if (record == NULL)
+    if (record == NULL || load_relaxed(&record->at) != offset_of(t, slot))
         return poison(t, POISON_LOG);
     int status = decided(t, load_relaxed(&record->tx), &descriptor, &committed);
     return status == TMGR_OK ? resolve_record(t, s, record, committed) : status;
 }
 
 /* A block of the leftover is through: on to the next. The participants bit is cleared with the last one, before the block
- * goes; whoever finds the block again after a death clears it again, and does that before anything else. */
+ * goes. Whoever finds the block again after a death clears the bit again; it is not a later transaction's, for that would
+ * have needed this stripe's lock and so have come by here first. */
 static int log_done(struct tmgr_table *t, struct stripe *s, struct tx_log *log, struct descriptor *descriptor) {
     uint64_t next = load_relaxed(&log->next), sibling = load_relaxed(&log->sibling);
     int status = stripe_make_room(t, s);
@@ -263,16 +274,21 @@ static int log_done(struct tmgr_table *t, struct stripe *s, struct tx_log *log, 
 }
 
 int txn_resolve(struct tmgr_table *t, struct stripe *s, uint64_t *units) {
+    uint64_t blocks = 0;
     for (uint64_t offset; *units > 0 && (offset = load_relaxed(&s->leftover)) != 0;) {
         struct tx_log *log = at_checked(t, offset, sizeof *log);
         struct descriptor *descriptor;
-        bool committed;
-        if (log == NULL || load_relaxed(&log->capacity) > RUN_BYTES_MAX / sizeof(struct tx_record) ||
+        bool committed = false;
+        if (log == NULL || ++blocks > LOG_BLOCKS_MAX || load_relaxed(&log->capacity) > RUN_BYTES_MAX / sizeof(struct tx_record) ||
             load_relaxed(&log->n) > load_relaxed(&log->capacity) ||
             !offset_is_valid(t, offset, block_size_of_log(log)))
             return poison(t, POISON_LOG);
-        int status = decided(t, load_relaxed(&log->tx), &descriptor, &committed);
         uint64_t n = load_relaxed(&log->n);
+        int status = TMGR_OK;
+        if (load_relaxed(&log->done) < n || load_relaxed(&log->next) != 0)
+            status = decided(t, load_relaxed(&log->tx), &descriptor, &committed);
+        else if ((descriptor = descriptor_of(t, load_relaxed(&log->tx))) == NULL) /* it may be in use again: see log_done */
+            status = poison(t, POISON_LOG);
         for (uint64_t done = load_relaxed(&log->done); status == TMGR_OK && done < n && *units > 0; (*units)--) {
             status = resolve_record(t, s, &log->records[done], committed);
             if (status == TMGR_OK)

@@ -43,7 +43,7 @@ int txn_end(struct tmgr_table *t, struct txn *txn, bool commit);
 /* Step 4, at most `units` records or blocks. Under the stripe's lock. */
 int txn_resolve(struct tmgr_table *t, struct stripe *s, uint64_t *units);
 /* The one pending slot of a leftover that stands in the way. */
-int txn_resolve_slot(struct tmgr_table *t, struct stripe *s, uint64_t slot);
+int txn_resolve_slot(struct tmgr_table *t, struct stripe *s, const word *slot);
 /* After a death: decide, and the rest of step 3 for this stripe. */
 int txn_repair(struct tmgr_table *t, struct stripe *s);
 
