@@ -18,7 +18,7 @@ PATIENCE = 60.0
 
 
 def command(*argv: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
-    """`tablemgr` as a process of its own, without a terminal; one that takes too long is interrupted, so it cleans up."""
+    """`tablemgr` as a process of its own, without a terminal; what takes too long is interrupted, so it cleans up."""
     run = subprocess.Popen(
         [sys.executable, "-m", "tablemgr", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
