@@ -176,10 +176,11 @@ static void note_transfer(struct owner_record *record, uint64_t from, uint64_t r
 }
 
 /* To the heir, with the heir's data; the heir is the manager from then on. */
-static void note_inheritance(struct owner_record *record, uint64_t from, uint64_t reason) {
+static void note_inheritance(struct owner_record *record, uint64_t from, uint64_t reason, bool keep_data) {
     set_data(record->transfer_data, &record->transfer_data_len, record->heir_data,
              (size_t)(load_relaxed(&record->heir_data_len) % (TMGR_DATA_MAX + 1)));
-    set_data(record->heir_data, &record->heir_data_len, NULL, 0);
+    if (!keep_data) /* a manager's successor is told what the manager was told */
+        set_data(record->heir_data, &record->heir_data_len, NULL, 0);
     store_relaxed(&record->heir, 0);
     store_relaxed(&record->rule, rule_make(rule_access(load_relaxed(&record->rule)), TMGR_HEIR_MANAGER, 0));
     note_transfer(record, from, reason);
@@ -203,7 +204,7 @@ int owner_settle(struct tmgr_table *t, int64_t wait_ns) {
     uint64_t heir = load_relaxed(&record.heir);
     if (!owner_word_alive(heir))
         return TMGR_ABSENT;
-    note_inheritance(&record, owner, TMGR_INHERITED);
+    note_inheritance(&record, owner, TMGR_INHERITED, false);
     return change(t, owner, heir, &record, wait_ns);
 }
 
@@ -219,7 +220,7 @@ int owner_claim(struct tmgr_table *t, bool as_manager, int64_t wait_ns) {
         return status;
     if (owner_read(t, &record) != owner)
         return TMGR_BUSY;
-    note_inheritance(&record, owner, as_manager ? TMGR_INHERITED : TMGR_CLAIMED);
+    note_inheritance(&record, owner, as_manager ? TMGR_INHERITED : TMGR_CLAIMED, as_manager);
     return change(t, owner, self, &record, wait_ns);
 }
 

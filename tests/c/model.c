@@ -600,8 +600,9 @@ static void apply_model(const struct bound *bound, struct model *model, struct o
     model_copy(&before, model);
     for (size_t i = 0; i < bound->op->n; i++) {
         int status = step_model(bound, i, model, &before);
-        bool is_delete = bound->ops[i].kind == TMGR_OP_DELETE || bound->ops[i].kind == TMGR_OP_DELETE_OBJECT;
-        if (status == TMGR_OK || is_delete)
+        bool may_miss = bound->ops[i].kind == TMGR_OP_DELETE || bound->ops[i].kind == TMGR_OP_DELETE_OBJECT ||
+                        bound->ops[i].kind == TMGR_OP_UPDATE_ELEMENT;
+        if (status == TMGR_OK || may_miss)
             continue;
         outcome->status = status;
         outcome->failed = i;
