@@ -6,9 +6,9 @@
 enum {
     GROW_LEAST = 64 * 1024,
     GROW_MOST = 2 * 1024 * 1024,
-    SEARCH_CHUNKS = 64,           /* looked at before growing: bounds what one write pays */
+    SEARCH_CHUNKS = 64, /* looked at before growing: bounds what one write pays */
     ARENA_WAIT_NS = 2000000,
-    GROWING_CLASSES = 28,         /* up to 2 KiB: their slabs have 1, 2, 4, then 8 pages */
+    GROWING_CLASSES = 28, /* up to 2 KiB: their slabs have 1, 2, 4, then 8 pages */
     SLAB_PAGES_MOST = 8
 };
 static_assert(GROWING_CLASSES <= 64, "two bits each in slab_sizes");
@@ -78,7 +78,9 @@ static bool run_is_empty(struct tmgr_table *t, uint64_t first, uint32_t pages) {
 
 /* -- page map ---------------------------------------------------------------------------------------------------------- */
 
-static word *entry_at(struct tmgr_table *t, uint64_t offset) { return &chunk_of(t, offset)->map[page_in_chunk(t, offset)]; }
+static word *entry_at(struct tmgr_table *t, uint64_t offset) {
+    return &chunk_of(t, offset)->map[page_in_chunk(t, offset)];
+}
 static uint64_t mine(struct tmgr_table *t, struct stripe *s) { return stripe_number(t, s) + 1; }
 
 static uint64_t step_make(uint64_t first, uint32_t pages, enum page_step_kind kind) {
@@ -173,9 +175,9 @@ static int grab(struct tmgr_table *t, struct stripe *s, uint32_t pages, uint32_t
     if (status == TMGR_OK) {
         publish(&s->intent.page_step, step_make(*first, pages, STEP_GRAB));
         for (uint32_t i = 0; i < pages; i++)
-            publish(entry_at(t, *first + (uint64_t)i * PAGE_BYTES),
-                    mine(t, s) | (uint64_t)class << 16 | (uint64_t)i << ENTRY_DISTANCE_SHIFT |
-                        (uint64_t)pages << ENTRY_PAGES_SHIFT);
+            publish(entry_at(t, *first + (uint64_t)i * PAGE_BYTES), mine(t, s) | (uint64_t) class << 16 |
+                                                                        (uint64_t)i << ENTRY_DISTANCE_SHIFT |
+                                                                        (uint64_t)pages << ENTRY_PAGES_SHIFT);
         publish(&s->intent.page_step, then == STEP_NONE ? 0 : step_make(*first, pages, then));
         fence_release(); /* the last user's epoch is before our first store into the pages (pairs with readers' check) */
     }
@@ -259,7 +261,8 @@ static int finish_unlist(struct tmgr_table *t, struct stripe *s, uint64_t first)
         publish(&s->partial[class], next);
     publish(entry, load_relaxed(entry) & ~ENTRY_LISTED);
     if (entry_count(load_relaxed(entry)) == 0)
-        give(t, s, first, entry_pages(load_relaxed(entry))); /* straight on: nothing else would remember an unlisted slab */
+        give(t, s, first,
+             entry_pages(load_relaxed(entry))); /* straight on: nothing else would remember an unlisted slab */
     else
         publish(&s->intent.page_step, 0);
     return TMGR_OK;
@@ -461,7 +464,7 @@ int arena_free(struct tmgr_table *t, struct stripe *s, uint64_t offset) {
 }
 
 int arena_trim(struct tmgr_table *t, struct stripe *s) {
-    for (uint32_t class = 0; class < N_CLASSES; class++) {
+    for (uint32_t class = 0; class < N_CLASSES; class ++) {
         uint64_t head = load_relaxed(&s->partial[class]);
         if (head == 0)
             continue;

@@ -49,7 +49,9 @@ static inline uint64_t entry_cursor(uint64_t entry) { return entry >> ENTRY_CURS
 static inline uint64_t chunk_base(const struct tmgr_table *t, uint64_t offset) {
     return t->arena + ((offset - t->arena) & ~(uint64_t)(CHUNK_BYTES - 1));
 }
-static inline struct chunk *chunk_of(const struct tmgr_table *t, uint64_t offset) { return at(t, chunk_base(t, offset)); }
+static inline struct chunk *chunk_of(const struct tmgr_table *t, uint64_t offset) {
+    return at(t, chunk_base(t, offset));
+}
 static inline uint32_t page_in_chunk(const struct tmgr_table *t, uint64_t offset) {
     return (uint32_t)((offset - t->arena) % CHUNK_BYTES / PAGE_BYTES);
 }

@@ -24,9 +24,9 @@ enum { KEPT = 64 };
 
 struct walk {
     struct tmgr_table *t;
-    struct stripe *s;   /* being walked */
-    uint64_t bytes;     /* published size, read once */
-    uint64_t *marked;   /* like the used bits, of the whole arena */
+    struct stripe *s; /* being walked */
+    uint64_t bytes;   /* published size, read once */
+    uint64_t *marked; /* like the used bits, of the whole arena */
     uint64_t rows, block_bytes;
     size_t n_problems;
     char kept[KEPT][TMGR_PROBLEM_MAX]; /* told at the end, if nobody wrote meanwhile */
@@ -76,7 +76,8 @@ static void check_slab(struct walk *w, uint64_t first, uint64_t entry) {
             stray += at_unit % block != 0 || at_unit / block >= n;
         }
     if (stray != 0)
-        problem(w, "I3 slab at %llu: %llu used bits where no block starts", (unsigned long long)first, (unsigned long long)stray);
+        problem(w, "I3 slab at %llu: %llu used bits where no block starts", (unsigned long long)first,
+                (unsigned long long)stray);
     if (count != entry_count(entry))
         problem(w, "I3 slab at %llu: %llu blocks used, its entry says %llu", (unsigned long long)first,
                 (unsigned long long)count, (unsigned long long)entry_count(entry));
@@ -116,7 +117,8 @@ static void check_pages(struct walk *w) {
                     }
                 page++;
             } else if (!entry_is_sound(w, first, entry, available)) {
-                problem(w, "I2 page at %llu: entry %016llx is no run", (unsigned long long)first, (unsigned long long)entry);
+                problem(w, "I2 page at %llu: entry %016llx is no run", (unsigned long long)first,
+                        (unsigned long long)entry);
                 page++;
             } else {
                 check_run(w, first, entry);
@@ -127,7 +129,7 @@ static void check_pages(struct walk *w) {
 }
 
 static void check_partial(struct walk *w) {
-    for (uint32_t class = 0; class < N_CLASSES; class++) {
+    for (uint32_t class = 0; class < N_CLASSES; class ++) {
         uint64_t page = load_relaxed(&w->s->partial[class]), previous = 0, steps = 0;
         for (; page != 0; steps++) {
             uint64_t first = page * PAGE_BYTES;
@@ -141,7 +143,8 @@ static void check_partial(struct walk *w) {
             struct chunk *chunk = chunk_of(w->t, first);
             uint32_t index = page_in_chunk(w->t, first);
             if (entry_owner(entry) != number(w) + 1 || entry_class(entry) != class || entry_distance(entry) != 0 ||
-                !(entry & ENTRY_LISTED) || atomic_load_explicit(&chunk->links[index].prev, memory_order_relaxed) != previous)
+                !(entry & ENTRY_LISTED) ||
+                atomic_load_explicit(&chunk->links[index].prev, memory_order_relaxed) != previous)
                 problem(w, "I3 stripe %u class %u: page %llu does not belong into the list", number(w), class,
                         (unsigned long long)page);
             previous = page;
@@ -154,18 +157,21 @@ static void check_partial(struct walk *w) {
 
 /* Mark a block as reached; its size, or 0. */
 static uint64_t reach(struct walk *w, uint64_t offset, const char *from) {
-    uint64_t entry = in_arena(w, offset, UNIT_BYTES) && page_in_chunk(w->t, offset) >= CHUNK_HEADER_PAGES ? entry_of(w, offset) : 0;
+    uint64_t entry =
+        in_arena(w, offset, UNIT_BYTES) && page_in_chunk(w->t, offset) >= CHUNK_HEADER_PAGES ? entry_of(w, offset) : 0;
     uint64_t first = (offset & ~(uint64_t)(PAGE_BYTES - 1)) - (uint64_t)entry_distance(entry) * PAGE_BYTES;
-    uint64_t size = entry_class(entry) < CLASS_RUN ? arena_class_bytes(entry_class(entry)) : (uint64_t)entry_pages(entry) * PAGE_BYTES;
-    if (entry_owner(entry) != number(w) + 1 || entry_class(entry) > CLASS_RUN || size == 0 || !in_arena(w, first, size) ||
-        (offset - first) % size != 0 || !in_arena(w, offset, size) || !used(w, offset)) {
+    uint64_t size = entry_class(entry) < CLASS_RUN ? arena_class_bytes(entry_class(entry))
+                                                   : (uint64_t)entry_pages(entry) * PAGE_BYTES;
+    if (entry_owner(entry) != number(w) + 1 || entry_class(entry) > CLASS_RUN || size == 0 ||
+        !in_arena(w, first, size) || (offset - first) % size != 0 || !in_arena(w, offset, size) || !used(w, offset)) {
         problem(w, "I4 stripe %u: %s leads to %llu, which is no used block of the stripe", number(w), from,
                 (unsigned long long)offset);
         return 0;
     }
     uint64_t unit = unit_of(w, offset), bit = UINT64_C(1) << unit % 64;
     if (w->marked[unit / 64] & bit) {
-        problem(w, "I4 stripe %u: the block at %llu is reached twice (%s)", number(w), (unsigned long long)offset, from);
+        problem(w, "I4 stripe %u: the block at %llu is reached twice (%s)", number(w), (unsigned long long)offset,
+                from);
         return 0;
     }
     w->marked[unit / 64] |= bit;
@@ -215,7 +221,8 @@ static void check_ring(struct walk *w) {
 
 /* Rows that hang on records which have not been resolved. */
 static void check_record(struct walk *w, const struct tx_record *record, bool committed) {
-    uint64_t place = load_relaxed(&record->at), old = load_relaxed(&record->old_slot), new = load_relaxed(&record->new_slot);
+    uint64_t place = load_relaxed(&record->at), old = load_relaxed(&record->old_slot),
+             new = load_relaxed(&record->new_slot);
     if (place % 8 != 0 || !in_arena(w, place & ~UINT64_C(15), UNIT_BYTES)) {
         problem(w, "I4 stripe %u: a record of a log names slot %llu", number(w), (unsigned long long)place);
         return;
@@ -281,8 +288,8 @@ static void check_row(struct walk *w, uint64_t slot, uint64_t bucket, uint64_t n
                         (unsigned long long)bucket, (unsigned long long)offset);
             else if (load_relaxed(&w->t->control->poisoned) == 0 &&
                      (hset_locate(w->t, w->s, &probe, &place) != TMGR_OK || place.content != slot))
-                problem(w, "I5 stripe %u bucket %llu: the key of the row at %llu is not found, or stands twice", number(w),
-                        (unsigned long long)bucket, (unsigned long long)offset);
+                problem(w, "I5 stripe %u bucket %llu: the key of the row at %llu is not found, or stands twice",
+                        number(w), (unsigned long long)bucket, (unsigned long long)offset);
         }
     }
     tmgr_buffer_free(&scratch);
@@ -300,7 +307,8 @@ static void check_bucket(struct walk *w, const struct root *root, uint64_t index
             if (slot == 0 || slot & SLOT_PENDING)
                 continue; /* pending ones are reached through their logs */
             if (index >= n_buckets)
-                problem(w, "I7 stripe %u: bucket %llu lies beyond the last and is not empty", number(w), (unsigned long long)index);
+                problem(w, "I7 stripe %u: bucket %llu lies beyond the last and is not empty", number(w),
+                        (unsigned long long)index);
             else
                 check_row(w, slot, index, n_buckets, current);
         }
@@ -356,8 +364,8 @@ static void check_stripe(struct walk *w) {
         problem(w, "I6 stripe %u: %llu rows are reachable, %llu are counted", number(w), (unsigned long long)w->rows,
                 (unsigned long long)load_relaxed(&s->rows[0]));
     if (w->block_bytes != load_relaxed(&s->bytes))
-        problem(w, "I6 stripe %u: %llu bytes are reachable, %llu are counted", number(w), (unsigned long long)w->block_bytes,
-                (unsigned long long)load_relaxed(&s->bytes));
+        problem(w, "I6 stripe %u: %llu bytes are reachable, %llu are counted", number(w),
+                (unsigned long long)w->block_bytes, (unsigned long long)load_relaxed(&s->bytes));
     check_ring(w);
     check_partial(w);
 }
@@ -384,7 +392,8 @@ static void check_control(struct walk *w) {
                 (unsigned long long)load_relaxed(&control->poisoned));
     if (load_relaxed(&control->magic) != LAYOUT_MAGIC || load_relaxed(&control->n_stripes) != w->t->n_stripes ||
         load_relaxed(&control->arena_offset) != w->t->arena || load_relaxed(&control->hash_seed) != w->t->hash_seed ||
-        load_relaxed(&control->size) % PAGE_BYTES != 0 || load_relaxed(&control->size) > load_relaxed(&control->max_bytes))
+        load_relaxed(&control->size) % PAGE_BYTES != 0 ||
+        load_relaxed(&control->size) > load_relaxed(&control->max_bytes))
         problem(w, "I1 the control page is damaged");
     if (load_relaxed(&control->size) > w->t->mapped)
         problem(w, "I1 the table says it is larger than what is mapped");

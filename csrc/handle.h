@@ -14,7 +14,7 @@ struct tmgr_table {
     uint8_t *base;
     struct control *control;
     struct stripe *stripes;
-    uint64_t mapped;    /* bytes of address space */
+    uint64_t mapped; /* bytes of address space */
     uint64_t hash_seed;
     uint64_t arena;     /* offset of the first chunk */
     uint32_t n_stripes; /* power of two */
@@ -22,14 +22,14 @@ struct tmgr_table {
     uint32_t keypos;
     int fd;
     _Atomic bool writable; /* the mapping */
-    bool may_write; /* the descriptor and the namespaces: the mapping can be made writable */
+    bool may_write;        /* the descriptor and the namespaces: the mapping can be made writable */
     bool head_only, foreign;
     char segment[256];
 
-    _Atomic int64_t in_flight; /* calls inside; close and remap wait for 0 */
-    _Atomic int gate;          /* GATE_*: who may enter */
-    _Atomic bool outgrown;     /* growth needs a larger mapping: the next call to enter sees to it */
-    word checked_tick;         /* when the owner of a table without an heir was last seen alive */
+    _Atomic int64_t in_flight;          /* calls inside; close and remap wait for 0 */
+    _Atomic int gate;                   /* GATE_*: who may enter */
+    _Atomic bool outgrown;              /* growth needs a larger mapping: the next call to enter sees to it */
+    word checked_tick;                  /* when the owner of a table without an heir was last seen alive */
     struct tmgr_table *previous, *next; /* this process's handles, under lock_private */
 };
 
@@ -72,6 +72,14 @@ static inline int poison(struct tmgr_table *t, uint64_t why) {
         publish(&t->control->poisoned, why);
     return TMGR_CORRUPT;
 }
-enum poison_reason { POISON_PAGES = 1, POISON_RING, POISON_BUCKETS, POISON_ROWS, POISON_LOG, POISON_OWNER, POISON_LOCK };
+enum poison_reason {
+    POISON_PAGES = 1,
+    POISON_RING,
+    POISON_BUCKETS,
+    POISON_ROWS,
+    POISON_LOG,
+    POISON_OWNER,
+    POISON_LOCK
+};
 
 #endif

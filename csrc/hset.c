@@ -33,7 +33,8 @@ static uint64_t segment_of(uint64_t number, uint64_t *index, uint64_t *buckets) 
 static word *segment_word(struct tmgr_table *t, const struct root *root, uint64_t segment) {
     if (segment < SEGMENTS_INLINE)
         return (word *)&root->segments[segment];
-    uint64_t page = (segment - SEGMENTS_INLINE) / DIRECTORY_ENTRIES, entry = (segment - SEGMENTS_INLINE) % DIRECTORY_ENTRIES;
+    uint64_t page = (segment - SEGMENTS_INLINE) / DIRECTORY_ENTRIES,
+             entry = (segment - SEGMENTS_INLINE) % DIRECTORY_ENTRIES;
     if (page >= DIRECTORY_PAGES)
         return NULL;
     uint64_t offset = load_acquire(&root->directory[page]);
@@ -116,8 +117,8 @@ static bool miss_holds(struct tmgr_table *t, const struct stripe *s, const struc
     if (view_overtaken(s, view) || load_relaxed(&t->control->gen) != view->gen)
         return false;
     uint64_t now = load_relaxed(&view->root->n_buckets);
-    return now == view->n_buckets || (now > view->n_buckets && now <= BUCKETS_MAX &&
-                                      hset_home(now, hash) == hset_home(view->n_buckets, hash));
+    return now == view->n_buckets ||
+           (now > view->n_buckets && now <= BUCKETS_MAX && hset_home(now, hash) == hset_home(view->n_buckets, hash));
 }
 
 static void prefetch_row(struct tmgr_table *t, uint64_t slot) {

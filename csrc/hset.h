@@ -55,8 +55,8 @@ static inline uint64_t position_of_hash(uint64_t hash) {
 /* -- writing: under the stripe's lock --------------------------------------------------------------------------------------- */
 
 struct place {
-    word *slot;       /* the key's slot; or a free one; or NULL: the bucket needs an overflow bucket */
-    uint64_t content; /* what the slot holds, 0 if the key is absent */
+    word *slot;          /* the key's slot; or a free one; or NULL: the bucket needs an overflow bucket */
+    uint64_t content;    /* what the slot holds, 0 if the key is absent */
     struct bucket *last; /* of the chain */
 };
 /* ABSENT or OK, or a failure. */

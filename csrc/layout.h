@@ -29,11 +29,11 @@ enum {
     RUN_BYTES_MAX = RUN_PAGES_MAX * PAGE_BYTES,
     STRIPES_MAX = 64,
     STRIPES_DEFAULT = 64,
-    DESCRIPTORS = 4,  /* per stripe */
+    DESCRIPTORS = 4, /* per stripe */
     RING_ENTRIES = 64,
-    ADVANCE_AT = 28,  /* retired blocks after which the epoch advances; twice that fits the ring */
+    ADVANCE_AT = 28, /* retired blocks after which the epoch advances; twice that fits the ring */
     N_CLASSES = 36,
-    CLASS_RUN = 36,   /* a block that is a run of pages by itself */
+    CLASS_RUN = 36, /* a block that is a run of pages by itself */
     SLAB_BLOCK_MAX = 8192,
     BUCKET_SLOTS = 7,
     RECORDS = 4,
@@ -46,13 +46,13 @@ enum {
  * slot: bits 63..41 tag = hash bits 8..30, bits 40..1 offset / 16, bit 0 pending. Nonzero slots have a nonzero offset.
  * not pending: the offset is a row's block. pending: the offset is a tx_record that says which of two slots counts.
  * The bucket number takes the low bits of the hash, the stripe the top ones, the traversal order bits 0..31 reversed. */
-#define SLOT_PENDING UINT64_C(1)
+#define SLOT_PENDING   UINT64_C(1)
 #define SLOT_TAG_SHIFT 41
 
 /* First word of a row's block: length of the row in bytes, flag, low half of the key's hash. The row's bytes follow;
  * with ROW_EXTENTS a struct extents follows instead. Immutable from publication to the end of its quarantine. */
-#define ROW_LEN_MASK UINT64_C(0x7fffffff)
-#define ROW_EXTENTS UINT64_C(0x80000000)
+#define ROW_LEN_MASK  UINT64_C(0x7fffffff)
+#define ROW_EXTENTS   UINT64_C(0x80000000)
 #define ROW_BYTES_MAX (UINT64_C(1) << 30)
 
 /* A row too large for one run of pages: n runs hold its bytes, all full but the last. The key stands here once more,
@@ -93,18 +93,18 @@ struct descriptor {
 /* A transaction's name: descriptor number (stripe * DESCRIPTORS + i) in bits 0..7, transaction number above; 0: none.
  * A log is a chain of blocks; it is the redo log of one stripe's part, and its records are what pending slots point at. */
 struct tx_record {
-    word tx;      /* constant */
-    word at;      /* offset of the slot; constant */
-    word old_slot;/* what the slot held; constant */
-    word new_slot;/* what it holds if tx committed; changes only while tx is pending */
+    word tx;       /* constant */
+    word at;       /* offset of the slot; constant */
+    word old_slot; /* what the slot held; constant */
+    word new_slot; /* what it holds if tx committed; changes only while tx is pending */
 };
 struct tx_log {
     word next;    /* next block of this log, or 0 */
     word sibling; /* in a leftover's first block: next leftover log, or 0 */
     word tx;
-    word capacity;/* records that fit; constant */
-    word n;       /* records written */
-    word done;    /* records resolved; repair: resolving goes on here */
+    word capacity; /* records that fit; constant */
+    word n;        /* records written */
+    word done;     /* records resolved; repair: resolving goes on here */
     word unused[2];
     struct tx_record records[];
 };
@@ -119,8 +119,8 @@ enum page_step_kind { STEP_NONE = 0, STEP_GRAB = 1, STEP_LIST = 2, STEP_UNLIST =
  * store, retire what it replaced. All values are absolute, so that redoing them is harmless. */
 struct intent {
     word op;
-    word new_block;   /* block taken and not yet published; set before its used bit */
-    word at, to;      /* OP_ARMED: committed if and only if the word at offset `at` equals `to` */
+    word new_block; /* block taken and not yet published; set before its used bit */
+    word at, to;    /* OP_ARMED: committed if and only if the word at offset `at` equals `to` */
     word rows_after, bytes_after;
     word old_block;   /* block to retire, or 0 */
     word tail_before; /* ring tail to put it at */
@@ -137,7 +137,7 @@ struct stripe {
     word unused_readers[6];
 
     /* Counts. Readers of the table's length take rows[1] if tx committed, else rows[0]. */
-    word tx;       /* transaction this stripe takes part in, or 0. Repair: decides it. */
+    word tx; /* transaction this stripe takes part in, or 0. Repair: decides it. */
     word rows[2];
     word bytes;    /* of all blocks reachable (not of those in quarantine) */
     word tx_log;   /* first block of the log of `tx` */
@@ -175,11 +175,11 @@ static_assert(offsetof(struct stripe, ring) % 64 == 0, "");
  * blocks used (equal to the used bits whenever the stripe's lock is free and repaired), bits 51..63 where to look for a
  * free block first (hint). An entry is taken from 0 under the arena lock; its stripe sets it back to 0. */
 #define ENTRY_DISTANCE_SHIFT 24
-#define ENTRY_PAGES_SHIFT 30
-#define ENTRY_LISTED (UINT64_C(1) << 37)
-#define ENTRY_COUNT_SHIFT 38
-#define ENTRY_CURSOR_SHIFT 51
-#define ENTRY_FIELD_MASK UINT64_C(0x1fff) /* of count and cursor */
+#define ENTRY_PAGES_SHIFT    30
+#define ENTRY_LISTED         (UINT64_C(1) << 37)
+#define ENTRY_COUNT_SHIFT    38
+#define ENTRY_CURSOR_SHIFT   51
+#define ENTRY_FIELD_MASK     UINT64_C(0x1fff) /* of count and cursor */
 struct chunk {
     word map[CHUNK_PAGES];
     struct {
@@ -196,15 +196,15 @@ enum table_state { STATE_LIVE = 1, STATE_DROPPED = 2 };
 /* Owner word: pid 22 bits | start 40 | record 2. Who owns the table and under which record: COMMIT POINT of every
  * change of owner, heir or access. The record in use is never written; a change fills another one first. */
 #define OWNER_START_SHIFT 2
-#define OWNER_PID_SHIFT 42
+#define OWNER_PID_SHIFT   42
 struct owner_record {
-    word rule;     /* access (bits 0..7), heir kind (8..15), transfer reason (16..23). Readers. */
-    word heir;     /* owner word form, record bits 0 */
-    word from;     /* previous owner, same form */
-    word when_ns;  /* of the transfer, since the epoch */
-    word seq;      /* number of transfers */
+    word rule;    /* access (bits 0..7), heir kind (8..15), transfer reason (16..23). Readers. */
+    word heir;    /* owner word form, record bits 0 */
+    word from;    /* previous owner, same form */
+    word when_ns; /* of the transfer, since the epoch */
+    word seq;     /* number of transfers */
     word heir_data_len, transfer_data_len;
-    word changes;  /* number of changes of owner, heir or access */
+    word changes; /* number of changes of owner, heir or access */
     uint8_t heir_data[896];
     uint8_t transfer_data[896];
     uint8_t padding[192];
@@ -227,11 +227,11 @@ struct control {
     word unused_constant[4];
 
     /* Readers, rarely written. */
-    word size;     /* bytes backed by memory. COMMIT POINT of growth, under the arena lock */
-    word state;    /* table_state. COMMIT POINT of a drop, under the segment's flock */
-    word poisoned; /* 0, or why a repair gave up */
-    word gen;      /* COMMIT POINT of delete_all, under all stripe locks */
-    word owner;    /* owner word, under the control lock */
+    word size;       /* bytes backed by memory. COMMIT POINT of growth, under the arena lock */
+    word state;      /* table_state. COMMIT POINT of a drop, under the segment's flock */
+    word poisoned;   /* 0, or why a repair gave up */
+    word gen;        /* COMMIT POINT of delete_all, under all stripe locks */
+    word owner;      /* owner word, under the control lock */
     word name_index; /* which of names[] counts */
     word unused_readers[2];
 
@@ -251,7 +251,7 @@ static_assert(sizeof(struct control) <= PAGE_BYTES, "control is one page");
 
 enum { RECORDS_OFFSET = PAGE_BYTES, STRIPES_OFFSET = PAGE_BYTES + RECORDS * 2048 };
 
-#define LAYOUT_MAGIC UINT64_C(0x316c62746d676c62) /* "blgmtbl1" */
+#define LAYOUT_MAGIC   UINT64_C(0x316c62746d676c62) /* "blgmtbl1" */
 #define LAYOUT_VERSION UINT64_C(1)
 
 #endif

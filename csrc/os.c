@@ -64,7 +64,8 @@ bool os_process_alive(uint32_t pid, uint64_t start) {
         return false;
     int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
     if (fd < 0)
-        return errno != ESRCH && errno != EINVAL && errno != ENOENT; /* ENOENT: the number of a thread, not of a process */
+        return errno != ESRCH && errno != EINVAL &&
+               errno != ENOENT; /* ENOENT: the number of a thread, not of a process */
     struct pollfd ended = {.fd = fd, .events = POLLIN, .revents = 0};
     bool alive = poll(&ended, 1, 0) <= 0; /* a signal may interrupt even this: that says nothing about the process */
     if (alive && start != 0) {

@@ -26,19 +26,19 @@ bool os_process_alive(uint32_t pid, uint64_t start);
 /* False where the kernel or an emulator does not know robust locks: then no writing. */
 bool os_robust_locks_work(void);
 
-int os_segment_new(int *fd, uint32_t mode);                /* nameless, empty */
-int os_segment_publish(int fd, const char *segment);       /* EEXIST */
+int os_segment_new(int *fd, uint32_t mode);          /* nameless, empty */
+int os_segment_publish(int fd, const char *segment); /* EEXIST */
 int os_segment_open(const char *segment, bool write, int *fd);
 int os_segment_unlink(const char *segment);
-int os_segment_rename(const char *from, const char *to);   /* EEXIST, ENOENT */
+int os_segment_rename(const char *from, const char *to);      /* EEXIST, ENOENT */
 bool os_segment_name(int fd, char *segment, size_t capacity); /* what it was last called */
-bool os_segment_is(const char *segment, int fd);           /* does the name lead to this very segment? */
+bool os_segment_is(const char *segment, int fd);              /* does the name lead to this very segment? */
 int os_segment_stat(int fd, uint64_t *bytes, uint64_t *reserved, uint32_t *mode, bool *linked);
-int os_segment_lock(int fd, int64_t wait_ns);              /* flock. EAGAIN */
-void os_segment_unlock(int fd);                            /* and close */
+int os_segment_lock(int fd, int64_t wait_ns); /* flock. EAGAIN */
+void os_segment_unlock(int fd);               /* and close */
 /* Backs [from, to) with memory, all or nothing. ENOSPC when the file system or the memory limit would not bear it. */
 int os_segment_reserve(int fd, uint64_t from, uint64_t to);
-uint64_t os_segment_limit(int fd);                         /* what the file system could hold at most */
+uint64_t os_segment_limit(int fd); /* what the file system could hold at most */
 
 /* Maps up to `window` bytes of address space over the segment, at least `least`; halves it where the system refuses. */
 int os_map(int fd, bool write, uint64_t least, uint64_t window, uint8_t **base, uint64_t *mapped);
@@ -48,9 +48,9 @@ int os_protect(uint8_t *base, uint64_t mapped, bool write);
 void os_unmap(uint8_t *base, uint64_t mapped);
 void os_close(int fd);
 
-uint64_t os_now_ns(void);       /* since the epoch */
+uint64_t os_now_ns(void); /* since the epoch */
 uint64_t os_monotonic_ns(void);
-uint64_t os_tick(void);         /* a coarse monotonic clock, cheap enough for every call; changes every few ms */
+uint64_t os_tick(void); /* a coarse monotonic clock, cheap enough for every call; changes every few ms */
 void os_random(void *at, size_t len);
 void os_yield(void);
 

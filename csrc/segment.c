@@ -7,7 +7,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FIRST_BYTES = 64 * 1024, NAME_WAIT_NS = 1000000000, NAME_TRIES = 100, DRAIN_NS = 5000000, WINDOW_MOST_LOG2 = 39 };
+enum {
+    FIRST_BYTES = 64 * 1024,
+    NAME_WAIT_NS = 1000000000,
+    NAME_TRIES = 100,
+    DRAIN_NS = 5000000,
+    WINDOW_MOST_LOG2 = 39
+};
 
 static _Thread_local int last_errno;
 
@@ -38,9 +44,16 @@ int segment_error(int error) {
 
 /* Numbers that must be the same in every process that uses a segment. */
 static uint64_t fingerprint(void) {
-    const uint64_t facts[] = {LAYOUT_VERSION,        sizeof(struct stripe), sizeof(struct control), sizeof(struct root),
-                              sizeof(struct chunk),  STRIPES_OFFSET,        N_CLASSES,              RING_ENTRIES,
-                              lock_fingerprint(),    *(const uint8_t *)&(const uint16_t){1} /* byte order */};
+    const uint64_t facts[] = {LAYOUT_VERSION,
+                              sizeof(struct stripe),
+                              sizeof(struct control),
+                              sizeof(struct root),
+                              sizeof(struct chunk),
+                              STRIPES_OFFSET,
+                              N_CLASSES,
+                              RING_ENTRIES,
+                              lock_fingerprint(),
+                              *(const uint8_t *)&(const uint16_t){1} /* byte order */};
     uint64_t sum = LAYOUT_MAGIC;
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         sum = (sum ^ facts[i]) * UINT64_C(0x100000001b3) + (sum >> 29);
@@ -184,7 +197,8 @@ void segment_leave(struct tmgr_table *t) { atomic_fetch_sub(&t->in_flight, 1); }
 
 int segment_enter_any(struct tmgr_table *t) {
     for (;;) {
-        atomic_fetch_add(&t->in_flight, 1); /* before looking at the gate; pairs with close and remap, which do the reverse */
+        atomic_fetch_add(&t->in_flight,
+                         1); /* before looking at the gate; pairs with close and remap, which do the reverse */
         int gate = atomic_load(&t->gate);
         if (gate == GATE_OPEN)
             return TMGR_OK;
@@ -391,7 +405,8 @@ static int attach_in(struct tmgr_table *t, enum tmgr_mapping mapping) {
         return segment_error(error);
     t->control = (struct control *)(void *)head;
     status = verify(t->control, bytes);
-    for (int tries = 0; status == TMGR_CORRUPT && tries < 3; tries++) { /* it may have grown since its size was asked for */
+    for (int tries = 0; status == TMGR_CORRUPT && tries < 3;
+         tries++) { /* it may have grown since its size was asked for */
         os_segment_stat(t->fd, &bytes, &reserved, &mode, &linked);
         status = verify(t->control, bytes);
     }

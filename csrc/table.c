@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* table.c - the public verbs: look at the arguments, pass the gate, take the locks, do it, and try again where the segment
  * had to be mapped anew or memory had to be reclaimed. */
-#include "repair.h"
-#include "lock.h"
 #include "hash.h"
+#include "lock.h"
 #include "os.h"
+#include "repair.h"
 #include "segment.h"
 
 #include <stdlib.h>
@@ -113,7 +113,8 @@ int tmgr_lookup_many(struct tmgr_table *t, const uint8_t *keys, size_t keys_len,
 static void rows_after_commit(struct tmgr_table *t, const struct stripe *s, uint64_t *rows) {
     if (load_acquire(&s->intent.op) != OP_ARMED)
         return;
-    uint64_t place = load_acquire(&s->intent.at), to = load_acquire(&s->intent.to), after = load_acquire(&s->intent.rows_after);
+    uint64_t place = load_acquire(&s->intent.at), to = load_acquire(&s->intent.to),
+             after = load_acquire(&s->intent.rows_after);
     if (place % 8 == 0 && place >= STRIPES_OFFSET && place <= reachable_bytes(t) - 8 &&
         load_acquire((word *)at(t, place)) == to && load_acquire(&s->intent.op) == OP_ARMED)
         *rows = after;
@@ -133,8 +134,8 @@ static bool count_once(struct tmgr_table *t, uint64_t *rows) {
         fence_acquire();
         if (load_relaxed(&s->tx) != tx || load_relaxed(&s->gen) != stripe_gen || stripe_gen > gen)
             return false;
-        bool committed = tx != 0 && number < (uint64_t)t->n_stripes * DESCRIPTORS &&
-                         status[number] == (tx >> 8 << 2 | TX_COMMITTED);
+        bool committed =
+            tx != 0 && number < (uint64_t)t->n_stripes * DESCRIPTORS && status[number] == (tx >> 8 << 2 | TX_COMMITTED);
         *rows += stripe_gen < gen ? 0 : committed ? changed : plain;
     }
     fence_acquire();
@@ -164,7 +165,8 @@ int tmgr_len(struct tmgr_table *t, uint64_t *rows) {
 
 #define POSITION_END (UINT64_C(1) << 32)
 
-int tmgr_scan(struct tmgr_table *t, struct tmgr_cursor *cursor, size_t want_bytes, struct tmgr_buffer *out, size_t *n_rows) {
+int tmgr_scan(struct tmgr_table *t, struct tmgr_cursor *cursor, size_t want_bytes, struct tmgr_buffer *out,
+              size_t *n_rows) {
     int status = segment_enter(t, false);
     if (status != TMGR_OK)
         return status;
@@ -268,7 +270,8 @@ int tmgr_step(struct tmgr_table *t, int direction, const uint8_t *key, size_t ke
     struct standing from = {0, 0, NULL, 0};
     if (key != NULL)
         from = standing_of(t, key, key_len);
-    status = rows != NULL ? step_in(t, direction < 0 ? -1 : 1, key != NULL ? &from : NULL, rows, &found) : TMGR_NO_MEMORY;
+    status =
+        rows != NULL ? step_in(t, direction < 0 ? -1 : 1, key != NULL ? &from : NULL, rows, &found) : TMGR_NO_MEMORY;
     row->len = 0;
     if (status == TMGR_OK && !buffer_append(row, rows->data + found.offset, found.len))
         status = TMGR_NO_MEMORY;
@@ -290,7 +293,7 @@ struct call {
     const struct tmgr_op *op;
     struct tmgr_buffer *out;
     struct tmgr_buffer *scratch, *built; /* for gathered and for updated rows */
-    const struct bucket *bucket; /* of the key, on its way; a hint */
+    const struct bucket *bucket;         /* of the key, on its way; a hint */
     int64_t wait_ns;
 };
 /* Does it with the stripe's lock held. */
@@ -308,8 +311,8 @@ static int locate(struct tmgr_table *t, struct stripe *s, const struct probe *pr
     }
 }
 
-static int put(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place, const uint8_t *row,
-               size_t len) {
+static int put(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place,
+               const uint8_t *row, size_t len) {
     uint64_t offset, bytes, old = 0, old_bytes = 0;
     int status = stripe_make_room(t, s);
     while (status == TMGR_OK && place->slot == NULL) { /* the first bucket of all, or one more */
@@ -344,8 +347,8 @@ static int insert_locked(struct tmgr_table *t, struct stripe *s, struct call *ca
     if ((status == TMGR_OK || status == TMGR_ABSENT) && place.slot != NULL && !(place.content & SLOT_PENDING)) {
         if (status == TMGR_OK)
             old = row_block(t, slot_offset(place.content), &old_bytes);
-        stripe_commit(t, s, place.slot, slot_make(tag_of_hash(probe->hash), offset, 0), status == TMGR_ABSENT, bytes, old,
-                      old_bytes);
+        stripe_commit(t, s, place.slot, slot_make(tag_of_hash(probe->hash), offset, 0), status == TMGR_ABSENT, bytes,
+                      old, old_bytes);
         return status == TMGR_ABSENT ? hset_grow(t, s, load_relaxed(&s->rows[0]), 2) : TMGR_OK;
     }
     int abandoned = stripe_abandon(t, s);
@@ -417,7 +420,8 @@ static int swap_locked(struct tmgr_table *t, struct stripe *s, struct call *call
 }
 
 /* The row that the update makes of the stored one, or of the default; in call->built. */
-static int build_update(struct tmgr_table *t, struct call *call, const struct tmgr_op *op, const uint8_t *row, size_t len) {
+static int build_update(struct tmgr_table *t, struct call *call, const struct tmgr_op *op, const uint8_t *row,
+                        size_t len) {
     call->built->len = 0;
     return op->kind == TMGR_OP_UPDATE_COUNTER
                ? (int)term_update_counter(row, len, t->keypos, op->updates, op->updates_len, call->built, call->out)
@@ -682,7 +686,8 @@ static int apply_update(struct tmgr_table *t, struct batch *batch, size_t i, str
                              : status;
 }
 
-static int apply_delete_object(struct tmgr_table *t, struct batch *batch, size_t i, struct stripe *s, struct place *place) {
+static int apply_delete_object(struct tmgr_table *t, struct batch *batch, size_t i, struct stripe *s,
+                               struct place *place) {
     uint64_t offset;
     size_t len;
     txn_current(t, &batch->txn, place, &offset);
@@ -883,7 +888,7 @@ int tmgr_apply(struct tmgr_table *t, const struct tmgr_op *ops, size_t n_ops, si
     batch.call.scratch = scratch_take();
     batch.call.built = scratch_take();
     status = batch.probes != NULL && batch.call.scratch != NULL && batch.call.built != NULL ? check_ops(t, &batch)
-                                                                                           : TMGR_NO_MEMORY;
+                                                                                            : TMGR_NO_MEMORY;
     struct patience patience = patience_of(wait_ns);
     if (status == TMGR_OK)
         do
@@ -919,7 +924,8 @@ static int tear_down_slowly(struct tmgr_table *t, int64_t wait_ns) {
     int status = TMGR_OK;
     for (uint32_t i = 0; i < t->n_stripes && status == TMGR_OK; i++) {
         struct stripe *s = &t->stripes[i];
-        while (status == TMGR_OK && (load_acquire(&other_root(s)->segments[0]) != 0 || load_acquire(&s->leftover) != 0)) {
+        while (status == TMGR_OK &&
+               (load_acquire(&other_root(s)->segments[0]) != 0 || load_acquire(&s->leftover) != 0)) {
             status = stripe_lock(t, s, wait_ns); /* which does TODO_UNITS of it */
             if (status == TMGR_OK)
                 stripe_unlock(s);

@@ -77,15 +77,15 @@ struct tmgr_process {
 };
 
 struct tmgr_options {
-    uint32_t type;       /* enum tmgr_type */
-    uint32_t access;     /* enum tmgr_access */
-    uint32_t keypos;     /* counted from 0 */
-    uint32_t codec;      /* the caller's number, stored as it is */
-    uint32_t mode;       /* permission bits of the segment; not subject to the umask */
-    uint32_t n_stripes;  /* power of two, 1 to 64; 0: the default */
-    uint64_t max_bytes;  /* limit of the segment; 0: what the file system holds */
-    uint32_t heir;       /* enum tmgr_heir */
-    uint32_t heir_pid;   /* with TMGR_HEIR_PROCESS */
+    uint32_t type;      /* enum tmgr_type */
+    uint32_t access;    /* enum tmgr_access */
+    uint32_t keypos;    /* counted from 0 */
+    uint32_t codec;     /* the caller's number, stored as it is */
+    uint32_t mode;      /* permission bits of the segment; not subject to the umask */
+    uint32_t n_stripes; /* power of two, 1 to 64; 0: the default */
+    uint64_t max_bytes; /* limit of the segment; 0: what the file system holds */
+    uint32_t heir;      /* enum tmgr_heir */
+    uint32_t heir_pid;  /* with TMGR_HEIR_PROCESS */
     const void *heir_data;
     size_t heir_data_len;
 };

@@ -101,7 +101,8 @@ int txn_current(struct tmgr_table *t, struct txn *txn, const struct place *place
 }
 
 /* record.new_slot := to, the row it held before (which no reader could take) retired. */
-static void record_set(struct tmgr_table *t, struct stripe *s, struct tx_record *record, uint64_t to, uint64_t new_bytes) {
+static void record_set(struct tmgr_table *t, struct stripe *s, struct tx_record *record, uint64_t to,
+                       uint64_t new_bytes) {
     uint64_t before = load_relaxed(&record->new_slot), old_bytes = 0;
     uint64_t old = before != 0 ? row_block(t, slot_offset(before), &old_bytes) : 0;
     if (before != to)
@@ -205,7 +206,8 @@ enum { LOG_BLOCKS_MAX = 1 << 20 }; /* more than any transaction makes: the chain
 /* -- 4: resolve ----------------------------------------------------------------------------------------------------------------------- */
 
 static int resolve_record(struct tmgr_table *t, struct stripe *s, struct tx_record *record, bool committed) {
-    uint64_t place = load_relaxed(&record->at), old = load_relaxed(&record->old_slot), new = load_relaxed(&record->new_slot);
+    uint64_t place = load_relaxed(&record->at), old = load_relaxed(&record->old_slot),
+             new = load_relaxed(&record->new_slot);
     int status = stripe_make_room(t, s);
     if (status != TMGR_OK)
         return status;
@@ -279,15 +281,16 @@ int txn_resolve(struct tmgr_table *t, struct stripe *s, uint64_t *units) {
         struct tx_log *log = at_checked(t, offset, sizeof *log);
         struct descriptor *descriptor;
         bool committed = false;
-        if (log == NULL || ++blocks > LOG_BLOCKS_MAX || load_relaxed(&log->capacity) > RUN_BYTES_MAX / sizeof(struct tx_record) ||
-            load_relaxed(&log->n) > load_relaxed(&log->capacity) ||
-            !offset_is_valid(t, offset, block_size_of_log(log)))
+        if (log == NULL || ++blocks > LOG_BLOCKS_MAX ||
+            load_relaxed(&log->capacity) > RUN_BYTES_MAX / sizeof(struct tx_record) ||
+            load_relaxed(&log->n) > load_relaxed(&log->capacity) || !offset_is_valid(t, offset, block_size_of_log(log)))
             return poison(t, POISON_LOG);
         uint64_t n = load_relaxed(&log->n);
         int status = TMGR_OK;
         if (load_relaxed(&log->done) < n || load_relaxed(&log->next) != 0)
             status = decided(t, load_relaxed(&log->tx), &descriptor, &committed);
-        else if ((descriptor = descriptor_of(t, load_relaxed(&log->tx))) == NULL) /* it may be in use again: see log_done */
+        else if ((descriptor = descriptor_of(t, load_relaxed(&log->tx))) ==
+                 NULL) /* it may be in use again: see log_done */
             status = poison(t, POISON_LOG);
         for (uint64_t done = load_relaxed(&log->done); status == TMGR_OK && done < n && *units > 0; (*units)--) {
             status = resolve_record(t, s, &log->records[done], committed);

@@ -25,9 +25,9 @@
 struct txn {
     uint64_t name;
     struct descriptor *descriptor;
-    uint64_t stripes;                        /* bit set */
-    struct tx_log *log[STRIPES_MAX];         /* block to which the stripe's next record goes */
-    uint32_t expected[STRIPES_MAX];          /* records per stripe, at most: sizes the first block */
+    uint64_t stripes;                /* bit set */
+    struct tx_log *log[STRIPES_MAX]; /* block to which the stripe's next record goes */
+    uint32_t expected[STRIPES_MAX];  /* records per stripe, at most: sizes the first block */
 };
 
 /* ABSENT: every descriptor of these stripes still has participants; *busy: the stripes to be resolved first. */

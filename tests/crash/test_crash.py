@@ -41,7 +41,9 @@ def test_a_killed_writer_leaves_the_table_before_or_after_its_write(executable: 
     assert done.returncode == 0, done.stdout + done.stderr
     assert counts is not None
     assert counts["failures"] == 0
-    assert counts["kills"] >= KILLS_PER_CASE // 2  # places picked twice, or reached by no instruction, are killed at once
+    assert (
+        counts["kills"] >= KILLS_PER_CASE // 2
+    )  # places picked twice, or reached by no instruction, are killed at once
 
 
 def test_the_sample_has_500_kills_and_every_case(executable: Path) -> None:
