@@ -244,7 +244,7 @@ def test_a_dead_writer_is_repaired_by_the_next_one() -> None:
         while True:
             table.insert([(n, "x" * 100) for n in range(500)])
 
-    for _ in range(60):
+    for _ in range(30):
         with Child(churn) as child:
             child.receive()
             deadline = time.monotonic() + chance.random() * 0.02
