@@ -138,16 +138,21 @@ def hold_stripes(pipe: Connection) -> None:
 
 
 def stopped_within_a_write(child: Child, table: tm.Table) -> None:
-    """Stop the child again and again until it holds a lock that somebody else wants."""
-    for delay in range(200):
+    """Stop the child again and again, at another point of its round each time, until it holds a lock."""
+    rows = [(n, "probe") for n in range(2000)]
+    begin = time.monotonic()
+    table.insert(rows)
+    round_seconds = 2 * (time.monotonic() - begin)
+    for attempt in range(400):
         before = table.lookup("round")
         while table.lookup("round") == before:
             pass  # the child is running
-        for _ in range(delay * 37 % 101):
-            table.lookup("round")
+        end = time.monotonic() + round_seconds * (attempt * 37 % 101) / 100
+        while time.monotonic() < end:
+            pass
         child.stop()
         try:
-            table.insert([(n, "probe") for n in range(2000)])
+            table.insert(rows)
         except tm.LockTimeoutError:
             return
         child.go_on()
