@@ -27,15 +27,15 @@ static inline void kill_count(memory_order order) {
 
 /* The operations themselves: gcc makes the names of C11 macros, so once redefined they cannot be asked. */
 #ifdef __clang__
-#define KILL_STORE __c11_atomic_store
+#define KILL_STORE            __c11_atomic_store
 #define KILL_FETCH(operation) __c11_atomic_fetch_##operation
-#define KILL_EXCHANGE_STRONG __c11_atomic_compare_exchange_strong
-#define KILL_EXCHANGE_WEAK __c11_atomic_compare_exchange_weak
+#define KILL_EXCHANGE_STRONG  __c11_atomic_compare_exchange_strong
+#define KILL_EXCHANGE_WEAK    __c11_atomic_compare_exchange_weak
 #else
-#define KILL_STORE __atomic_store_n
-#define KILL_FETCH(operation) __atomic_fetch_##operation
+#define KILL_STORE                                  __atomic_store_n
+#define KILL_FETCH(operation)                       __atomic_fetch_##operation
 #define KILL_EXCHANGE_STRONG(at, from, to, yes, no) __atomic_compare_exchange_n((at), (from), (to), false, (yes), (no))
-#define KILL_EXCHANGE_WEAK(at, from, to, yes, no) __atomic_compare_exchange_n((at), (from), (to), true, (yes), (no))
+#define KILL_EXCHANGE_WEAK(at, from, to, yes, no)   __atomic_compare_exchange_n((at), (from), (to), true, (yes), (no))
 #endif
 
 #undef atomic_store_explicit
@@ -45,11 +45,11 @@ static inline void kill_count(memory_order order) {
 #undef atomic_fetch_and_explicit
 #undef atomic_compare_exchange_strong_explicit
 #undef atomic_compare_exchange_weak_explicit
-#define atomic_store_explicit(at, value, order) (kill_count(order), KILL_STORE((at), (value), (order)))
+#define atomic_store_explicit(at, value, order)     (kill_count(order), KILL_STORE((at), (value), (order)))
 #define atomic_fetch_add_explicit(at, value, order) (kill_count(order), KILL_FETCH(add)((at), (value), (order)))
 #define atomic_fetch_sub_explicit(at, value, order) (kill_count(order), KILL_FETCH(sub)((at), (value), (order)))
-#define atomic_fetch_or_explicit(at, value, order) (kill_count(order), KILL_FETCH(or)((at), (value), (order)))
-#define atomic_fetch_and_explicit(at, value, order) (kill_count(order), KILL_FETCH(and)((at), (value), (order)))
+#define atomic_fetch_or_explicit(at, value, order)  (kill_count(order), KILL_FETCH(or)((at), (value), (order)))
+#define atomic_fetch_and_explicit(at, value, order) (kill_count(order), KILL_FETCH (and)((at), (value), (order)))
 #define atomic_compare_exchange_strong_explicit(at, from, to, yes, no)                                                 \
     (kill_count(yes), KILL_EXCHANGE_STRONG((at), (from), (to), (yes), (no)))
 #define atomic_compare_exchange_weak_explicit(at, from, to, yes, no)                                                   \

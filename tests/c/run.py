@@ -1,11 +1,14 @@
 """Builds the C tests and runs them plainly, under ASan with UBSan, and under TSan; the last line has the counts.
 
 Which program runs where: everything plainly and under ASan with UBSan (there with the segment mapped at two addresses),
-and the one with threads under TSan, on one mapping, for TSan knows memory by its address.
+and the one with threads under TSan, on one mapping, for TSan knows memory by its address. test_store_kills is compiled
+with kill_hooks.h in front of every file, so that a process can die before a store; only plainly, for a sanitizer would
+take most of the time for its start in each child.
 
     python tests/c/run.py [plain] [asan] [tsan]
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +17,19 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from tests.c.toolchain import TESTS_C, Program, build, run
+from tests.c.toolchain import (
+    BUILD,
+    CSRC,
+    ROOT,
+    STRICT,
+    TESTS_C,
+    Program,
+    build,
+    compiler,
+    core_sources,
+    release_flags,
+    run,
+)
 
 MODEL = TESTS_C / "model.c"
 PROGRAMS = {
@@ -22,12 +37,14 @@ PROGRAMS = {
     "test_table": Program("test_table", (TESTS_C / "test_table.c", MODEL)),
     "test_threads": Program("test_threads", (TESTS_C / "test_threads.c", MODEL)),
 }
+STORE_KILLS = "test_store_kills"
 # (mode, program, arguments)
 RUNS = [
     ("plain", "test_term", ()),
     ("plain", "test_table", ()),
     ("plain", "test_threads", ("one", "20000")),
     ("plain", "test_threads", ("two", "20000")),
+    ("plain", STORE_KILLS, ()),
     ("asan", "test_term", ()),
     ("asan", "test_table", ()),
     ("asan", "test_threads", ("two", "4000")),
@@ -35,10 +52,24 @@ RUNS = [
 ]
 
 
+def build_store_kills() -> Path:
+    """Compiles the core once more, with the hooks, and returns the executable. RuntimeError: what the compiler said."""
+    folder = BUILD / "plain" / STORE_KILLS
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{STORE_KILLS}.{os.getpid()}"  # two test runs at once
+    sources = [*core_sources(), TESTS_C / f"{STORE_KILLS}.c", MODEL]
+    flags = [*release_flags(), *STRICT, "-include", str(TESTS_C / "kill_hooks.h"), f"-I{CSRC}", f"-I{TESTS_C}"]
+    command = [compiler(), *flags, *map(str, sources), "-o", str(partial)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+    return partial.replace(folder / STORE_KILLS)
+
+
 def outcome(mode: str, name: str, arguments: tuple[str, ...]) -> tuple[bool, str]:
     """Builds and runs one program in one mode: whether it passed, and what it said."""
     try:
-        done = run(build(PROGRAMS[name], mode), *arguments)
+        done = run(build_store_kills() if name == STORE_KILLS else build(PROGRAMS[name], mode), *arguments)
     except RuntimeError as error:
         return False, str(error)
     except subprocess.TimeoutExpired:

@@ -2,9 +2,10 @@
 /* test_store_kills.c - a process dies before one store of the core, and others carry on.
  * Usage: test_store_kills [steps [seed]]
  *
- * Compiled with -include kill_hooks.h. Three sequences whose repair depends on what another stripe does meanwhile are
- * cut short before each of their stores in turn. A seeded random program, `steps` long, does the rest: small and full tables, large rows,
- * deaths inside the repair. What is printed with a failure makes it happen again, hash seed included. */
+ * Compiled with -include kill_hooks.h. Three sequences whose repair depends on what others do meanwhile are cut short
+ * before each of their stores in turn. A seeded random program of `steps` steps does the rest: small and full tables,
+ * large rows, deaths inside the repair. Hash seeds are fixed too, so a failure happens again with the seed that it
+ * was printed with. More steps make a soak. */
 #include "hash.h"
 #include "model.h"
 #include "repair.h"
@@ -17,7 +18,7 @@
 
 #include "check.h"
 
-enum { WAIT_NS = 1000 * 1000 * 1000, CHILD_SECONDS = 30, REPORTS_MAX = 24, KILLED = -1, LOST = -2 };
+enum { WAIT_NS = 1000 * 1000 * 1000, CHILD_SECONDS = 100, REPORTS_MAX = 6, KILLED = -1, LOST = -2 };
 
 uint64_t kill_countdown;
 bool kill_counts_relaxed;
@@ -26,10 +27,18 @@ static char segment[64];
 
 /* -- tools ------------------------------------------------------------------------------------------------------------- */
 
+/* Like CHECK, with the death that it came after; the first few of each scene are told. */
 static void expect(bool good, const char *scene, uint64_t nth, const char *what) {
-    if (good)
+    static const char *last_scene;
+    static unsigned n_reports;
+    if (good) {
         check_passed++;
-    else if (check_failed++ < REPORTS_MAX)
+        return;
+    }
+    check_failed++;
+    n_reports = scene == last_scene ? n_reports + 1 : 1;
+    last_scene = scene;
+    if (n_reports <= REPORTS_MAX)
         fprintf(stderr, "%s, death before store %llu: %s\n", scene, (unsigned long long)nth, what);
 }
 
@@ -212,7 +221,7 @@ static void test_others_carry_on_after_every_store_of_a_transaction(void) {
 
 /* -- 2: reclaiming memory -------------------------------------------------------------------------------------------------- */
 
-enum { FULL_BYTES = 300 << 10, FULL_STRIPES = 2, FULL_CLASSES = 4, FULL_ROW = 250 << 10 };
+enum { FULL_BYTES = 300 << 10, FULL_STRIPES = 2, FULL_CLASSES = 4, FULL_ROW = 235 << 10 };
 
 /* Slabs of several sizes that are kept although empty: the large row fits only when they have been given back. */
 static void leave_empty_slabs(struct tmgr_table *table, struct model *model, const char *scene) {
@@ -249,7 +258,7 @@ static void test_nothing_leaks_after_every_store_of_a_reclaim(void) {
     kill_counts_relaxed = false; /* else every 8 bytes of the large row */
     while (a_reclaim_dies(nth))
         nth++;
-    expect(nth > 50, "reclaim", nth, "it has hardly any store");
+    expect(nth > 100, "write that reclaims memory", nth, "so few: the row fitted at once");
 }
 
 /* -- 3: freeing a large row ------------------------------------------------------------------------------------------------- */
@@ -283,7 +292,9 @@ static uint32_t retire_large_row(struct tmgr_table *table, size_t key_len, const
 /* By the core's inner functions, because a public verb drains only now and then. */
 static int flush_stripe(struct tmgr_table *table, void *context) {
     struct stripe *stripe = &table->stripes[*(uint32_t *)context];
-    int status = stripe_lock(table, stripe, WAIT_NS);
+    int status = tmgr_admit(table, true); /* a child's mapping is read-only until it is asked for more */
+    if (status == TMGR_OK)
+        status = stripe_lock(table, stripe, WAIT_NS);
     if (status != TMGR_OK)
         return status;
     status = stripe_flush(table, stripe);
@@ -476,13 +487,13 @@ static void test_contents_survive_deaths_in_writes_and_repairs(uint64_t steps, u
     kill_counts_relaxed = false;
     for (uint64_t done = 0; done < steps;)
         done += run_storm(&storm, seed++, steps - done);
-    printf("%llu writes, %llu deaths in writes, %llu in repairs; full %llu times\n",
+    printf("random program: %llu writes, %llu deaths in writes, %llu in repairs; full %llu times\n",
            (unsigned long long)storm.counts.writes, (unsigned long long)storm.counts.kills,
            (unsigned long long)storm.counts.repair_kills, (unsigned long long)storm.counts.full);
 }
 
 int main(int argc, char **argv) {
-    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 10) : 1200, seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000, seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     snprintf(segment, sizeof segment, "/tablemgr-test.%d.kills", (int)getpid());
     test_others_carry_on_after_every_store_of_a_transaction();
     test_nothing_leaks_after_every_store_of_a_reclaim();
