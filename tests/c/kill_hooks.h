@@ -3,8 +3,9 @@
  * the test alike: the core's own text stays as it is.
  *
  * Every C11 atomic that writes first counts down kill_countdown; at 0 the process gets SIGKILL and the store is not made.
- * Stores of relaxed order are counted only with kill_counts_relaxed: rows are filled with them, thousands for a large
- * one, and by the rule of atomics.h nothing rests on their order. */
+ * Only stores into the segment count: some of those into the process's own memory come by the clock, which would make the
+ * same number mean another store from run to run. Stores of relaxed order are counted only with kill_counts_relaxed: rows
+ * are filled with them, thousands for a large one, and by the rule of atomics.h nothing rests on their order. */
 #ifndef KILL_HOOKS_H
 #define KILL_HOOKS_H
 
@@ -16,9 +17,11 @@
 
 extern uint64_t kill_countdown; /* 0: nobody dies */
 extern bool kill_counts_relaxed;
+extern uintptr_t kill_base, kill_bytes; /* where the segment is mapped */
 
-static inline void kill_count(memory_order order) {
-    if (kill_countdown != 0 && (order != memory_order_relaxed || kill_counts_relaxed) && --kill_countdown == 0) {
+static inline void kill_count(const volatile void *at, memory_order order) {
+    bool counts = (uintptr_t)at - kill_base < kill_bytes && (order != memory_order_relaxed || kill_counts_relaxed);
+    if (kill_countdown != 0 && counts && --kill_countdown == 0) {
         kill(getpid(), SIGKILL);
         for (;;)
             pause();
@@ -45,14 +48,15 @@ static inline void kill_count(memory_order order) {
 #undef atomic_fetch_and_explicit
 #undef atomic_compare_exchange_strong_explicit
 #undef atomic_compare_exchange_weak_explicit
-#define atomic_store_explicit(at, value, order)     (kill_count(order), KILL_STORE((at), (value), (order)))
-#define atomic_fetch_add_explicit(at, value, order) (kill_count(order), KILL_FETCH(add)((at), (value), (order)))
-#define atomic_fetch_sub_explicit(at, value, order) (kill_count(order), KILL_FETCH(sub)((at), (value), (order)))
-#define atomic_fetch_or_explicit(at, value, order)  (kill_count(order), KILL_FETCH(or)((at), (value), (order)))
-#define atomic_fetch_and_explicit(at, value, order) (kill_count(order), KILL_FETCH (and)((at), (value), (order)))
+#define atomic_store_explicit(at, value, order)     (kill_count((at), (order)), KILL_STORE((at), (value), (order)))
+#define atomic_fetch_add_explicit(at, value, order) (kill_count((at), (order)), KILL_FETCH(add)((at), (value), (order)))
+#define atomic_fetch_sub_explicit(at, value, order) (kill_count((at), (order)), KILL_FETCH(sub)((at), (value), (order)))
+#define atomic_fetch_or_explicit(at, value, order)  (kill_count((at), (order)), KILL_FETCH(or)((at), (value), (order)))
+#define atomic_fetch_and_explicit(at, value, order)                                                                    \
+    (kill_count((at), (order)), KILL_FETCH (and)((at), (value), (order)))
 #define atomic_compare_exchange_strong_explicit(at, from, to, yes, no)                                                 \
-    (kill_count(yes), KILL_EXCHANGE_STRONG((at), (from), (to), (yes), (no)))
+    (kill_count((at), (yes)), KILL_EXCHANGE_STRONG((at), (from), (to), (yes), (no)))
 #define atomic_compare_exchange_weak_explicit(at, from, to, yes, no)                                                   \
-    (kill_count(yes), KILL_EXCHANGE_WEAK((at), (from), (to), (yes), (no)))
+    (kill_count((at), (yes)), KILL_EXCHANGE_WEAK((at), (from), (to), (yes), (no)))
 
 #endif

@@ -22,6 +22,7 @@ enum { WAIT_NS = 1000 * 1000 * 1000, CHILD_SECONDS = 100, REPORTS_MAX = 6, KILLE
 
 uint64_t kill_countdown;
 bool kill_counts_relaxed;
+uintptr_t kill_base, kill_bytes;
 
 static char segment[64];
 
@@ -48,11 +49,9 @@ static void expect_status(int status, const char *scene, uint64_t nth, const cha
     expect(status == TMGR_OK || status == TMGR_ABSENT, scene, nth, what);
 }
 
-/* The hash seed is the caller's, so that the same ids share a stripe or a bucket in every run. With an heir, because
- * without one a writer looks after the owner now and then, by the clock: a store more or less. */
+/* The hash seed is the caller's, so that the same ids share a stripe or a bucket in every run. */
 static struct tmgr_table *make_table(uint32_t n_stripes, uint64_t max_bytes, uint64_t hash_seed) {
-    struct tmgr_options options = {
-        .mode = 0600, .n_stripes = n_stripes, .max_bytes = max_bytes, .heir = TMGR_HEIR_MANAGER};
+    struct tmgr_options options = {.mode = 0600, .n_stripes = n_stripes, .max_bytes = max_bytes};
     struct tmgr_table *table;
     int status = tmgr_create(segment, "kills", 5, &options, &table);
     if (status != TMGR_OK) {
@@ -87,6 +86,8 @@ static int work_and_die(uint64_t nth, struct tmgr_table *table, work_fn work, vo
     if (child == 0) {
         tmgr_after_fork();
         alarm(CHILD_SECONDS); /* a list that leads in a circle */
+        kill_base = (uintptr_t)table->base;
+        kill_bytes = table->mapped;
         kill_countdown = nth;
         int status = work(table, context);
         kill_countdown = 0;
