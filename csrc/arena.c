@@ -376,18 +376,33 @@ static int take_run(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word
     return TMGR_OK;
 }
 
+/* The next larger class in which the stripe may have a free block, aligned as blocks of `bytes` are (buckets are cache
+ * lines); N_CLASSES if there is none. */
+static uint32_t roomier(struct stripe *s, uint32_t class, uint64_t bytes) {
+    uint64_t size = arena_block_size(bytes), alignment = size & -size;
+    alignment = alignment < 64 ? alignment : 64;
+    do
+        class ++;
+    while (class < N_CLASSES && (load_relaxed(&s->partial[class]) == 0 || arena_class_bytes(class) % alignment != 0));
+    return class;
+}
+
+/* Where no page is to be had, a block of a larger class does: memory that rows of one size gave back serves smaller ones. */
 int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log, uint64_t *offset) {
     if (!fits_slab(bytes))
         return take_run(t, s, bytes, log, offset);
     uint32_t class = class_of(bytes);
-    uint64_t block_bytes = arena_class_bytes(class);
+    bool full = false;
     for (;;) {
         uint64_t head = load_relaxed(&s->partial[class]), first = head * PAGE_BYTES;
         int status;
         if (head == 0) {
-            status = grab(t, s, slab_pages(s, class), class, STEP_LIST, &first);
+            status = full ? TMGR_FULL : grab(t, s, slab_pages(s, class), class, STEP_LIST, &first);
             if (status == TMGR_OK)
                 status = finish_list(t, s, first);
+            full = status == TMGR_FULL;
+            if (full && (class = roomier(s, class, bytes)) < N_CLASSES)
+                continue;
             if (status != TMGR_OK)
                 return status;
             continue;
@@ -399,7 +414,7 @@ int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log
             return poison(t, POISON_PAGES); /* else a list that leads in a circle would be followed for ever */
         uint64_t i = entry_count(entry) < n ? free_block_in(t, first, entry) : n;
         if (i < n) {
-            *offset = first + i * block_bytes;
+            *offset = first + i * arena_class_bytes(class);
             publish(log, *offset);
             set_used(t, *offset);
             publish(entry_at(t, first), with_count(entry, entry_count(entry) + 1, i + 1 < n ? i + 1 : 0));

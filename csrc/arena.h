@@ -22,7 +22,8 @@
 
 #include "handle.h"
 
-/* Size in bytes of the block that holds `bytes`; 0 if no block does. */
+/* Size in bytes of the block that holds `bytes`, and that is counted for it (in a full table it may get a larger one);
+ * 0 if no block does. */
 uint64_t arena_block_size(uint64_t bytes);
 /* Take a block for stripe s: its offset is published to *log before its used bit is set. OK, FULL, BUSY, AGAIN, CORRUPT. */
 int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log, uint64_t *offset);

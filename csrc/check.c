@@ -178,26 +178,41 @@ static uint64_t reach(struct walk *w, uint64_t offset, const char *from) {
     return size;
 }
 
+/* Reach a block that holds `bytes`, and count it for what such a block counts. */
+static bool reach_counted(struct walk *w, uint64_t offset, uint64_t bytes, const char *from) {
+    uint64_t size = reach(w, offset, from);
+    if (size != 0 && size < bytes)
+        problem(w, "I4 stripe %u: %s leads to %llu, which is too small a block", number(w), from,
+                (unsigned long long)offset);
+    if (size < bytes)
+        return false;
+    w->block_bytes += arena_block_size(bytes);
+    return true;
+}
+
 /* A row's block with its extents; bytes, 0 if it is damaged. */
 static uint64_t reach_row(struct walk *w, uint64_t offset, const char *from) {
-    uint64_t size = reach(w, offset, from), sum = size;
+    uint64_t size = reach(w, offset, from), bytes = 0;
     if (size == 0)
         return 0;
     uint64_t head = load_relaxed((word *)at(w->t, offset));
     if (!(head & ROW_EXTENTS)) {
         if (8 + (head & ROW_LEN_MASK) <= size)
-            return size;
+            return arena_block_size(8 + (head & ROW_LEN_MASK));
         problem(w, "I4 stripe %u: the row at %llu is longer than its block", number(w), (unsigned long long)offset);
         return 0;
     }
     const struct extents *parts = extents_at(w->t, offset);
     uint64_t n = parts != NULL ? load_relaxed(&parts->n) : 0;
     for (uint64_t i = 0; i < n && size != 0; i++) {
+        uint64_t left = (head & ROW_LEN_MASK) - i * RUN_BYTES_MAX;
         size = reach(w, load_relaxed(&parts->at[i]), "a large row");
-        sum += size;
+        size = size < (left < RUN_BYTES_MAX ? left : RUN_BYTES_MAX) ? 0 : size;
     }
+    if (parts != NULL)
+        row_block(w->t, offset, &bytes);
     if (parts != NULL && size != 0 && n == ((head & ROW_LEN_MASK) + RUN_BYTES_MAX - 1) / RUN_BYTES_MAX)
-        return sum;
+        return bytes;
     problem(w, "I4 stripe %u: the large row at %llu is damaged", number(w), (unsigned long long)offset);
     return 0;
 }
@@ -253,7 +268,7 @@ static void check_logs(struct walk *w) {
                 problem(w, "I4 stripe %u: the log at %llu is damaged", number(w), (unsigned long long)offset);
                 return;
             }
-            w->block_bytes += size;
+            w->block_bytes += txn_log_bytes(log);
             for (uint64_t i = load_relaxed(&log->done); i < n; i++)
                 check_record(w, &log->records[i], (status & 3) == TX_COMMITTED);
             if (first)
@@ -312,9 +327,9 @@ static void check_bucket(struct walk *w, const struct root *root, uint64_t index
             else
                 check_row(w, slot, index, n_buckets, current);
         }
-        uint64_t next = load_relaxed(&bucket->next), size = next != 0 ? reach(w, next, "an overflow link") : 0;
-        w->block_bytes += size;
-        bucket = size >= sizeof *bucket && steps < CHAIN_MAX ? at(w->t, next) : NULL;
+        uint64_t next = load_relaxed(&bucket->next);
+        bool follows = next != 0 && reach_counted(w, next, sizeof *bucket, "an overflow link");
+        bucket = follows && steps < CHAIN_MAX ? at(w->t, next) : NULL;
     }
 }
 
@@ -325,16 +340,19 @@ static void check_root(struct walk *w, const struct root *root, bool current) {
         return;
     }
     for (uint64_t i = 0; i < DIRECTORY_PAGES; i++) {
-        uint64_t page = load_relaxed(&root->directory[i]), size = page != 0 ? reach(w, page, "a directory") : 0;
-        w->block_bytes += size;
-        const word *entries = size >= PAGE_BYTES ? at(w->t, page) : NULL;
+        uint64_t page = load_relaxed(&root->directory[i]);
+        bool is_there = page != 0 && reach_counted(w, page, PAGE_BYTES, "a directory");
+        const word *entries = is_there ? at(w->t, page) : NULL;
         for (uint64_t j = 0; entries != NULL && j < DIRECTORY_ENTRIES; j++)
             if (load_relaxed(&entries[j]) != 0)
-                w->block_bytes += reach(w, load_relaxed(&entries[j]), "a directory page");
+                reach_counted(w, load_relaxed(&entries[j]), SEGMENT_BUCKETS * sizeof(struct bucket),
+                              "a directory page");
     }
-    for (uint64_t i = 0; i < SEGMENTS_INLINE; i++)
+    for (uint64_t i = 0; i < SEGMENTS_INLINE; i++) {
+        uint64_t buckets = i == 0 ? FIRST_BUCKETS : i < 9 ? UINT64_C(4) << i : SEGMENT_BUCKETS;
         if (load_relaxed(&root->segments[i]) != 0)
-            w->block_bytes += reach(w, load_relaxed(&root->segments[i]), "a bucket segment");
+            reach_counted(w, load_relaxed(&root->segments[i]), buckets * sizeof(struct bucket), "a bucket segment");
+    }
     for (uint64_t i = 0; i < n_buckets && w->n_problems < KEPT; i++)
         check_bucket(w, root, i, n_buckets, current);
     if (n_buckets < BUCKETS_MAX && hset_bucket(w->t, root, n_buckets) != NULL)

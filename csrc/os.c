@@ -78,7 +78,7 @@ bool os_process_alive(uint32_t pid, uint64_t start) {
 }
 
 /* One page that fork wipes in the child, so that no call needs getpid. Filled by any thread, always with the same values;
- * identity last, because it says that the rest is there. */
+ * identity last, because it says that the rest is there. NULL: no memory. */
 static struct os_self *self_page(void) {
     static _Atomic(struct os_self *) page;
     struct os_self *self = atomic_load_explicit(&page, memory_order_acquire);
@@ -86,7 +86,7 @@ static struct os_self *self_page(void) {
         return self;
     void *fresh = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (fresh == MAP_FAILED)
-        abort();
+        return NULL;
     madvise(fresh, PAGE_BYTES, MADV_WIPEONFORK);
     if (atomic_compare_exchange_strong(&page, &self, fresh))
         return fresh;
@@ -95,9 +95,12 @@ static struct os_self *self_page(void) {
 }
 
 const struct os_self *os_self(void) {
+    static _Thread_local struct os_self not_kept;
     struct os_self *self = self_page();
+    bool is_kept = self != NULL;
+    self = is_kept ? self : &not_kept;
     word *identity = (word *)(void *)&self->identity;
-    if (load_acquire(identity) != 0)
+    if (is_kept && load_acquire(identity) != 0)
         return self;
     uint32_t pid = (uint32_t)getpid();
     uint64_t start = os_process_start(pid);

@@ -529,6 +529,8 @@ int tmgr_drop(struct tmgr_table *t, bool force) {
     if (status != TMGR_OK)
         return status;
     status = force ? TMGR_OK : owner_admits(t, true);
+    if (status == TMGR_OK && !force && !t->may_write)
+        status = TMGR_READONLY;
     if (status == TMGR_OK)
         status = segment_drop(t);
     segment_leave(t);

@@ -150,7 +150,7 @@ int txn_remove(struct tmgr_table *t, struct txn *txn, struct stripe *s, struct p
 
 /* -- 3: end ------------------------------------------------------------------------------------------------------------------------ */
 
-static uint64_t block_size_of_log(const struct tx_log *log) {
+uint64_t txn_log_bytes(const struct tx_log *log) {
     return arena_block_size(sizeof *log + load_relaxed(&log->capacity) * sizeof(struct tx_record));
 }
 
@@ -271,7 +271,7 @@ static int log_done(struct tmgr_table *t, struct stripe *s, struct tx_log *log, 
     } else {
         fetch_and(&descriptor->participants, ~stripe_bit(t, s));
     }
-    stripe_commit(t, s, &s->leftover, next != 0 ? next : sibling, 0, 0, offset_of(t, log), block_size_of_log(log));
+    stripe_commit(t, s, &s->leftover, next != 0 ? next : sibling, 0, 0, offset_of(t, log), txn_log_bytes(log));
     return TMGR_OK;
 }
 
@@ -283,7 +283,7 @@ int txn_resolve(struct tmgr_table *t, struct stripe *s, uint64_t *units) {
         bool committed = false;
         if (log == NULL || ++blocks > LOG_BLOCKS_MAX ||
             load_relaxed(&log->capacity) > RUN_BYTES_MAX / sizeof(struct tx_record) ||
-            load_relaxed(&log->n) > load_relaxed(&log->capacity) || !offset_is_valid(t, offset, block_size_of_log(log)))
+            load_relaxed(&log->n) > load_relaxed(&log->capacity) || !offset_is_valid(t, offset, txn_log_bytes(log)))
             return poison(t, POISON_LOG);
         uint64_t n = load_relaxed(&log->n);
         int status = TMGR_OK;

@@ -392,7 +392,7 @@ static uint64_t hash_for_update(const struct op *op, size_t i, const struct mode
         if (kind == TMGR_OP_DELETE || (kind == TMGR_OP_DELETE_OBJECT && item->payload == 0 && !is_changed)) {
             is_there = false;
             is_changed = true;
-        } else if (kind == TMGR_OP_INSERT ||
+        } else if (kind == TMGR_OP_INSERT || kind == TMGR_OP_INSERT_ALL_NEW ||
                    (!is_there && !(is_update && item->payload == 0) && kind != TMGR_OP_DELETE_OBJECT)) {
             last = item;
             is_there = true;

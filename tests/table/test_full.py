@@ -139,3 +139,12 @@ def in_small_shm(size: int, function: Callable[[], Any]) -> None:
         pytest.fail(str(failure))
     if obstacle:
         pytest.skip(obstacle)
+
+
+def test_a_list_uses_the_room_that_deletes_made() -> None:
+    """Half of a full table is deleted: a list of a quarter as many rows goes in."""
+    table = tm.create("t", access="public", max_bytes=2 << 20)
+    n = fill(table)
+    table.delete_many(range(0, n, 2))
+    table.insert([(i, "y" * 1000) for i in range(0, n // 4 * 2, 2)])
+    assert table.check() == []
