@@ -34,7 +34,14 @@ from tablemgr.errors import (
 from tablemgr.manager import Manager
 from tablemgr.segments import Process, TableInfo, TableTransfer, drop, tables
 from tablemgr.shared_dict import SharedDict
-from tablemgr.supervisor import Child, Supervisor
+from tablemgr.supervisor import (
+    Child,
+    ChildExited,
+    ChildStarted,
+    Supervisor,
+    TableHandedBack,
+    TooManyRestartsError,
+)
 from tablemgr.table import END, Atomic, Table, attach, create
 
 __all__ = [
@@ -43,6 +50,8 @@ __all__ = [
     "Atomic",
     "BadMatchError",
     "Child",
+    "ChildExited",
+    "ChildStarted",
     "Client",
     "CorruptTableError",
     "InstanceInfo",
@@ -59,12 +68,14 @@ __all__ = [
     "TableError",
     "TableExistsError",
     "TableFullError",
+    "TableHandedBack",
     "TableInfo",
     "TableMismatchError",
     "TableNotFoundError",
     "TableOwnedError",
     "TableTransfer",
     "TableTypeError",
+    "TooManyRestartsError",
     "add_table",
     "attach",
     "create",
