@@ -313,7 +313,12 @@ class Supervisor:
                 args=(running.child, self._instance, _ffi.self_process(), send),
                 name=running.child.name,
             )
-            process.start()
+            # A signal between the fork and the child's own handlers would run the parent's in the child.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         except BaseException:
             receive.close()
             raise
@@ -419,10 +424,14 @@ atexit.register(_stop_all)
 os.register_at_fork(after_in_child=_started.clear)
 
 
+_HELD_BACK = (signal.SIGINT, signal.SIGTERM)
+
+
 def _child_main(child: Child, instance: str, supervisor: tuple[int, int], reports: Connection) -> None:
     """What runs in the child's process: open its tables, report each, run the target."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
     threading.Thread(
         target=_end_with, args=(supervisor, child.shutdown), name="tablemgr supervisor watch", daemon=True
     ).start()
