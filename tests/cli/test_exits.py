@@ -125,6 +125,7 @@ import signal, sys
 from tablemgr import cli, client
 
 def wait(*args):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
     print("waiting", flush=True)
     signal.pause()
 
