@@ -171,7 +171,8 @@ int tmgr_rename(struct tmgr_table *table, const char *segment, const char *name,
 /* errno of the last TMGR_OS of the calling thread. */
 int tmgr_errno(void);
 const char *tmgr_status_text(int status);
-/* Call in the child after fork: the in-flight counts of the parent's other threads do not count there. */
+/* What a forked child has to do with its parent's handles. Runs by itself (pthread_atfork) in a child made by fork(); to
+ * be called in one that was made by a bare clone(). Doing it twice is harmless. */
 void tmgr_after_fork(void);
 
 /* What a call that reads (write: or writes) would be told before its arguments are looked at: OK, CLOSED, NO_TABLE,
