@@ -18,7 +18,24 @@
 
 #include "tablemgr.h"
 
-enum term_extension { TERM_BIG_INT = 2 };
+/* Extension types; their payloads are described in csrc/README.md. */
+enum term_extension {
+    TERM_TUPLE = 1,
+    TERM_BIG_INT,
+    TERM_SET,
+    TERM_FROZENSET,
+    TERM_BYTEARRAY,
+    TERM_DECIMAL,
+    TERM_UUID,
+    TERM_DATE,
+    TERM_DATETIME,
+    TERM_TIME,
+    TERM_TIMEDELTA,
+    TERM_PICKLE
+};
+
+enum { TERM_DEPTH = 100 };           /* nesting of a row's elements */
+enum { TERM_ORDINAL_MAX = 3652059 }; /* the proleptic ordinal of 9999-12-31 */
 
 /* A part of a row: offset from the row's first byte. */
 struct term_span {

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* number.h - numbers of any kind compared exactly: ints of any size and floats, by value.
+ *
+ * Scope. Reads encoded numbers and compares them; pure functions, bounded by an explicit end. No comparison goes
+ * through a rounded double: 2**53 + 1 is greater than float(2**53), and 10**400 is less than inf.
+ *
+ * Order. By value; 0.0 equals -0.0; NaN equals itself and comes behind everything else. */
+#ifndef TABLEMGR_NUMBER_H
+#define TABLEMGR_NUMBER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum number_kind {
+    NUMBER_NONE,
+    NUMBER_SMALL, /* an int that int64_t holds */
+    NUMBER_BIG,   /* any other int */
+    NUMBER_FLOAT
+};
+
+struct number {
+    enum number_kind kind;
+    bool is_negative;         /* BIG */
+    int64_t small;            /* SMALL */
+    double real;              /* FLOAT */
+    const uint8_t *magnitude; /* BIG: big-endian, without leading zeros; borrowed */
+    size_t len;               /* BIG: bytes of magnitude */
+};
+
+/* The number encoded at `at`; returns its length, 0 (and kind NONE) if there is no number or it does not end by `end`.
+ * A BIG's magnitude stays where it is encoded. */
+size_t number_read(const uint8_t *at, const uint8_t *end, struct number *number);
+
+/* <0, 0, >0. Both are numbers. */
+int number_compare(const struct number *a, const struct number *b);
+
+/* 60 bits in the order of the numbers: less than another's means less; equal numbers have equal ones. Ints to 2**53
+ * and floats from 2**-62 to 2**64 are all told apart. */
+uint64_t number_prefix(const struct number *number);
+
+#endif
