@@ -19,8 +19,9 @@
  *       insert(row | rows) insert_new(row | rows) put(key, value) take(key) delete(key) delete_many(keys)
  *       delete_object(row) delete_all() compare_and_swap(old, new)
  *       update_counter(key, op[, default]) update_element(key, spec[, default]) batch()
- *   Batch, from batch(): insert insert_new delete delete_object update_counter update_element commit() */
-#include "codec_batch.h"
+ *   Batch, from batch(): insert insert_new delete delete_object update_counter update_element commit()
+ *   DictVerbs, base of SharedDict: _use(binding), then by operators and get(key[, default]) increment(key[, by, default]) */
+#include "codec_dict.h"
 
 /* -- functions on bytes ------------------------------------------------------------------------------------------------- */
 
@@ -183,13 +184,14 @@ static int codec_exec(PyObject *module) {
     state->binding_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &binding_spec, NULL);
     state->scan_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &scan_spec, NULL);
     state->batch_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &batch_spec, NULL);
-    if (state->binding_type == NULL || state->scan_type == NULL || state->batch_type == NULL) {
-        return -1;
+    state->dict_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &dict_spec, NULL);
+    PyTypeObject *const types[] = {state->binding_type, state->scan_type, state->batch_type, state->dict_type};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        if (types[i] == NULL || PyModule_AddType(module, types[i]) < 0) {
+            return -1;
+        }
     }
-    return PyModule_AddType(module, state->binding_type) < 0 || PyModule_AddType(module, state->scan_type) < 0 ||
-                   PyModule_AddType(module, state->batch_type) < 0
-               ? -1
-               : 0;
+    return 0;
 }
 
 static int codec_traverse(PyObject *module, visitproc visit, void *arg) {
@@ -202,6 +204,7 @@ static int codec_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->binding_type);
     Py_VISIT(state->scan_type);
     Py_VISIT(state->batch_type);
+    Py_VISIT(state->dict_type);
     return 0;
 }
 
@@ -215,6 +218,7 @@ static int codec_clear(PyObject *module) {
     Py_CLEAR(state->binding_type);
     Py_CLEAR(state->scan_type);
     Py_CLEAR(state->batch_type);
+    Py_CLEAR(state->dict_type);
     return 0;
 }
 

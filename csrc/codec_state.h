@@ -2,7 +2,7 @@
 /* codec_state.h - what the parts of the codec extension share: the imported Python types, buffers, extension types.
  *
  * The codec is one compilation unit, codec.c, which includes its parts in this order: state, encode, decode, binding,
- * verbs, batch. So the compiler sees a verb whole, from the Python argument to the core's call and back. */
+ * verbs, batch, dict. So the compiler sees a verb whole, from the Python argument to the core's call and back. */
 #ifndef TABLEMGR_CODEC_STATE_H
 #define TABLEMGR_CODEC_STATE_H
 
@@ -18,6 +18,9 @@
 #include <structmember.h>
 
 #include "tablemgr.h"
+
+/* A method that takes more than PyCFunction says. */
+#define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 
 #define LIKELY(condition)   __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
@@ -47,7 +50,7 @@ struct codec_state {
     const struct tmgr_api *api; /* NULL until bind() */
     PyObject *decimal_type, *uuid_type, *timezone_type;
     PyObject *pickle_dumps, *pickle_loads;
-    PyTypeObject *binding_type, *scan_type, *batch_type;
+    PyTypeObject *binding_type, *scan_type, *batch_type, *dict_type;
 };
 
 /* -- bytes being written --------------------------------------------------------------------------------------------- */

@@ -168,16 +168,17 @@ static inline PyObject *find_value(struct binding *self, PyObject *key, const ch
     return value;
 }
 
-static PyObject *binding_get(struct binding *self, PyObject *const *arguments, Py_ssize_t n) {
-    if (!has_arguments("get", n, 2, 2)) {
-        return NULL;
-    }
-    PyObject *value = find_value(self, arguments[0], "get");
+static inline PyObject *get_or(struct binding *self, PyObject *key, PyObject *other) {
+    PyObject *value = find_value(self, key, "get");
     if (value == NULL && !PyErr_Occurred()) {
-        value = arguments[1];
+        value = other;
         Py_INCREF(value);
     }
     return value;
+}
+
+static PyObject *binding_get(struct binding *self, PyObject *const *arguments, Py_ssize_t n) {
+    return has_arguments("get", n, 2, 2) ? get_or(self, arguments[0], arguments[1]) : NULL;
 }
 
 static PyObject *binding_getitem(struct binding *self, PyObject *key) {
@@ -404,18 +405,23 @@ static PyObject *binding_put(struct binding *self, PyObject *const *arguments, P
     Py_RETURN_NONE;
 }
 
-static PyObject *binding_delete(struct binding *self, PyObject *key) {
-    PyObject *answer = NULL;
+/* The status of removing a key; RAISED where it cannot be one. */
+static inline int delete_one(struct binding *self, PyObject *key) {
+    int status = RAISED;
     struct scratch *scratch = scratch_take(self);
-    if (scratch == NULL) {
-        return NULL;
+    if (UNLIKELY(scratch == NULL)) {
+        return RAISED;
     }
     struct request r = request_for(self, scratch);
-    if (key_argument(self, scratch, &r, key, "delete", true)) {
-        answer = answer_count(self, do_write(self, &r, step_delete), "delete");
+    if (LIKELY(key_argument(self, scratch, &r, key, "delete", true))) {
+        status = do_write(self, &r, step_delete);
     }
     scratch_give(self, scratch);
-    return answer;
+    return status;
+}
+
+static PyObject *binding_delete(struct binding *self, PyObject *key) {
+    return answer_count(self, delete_one(self, key), "delete");
 }
 
 static PyObject *binding_take(struct binding *self, PyObject *key) {
@@ -711,6 +717,21 @@ static bool encode_update(struct binding *self, struct scratch *scratch, PyObjec
     return true;
 }
 
+/* The status of an update whose encodings are in the scratch, of the lengths in op. */
+static inline int update_one(struct binding *self, struct scratch *scratch, struct tmgr_op *op) {
+    struct request r = request_for(self, scratch);
+    place_ops(op, 1, scratch->arguments.data);
+    r.ops = op;
+    return write_row(self, scratch, &r, step_update);
+}
+
+/* The value in an array of one. */
+static inline PyObject *decode_only_element(const struct binding *self, const struct tmgr_buffer *array) {
+    struct decoder d = decoder_for(self, array);
+    d.at++;
+    return decode_value(&d);
+}
+
 /* The status of an update; RAISED where an argument is wrong. */
 static int update(struct binding *self, struct scratch *scratch, PyObject *const *arguments, Py_ssize_t n,
                   uint32_t kind, const char *verb) {
@@ -719,10 +740,7 @@ static int update(struct binding *self, struct scratch *scratch, PyObject *const
         refuse_arguments(self, verb, true);
         return RAISED;
     }
-    struct request r = request_for(self, scratch);
-    place_ops(&op, 1, scratch->arguments.data);
-    r.ops = &op;
-    return write_row(self, scratch, &r, step_update);
+    return update_one(self, scratch, &op);
 }
 
 /* update_counter(key, op[, default]): an int, or a list for a list of ops. */
@@ -736,8 +754,7 @@ static PyObject *binding_update_counter(struct binding *self, PyObject *const *a
     int status = update(self, scratch, arguments, n, TMGR_OP_UPDATE_COUNTER, verb);
     if (LIKELY(status == TMGR_OK)) {
         struct decoder d = decoder_for(self, &scratch->result);
-        d.at += PyList_CheckExact(arguments[1]) ? 0 : 1; /* of one op: the int in an array of one */
-        answer = decode_value(&d);
+        answer = PyList_CheckExact(arguments[1]) ? decode_value(&d) : decode_only_element(self, &scratch->result);
     } else if (status == TMGR_ABSENT) {
         absent(arguments[0]);
     } else {

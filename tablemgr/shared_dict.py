@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import Any, Final, SupportsIndex, TypeVar, cast, overload
 
+from tablemgr import _codec
 from tablemgr._ffi import LOCK_TIMEOUT
 from tablemgr.errors import TableExistsError, TableMismatchError, TableNotFoundError
 from tablemgr.table import Table, attach, create
@@ -17,7 +18,7 @@ T = TypeVar("T")
 _MISSING: Final = object()
 
 
-class SharedDict(MutableMapping[K, V]):
+class SharedDict(_codec.DictVerbs[K, V], MutableMapping[K, V]):
     """A dict in shared memory, by name: made if it is not there, else attached to. Needs no manager.
 
     Args:
@@ -34,7 +35,7 @@ class SharedDict(MutableMapping[K, V]):
     Raises TableMismatchError if the table is there with another key position or codec, and what `create` raises.
     """
 
-    __slots__ = ("__weakref__", "_count", "_get", "_getitem", "_put", "_table")
+    __slots__ = ("__weakref__", "_table")
 
     def __init__(
         self,
@@ -88,55 +89,24 @@ class SharedDict(MutableMapping[K, V]):
                 f"table {table.name!r} has its keys at position {table.keypos}: a SharedDict needs them at 0"
             )
         self._table = table
-        # the extension's own methods: one Python frame per access instead of two
-        self._getitem: Callable[[K], V] = table._binding.getitem
-        self._get = table._binding.get
-        self._put = table._binding.put
-        self._count: Callable[[K, tuple[int, int], tuple[K, int]], int] = table._binding.update_counter
+        self._use(table._binding)
 
     @property
     def table(self) -> Table:
         """The table below, for its other verbs."""
         return self._table
 
-    # -- one key --------------------------------------------------------------------------------------------------
-
-    def __getitem__(self, key: K) -> V:
-        return self._getitem(key)
-
-    def __setitem__(self, key: K, value: V) -> None:
-        self._put(key, value)
-
-    def __delitem__(self, key: K) -> None:
-        if not self._table.delete(key):
-            raise KeyError(key)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._table
-
-    @overload
-    def get(self, key: K, /) -> V | None: ...
-    @overload
-    def get(self, key: K, /, default: V | T) -> V | T: ...
-    def get(self, key: K, /, default: Any = None) -> Any:
-        """The value of a key, or default."""
-        return self._get(key, default)
+    # -- one key (what is not here is in DictVerbs) -----------------------------------------------------------------
 
     def setdefault(self, key: K, default: Any = None) -> Any:
         """The value of a key, which gets the default if it has none; of several callers one sets it, all get that."""
+        binding = self._table._binding
         while True:
-            value = self._get(key, _MISSING)
+            value = binding.get(key, _MISSING)
             if value is not _MISSING:
                 return value
-            if self._table.insert_new((key, default)):
+            if binding.insert_new((key, default)):
                 return default
-
-    def increment(self, key: K, by: int = 1, default: int = 0) -> int:
-        """Add to the int that is the value of a key, or to default if there is none; returns the sum. Loses no count.
-
-        Raises TypeError where value, by or default is not an int (a bool is none).
-        """
-        return self._count(key, (1, by), (key, default))
 
     @overload
     def pop(self, key: K, /) -> V: ...
@@ -163,9 +133,6 @@ class SharedDict(MutableMapping[K, V]):
                 return rows[0][0], rows[0][1]
 
     # -- all keys -------------------------------------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        return len(self._table)
 
     def __iter__(self) -> Iterator[K]:
         return (row[0] for row in self._table)
