@@ -200,7 +200,7 @@ enum table_state { STATE_LIVE = 1, STATE_DROPPED = 2 };
 struct owner_record {
     word rule;    /* access (bits 0..7), heir kind (8..15), transfer reason (16..23). Readers. */
     word heir;    /* owner word form, record bits 0 */
-    word from;    /* previous owner, same form */
+    word from;    /* previous owner, same form; a manager that only kept the table is none */
     word when_ns; /* of the transfer, since the epoch */
     word seq;     /* number of transfers */
     word heir_data_len, transfer_data_len;

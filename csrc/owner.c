@@ -128,6 +128,14 @@ static bool set_data(uint8_t *to, word *to_len, const void *data, size_t len) {
     return true;
 }
 
+/* The word of a live process, without a record number; 0 if there is none of that pid. */
+static uint64_t live_identity(uint32_t pid) {
+    uint64_t start = pid != 0 ? os_process_start(pid) : 0;
+    if (start == 0 || !os_process_alive(pid, start))
+        return 0;
+    return (uint64_t)pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT;
+}
+
 /* Fill in heir and access as asked for; the record is private to the caller. */
 static int apply_options(struct owner_record *record, uint32_t what, const struct tmgr_options *options) {
     uint64_t rule = load_relaxed(&record->rule);
@@ -142,10 +150,9 @@ static int apply_options(struct owner_record *record, uint32_t what, const struc
         if (options->heir > TMGR_HEIR_PROCESS)
             return TMGR_BAD_OPTION;
         if (options->heir == TMGR_HEIR_PROCESS) {
-            uint64_t start = os_process_start(options->heir_pid);
-            if (start == 0 || !os_process_alive(options->heir_pid, start))
+            identity = live_identity(options->heir_pid);
+            if (identity == 0)
                 return TMGR_NO_PROCESS;
-            identity = (uint64_t)options->heir_pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT;
         }
         if (!set_data(record->heir_data, &record->heir_data_len, options->heir_data, options->heir_data_len))
             return TMGR_TOO_LONG;
@@ -175,11 +182,12 @@ static void note_transfer(struct owner_record *record, uint64_t from, uint64_t r
     store_relaxed(&record->seq, load_relaxed(&record->seq) + 1);
 }
 
-/* To the heir, with the heir's data; the heir is the manager from then on. */
-static void note_inheritance(struct owner_record *record, uint64_t from, uint64_t reason, bool keep_data) {
+/* With the heir's data; the heir is the manager from then on. A manager that only kept the table is no predecessor. */
+static void note_inheritance(struct owner_record *record, uint64_t owner, uint64_t reason) {
+    uint64_t from = rule_reason(load_relaxed(&record->rule)) == TMGR_KEPT ? load_relaxed(&record->from) : owner;
     set_data(record->transfer_data, &record->transfer_data_len, record->heir_data,
              (size_t)(load_relaxed(&record->heir_data_len) % (TMGR_DATA_MAX + 1)));
-    if (!keep_data) /* a manager's successor is told what the manager was told */
+    if (reason != TMGR_KEPT) /* a manager's successor is to find them again */
         set_data(record->heir_data, &record->heir_data_len, NULL, 0);
     store_relaxed(&record->heir, 0);
     store_relaxed(&record->rule, rule_make(rule_access(load_relaxed(&record->rule)), TMGR_HEIR_MANAGER, 0));
@@ -204,11 +212,11 @@ int owner_settle(struct tmgr_table *t, int64_t wait_ns) {
     uint64_t heir = load_relaxed(&record.heir);
     if (!owner_word_alive(heir))
         return TMGR_ABSENT;
-    note_inheritance(&record, owner, TMGR_INHERITED, false);
+    note_inheritance(&record, owner, TMGR_INHERITED);
     return change(t, owner, heir, &record, wait_ns);
 }
 
-int owner_claim(struct tmgr_table *t, bool as_manager, int64_t wait_ns) {
+int owner_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns) {
     struct owner_record record;
     uint64_t self = os_self()->identity, owner = load_acquire(&t->control->owner);
     if ((owner & IDENTITY_MASK) == self && !t->foreign)
@@ -216,11 +224,14 @@ int owner_claim(struct tmgr_table *t, bool as_manager, int64_t wait_ns) {
     int status = owner_settle(t, wait_ns);
     if (status == TMGR_OK)
         return (load_acquire(&t->control->owner) & IDENTITY_MASK) == self ? TMGR_OK : TMGR_OWNED;
-    if (status != TMGR_ABSENT)
+    if (status != TMGR_ABSENT && status != TMGR_OWNED)
         return status;
     if (owner_read(t, &record) != owner)
         return TMGR_BUSY;
-    note_inheritance(&record, owner, as_manager ? TMGR_INHERITED : TMGR_CLAIMED, as_manager);
+    bool is_kept = rule_reason(load_relaxed(&record.rule)) == TMGR_KEPT;
+    if (status == TMGR_OWNED && (t->foreign || !is_kept || what != TMGR_CLAIM_ORPHAN_OR_KEPT))
+        return TMGR_OWNED;
+    note_inheritance(&record, owner, what == TMGR_CLAIM_TO_KEEP ? TMGR_KEPT : TMGR_CLAIMED);
     return change(t, owner, self, &record, wait_ns);
 }
 
@@ -237,13 +248,28 @@ int owner_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t
         return status;
     if (pid == os_self()->pid)
         return TMGR_SELF;
-    uint64_t start = pid != 0 ? os_process_start(pid) : 0;
-    if (start == 0 || !os_process_alive(pid, start))
+    uint64_t receiver = live_identity(pid);
+    if (receiver == 0)
         return TMGR_NO_PROCESS;
     if (!set_data(record.transfer_data, &record.transfer_data_len, data, data_len))
         return TMGR_TOO_LONG;
     note_transfer(&record, owner, TMGR_GIFT);
-    return change(t, owner, (uint64_t)pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT, &record, wait_ns);
+    return change(t, owner, receiver, &record, wait_ns);
+}
+
+int owner_pass_on(struct tmgr_table *t, uint32_t pid, bool kept, int64_t wait_ns) {
+    struct owner_record record;
+    uint64_t owner;
+    int status = own_record(t, &owner, &record);
+    if (status != TMGR_OK)
+        return status;
+    if (rule_reason(load_relaxed(&record.rule)) != TMGR_KEPT)
+        return TMGR_NOT_OWNER;
+    uint64_t receiver = live_identity(pid);
+    if (receiver == 0)
+        return TMGR_NO_PROCESS;
+    note_transfer(&record, load_relaxed(&record.from), kept ? TMGR_KEPT : TMGR_INHERITED);
+    return change(t, owner, receiver, &record, wait_ns);
 }
 
 int owner_setopts(struct tmgr_table *t, uint32_t what, const struct tmgr_options *options, int64_t wait_ns) {

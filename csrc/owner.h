@@ -8,7 +8,10 @@
  * word is still the same.
  *
  * A death is established before the lock is taken, the heir is read only then, and the word is compared again under the lock:
- * a dead process cannot become owner again, so an unchanged word means that nothing changed. */
+ * a dead process cannot become owner again, so an unchanged word means that nothing changed.
+ *
+ * A manager inherits in order to keep a table for others (reason KEPT). That is said in the record, so its successor, and
+ * whoever wants to claim or drop what is kept, knows it from the segment alone; from and heir data stay the dead owner's. */
 #ifndef TMGR_OWNER_H
 #define TMGR_OWNER_H
 
@@ -32,10 +35,11 @@ static inline uint32_t rule_access(uint64_t rule) { return rule & 0xff; }
 static inline uint32_t rule_heir(uint64_t rule) { return rule >> 8 & 0xff; }
 static inline uint32_t rule_reason(uint64_t rule) { return rule >> 16 & 0xff; }
 
-int owner_claim(struct tmgr_table *t, bool as_manager, int64_t wait_ns);
+int owner_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns);
 /* As tmgr_settle, but where the table has to go it says NO_TABLE and leaves the dropping to the caller. */
 int owner_settle(struct tmgr_table *t, int64_t wait_ns);
 int owner_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns);
+int owner_pass_on(struct tmgr_table *t, uint32_t pid, bool kept, int64_t wait_ns);
 int owner_setopts(struct tmgr_table *t, uint32_t what, const struct tmgr_options *options, int64_t wait_ns);
 
 #endif

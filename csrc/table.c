@@ -1042,11 +1042,11 @@ static int drop_if_gone(struct tmgr_table *t, int status) {
     return status == TMGR_OK ? TMGR_NO_TABLE : status;
 }
 
-int tmgr_claim(struct tmgr_table *t, bool as_manager, int64_t wait_ns) {
+int tmgr_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns) {
     int status = enter_control(t, true);
     if (status != TMGR_OK)
         return status;
-    status = drop_if_gone(t, owner_claim(t, as_manager, wait_ns));
+    status = drop_if_gone(t, owner_claim(t, what, wait_ns));
     segment_leave(t);
     return status;
 }
@@ -1068,6 +1068,15 @@ int tmgr_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t 
     if (status != TMGR_OK)
         return status;
     status = owner_give_away(t, pid, data, data_len, wait_ns);
+    segment_leave(t);
+    return status;
+}
+
+int tmgr_pass_on(struct tmgr_table *t, uint32_t pid, bool kept, int64_t wait_ns) {
+    int status = enter_control(t, true);
+    if (status != TMGR_OK)
+        return status;
+    status = owner_pass_on(t, pid, kept, wait_ns);
     segment_leave(t);
     return status;
 }

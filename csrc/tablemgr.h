@@ -58,7 +58,8 @@ enum tmgr_status {
 enum tmgr_type { TMGR_SET = 0 };
 enum tmgr_access { TMGR_PUBLIC = 0, TMGR_PROTECTED = 1, TMGR_PRIVATE = 2 };
 enum tmgr_heir { TMGR_HEIR_NONE = 0, TMGR_HEIR_MANAGER = 1, TMGR_HEIR_PROCESS = 2 };
-enum tmgr_reason { TMGR_NEVER = 0, TMGR_GIFT = 1, TMGR_INHERITED = 2, TMGR_CLAIMED = 3 };
+/* KEPT: inherited by a manager, which only keeps the table for whoever is to have it. */
+enum tmgr_reason { TMGR_NEVER = 0, TMGR_GIFT = 1, TMGR_INHERITED = 2, TMGR_CLAIMED = 3, TMGR_KEPT = 4 };
 enum tmgr_limits { TMGR_DATA_MAX = 896, TMGR_NAME_MAX = 255, TMGR_KEY_MAX = 65536, TMGR_PROBLEM_MAX = 200 };
 
 struct tmgr_table; /* a handle */
@@ -103,8 +104,8 @@ struct tmgr_info {
     uint64_t repairs;
     uint64_t table_id; /* random; tells a table from another that bore the same name before */
     uint32_t dropped, poisoned, foreign_namespace, readonly;
-    uint32_t transfer_reason; /* enum tmgr_reason: how the present owner got it */
-    struct tmgr_process transfer_from;
+    uint32_t transfer_reason;          /* enum tmgr_reason: how the present owner got it */
+    struct tmgr_process transfer_from; /* the owner before; not a manager that only kept the table */
     uint64_t transfer_ns;
     uint64_t transfer_seq; /* grows by one with every change of owner */
     uint32_t name_len, heir_data_len, transfer_data_len;
@@ -219,14 +220,21 @@ int tmgr_delete_all(struct tmgr_table *table, uint64_t *removed, int64_t wait_ns
 
 /* Always allowed, on private, dropped and poisoned tables too. */
 int tmgr_describe(struct tmgr_table *table, struct tmgr_info *info);
-/* Become the owner of a table whose owner is dead and which no live heir process holds. as_manager: by inheritance
- * (reason INHERITED) instead of a claim. The heir becomes the manager. OK also if the caller owns it already. */
-int tmgr_claim(struct tmgr_table *table, bool as_manager, int64_t wait_ns);
+/* ORPHAN: a table whose owner is dead and which no live heir process holds. ORPHAN_OR_KEPT: also one that a live manager
+ * keeps. TO_KEEP: an orphan, as its heir the manager, for whoever comes for it (reason KEPT instead of CLAIMED). */
+enum tmgr_claim { TMGR_CLAIM_ORPHAN = 0, TMGR_CLAIM_ORPHAN_OR_KEPT = 1, TMGR_CLAIM_TO_KEEP = 2 };
+/* Become the owner. The heir becomes the manager. OK also if the caller owns it already, and then nothing changes. Of any
+ * number of claimants exactly one succeeds; the others are told OWNED. */
+int tmgr_claim(struct tmgr_table *table, enum tmgr_claim what, int64_t wait_ns);
 /* If the owner is dead, do what its heir says: hand the table to a live heir process (OK), or drop it where there is
  * none (NO_TABLE). Otherwise OWNED (the owner is alive) or ABSENT (an orphan: the manager's, or the heir died). */
 int tmgr_settle(struct tmgr_table *table, int64_t wait_ns);
 /* Owner only. data: a msgpack object for the receiver. NO_PROCESS, SELF, TOO_LONG. */
 int tmgr_give_away(struct tmgr_table *table, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns);
+/* The manager only, of a table that it keeps: hand it to a process, which may be the manager's own, as inherited from the
+ * owner before (reason INHERITED, with what that left for its heir). kept: the receiver keeps it for others, too (KEPT).
+ * NOT_OWNER, also if the table is not kept; NO_PROCESS. */
+int tmgr_pass_on(struct tmgr_table *table, uint32_t pid, bool kept, int64_t wait_ns);
 enum tmgr_change { TMGR_CHANGE_HEIR = 1, TMGR_CHANGE_ACCESS = 2 };
 /* Owner only; what: a sum of enum tmgr_change. Fields of options: heir, heir_pid, heir_data, access. */
 int tmgr_setopts(struct tmgr_table *table, uint32_t what, const struct tmgr_options *options, int64_t wait_ns);

@@ -33,6 +33,10 @@ REASON_NEVER: Final = 0
 REASON_GIFT: Final = 1
 REASON_INHERITED: Final = 2
 REASON_CLAIMED: Final = 3
+REASON_KEPT: Final = 4
+CLAIM_ORPHAN: Final = 0
+CLAIM_ORPHAN_OR_KEPT: Final = 1
+CLAIM_TO_KEEP: Final = 2
 MAP_WRITE: Final = 0
 MAP_READ: Final = 1
 MAP_AUTO: Final = 2
@@ -84,6 +88,11 @@ class RawInfo(NamedTuple):
     name: str
     heir_data: bytes
     transfer_data: bytes
+
+    @property
+    def kept(self) -> bool:
+        """Whether the owner is a manager that keeps the table for whoever is to have it."""
+        return self.transfer_reason == REASON_KEPT
 
 
 class Handle:
@@ -231,9 +240,13 @@ class Handle:
 
     # -- ownership ------------------------------------------------------------------------------------------------
 
-    def claim(self, as_manager: bool = False) -> None:
-        """Become the owner of an orphan; as_manager: by inheritance. Raises TableOwnedError. One atomic step."""
-        self._check(self._patiently(lambda wait: lib.tmgr_claim(self.pointer, as_manager, wait)), "claim")
+    def claim(self, what: int = CLAIM_ORPHAN) -> None:
+        """Become the owner of an orphan, of many claimants as the only one. Raises TableOwnedError. One atomic step.
+
+        what: CLAIM_ORPHAN, CLAIM_ORPHAN_OR_KEPT (also from a live manager that keeps the table), or CLAIM_TO_KEEP (as
+        the manager, for whoever comes for it).
+        """
+        self._check(self._patiently(lambda wait: lib.tmgr_claim(self.pointer, what, wait)), "claim")
 
     def settle(self) -> int:
         """Carry out what the heir says if the owner is dead.
@@ -251,6 +264,13 @@ class Handle:
         self._check(
             self._patiently(lambda wait: lib.tmgr_give_away(self.pointer, pid, data, len(data), wait)), "give_away"
         )
+
+    def pass_on(self, pid: int, kept: bool = False) -> None:
+        """Hand a table that this manager keeps to a process, as inherited from the owner before; one atomic step.
+
+        kept: the receiver keeps it for others, too. Raises NotOwnerError, also if it is not kept, and LookupError.
+        """
+        self._check(self._patiently(lambda wait: lib.tmgr_pass_on(self.pointer, pid, kept, wait)), "pass on")
 
     def setopts(
         self,

@@ -26,7 +26,7 @@ NAME_MAX: Final = 255  # bytes of a segment's name, slash included
 
 TYPES: Final = ("set",)  # the position is the core's number, here and below
 ACCESSES: Final = ("public", "protected", "private")
-_REASONS: Final[tuple[Literal["gift", "heir", "claim"] | None, ...]] = (None, "gift", "heir", "claim")
+_REASONS: Final[tuple[Literal["gift", "heir", "claim"] | None, ...]] = (None, "gift", "heir", "claim", "heir")
 _ENCODED: Final = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})+")
 
 
@@ -44,8 +44,9 @@ class Process:
 class TableTransfer:
     """How a table came to its present owner.
 
-    from_: the previous owner; data: what it left for the receiver; when: epoch seconds; reason: "gift" (give_away),
-    "heir" (inherited when the owner died) or "claim" (an orphan was claimed).
+    from_: the previous owner; data: what it left for the receiver; when: epoch seconds; reason: "gift" (given away by
+    its live owner), "heir" (inherited from a dead one, also where the manager kept it in between) or "claim" (an orphan
+    was claimed). A manager that kept the table is never from_.
     """
 
     name: str

@@ -2,14 +2,15 @@
 """The tables of an instance in the manager's hands: found, settled after a death, inherited, given away.
 
 Everything that must survive the manager is in the segments; an `Estate` is a view of them that can be thrown away and
-made again. The only thing it adds is which tables it inherited itself: where the manager lives inside an application's
-process, that tells the tables it keeps for others from those that the application owns.
+made again. A segment also says whether its owner only keeps it: where the manager lives inside an application's
+process, that tells the tables it holds for others from those that the application owns.
 
 It reaches segments through `Outside`, so its tests need neither shared memory nor processes.
 """
 
 from __future__ import annotations
 
+import enum
 import logging
 import os
 import subprocess
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tablemgr import _ffi, segments
-from tablemgr.errors import LockTimeoutError, TableError, TableNotFoundError
+from tablemgr.errors import LockTimeoutError, NotOwnerError, TableError, TableNotFoundError
 from tablemgr.manager.decisions import Identity, Record, in_order
 
 LOCK_SECONDS = 0.1  # who holds a control lock for longer is stopped; the next round tries again
@@ -56,12 +57,8 @@ class Description(Protocol):
         """Its processes are not in the manager's pid or time namespace."""
 
     @property
-    def heir_data(self) -> bytes:
-        """What the owner wants its heir to be told."""
-
-    @property
-    def transfer_data(self) -> bytes:
-        """What the owner was told when it got the table."""
+    def kept(self) -> bool:
+        """The owner is a manager that inherited the table for others."""
 
 
 class TableHandle(Protocol):
@@ -73,14 +70,11 @@ class TableHandle(Protocol):
     def settle(self) -> int:
         """Carry out what the heir says if the owner is dead."""
 
-    def claim(self, as_manager: bool = False) -> None:
+    def claim(self, what: int) -> None:
         """Become the owner of an orphan."""
 
-    def give_away(self, pid: int, data: bytes) -> None:
-        """Make another process the owner."""
-
-    def setopts(self, *, heir: int | None = None, heir_data: bytes = b"") -> None:
-        """Say who inherits the table, and what it is told."""
+    def pass_on(self, pid: int, kept: bool) -> None:
+        """Make another process the owner of a table that is kept; kept: it keeps it, too."""
 
     def close(self) -> None:
         """End the use of the handle."""
@@ -114,6 +108,14 @@ class UnmanageableError(Exception):
         self.busy = busy
 
 
+class Given(enum.Enum):
+    """What became of handing a table over."""
+
+    DONE = "done"
+    RECEIVER_DEAD = "receiver dead"  # and the manager holds it on
+    LOST = "lost"  # somebody dropped it, or claimed it to drop it: look again
+
+
 def _cannot(name: str, error: Exception) -> UnmanageableError:
     busy = isinstance(error, LockTimeoutError)
     return UnmanageableError(f"the manager cannot use table {name!r}: {error}", busy)
@@ -132,7 +134,6 @@ class Estate:
         self._outside = outside
         self._entries: dict[str, _Entry] = {}
         self._records: dict[str, Record] = {}
-        self._inherited: set[int] = set()
         self._reported: set[tuple[str, int]] = set()
 
     @property
@@ -194,23 +195,18 @@ class Estate:
             if not record.held and (record.owner == process or self._owner_word(record.name) == process)
         ]
 
-    def give(self, record: Record, receiver: Identity) -> bool:
-        """Hand a held table over; False if the receiver is dead by now, and then the manager keeps it."""
-        if receiver == self.me:
-            self._inherited.discard(record.table_id)
-        else:
-            handle = self._entries[record.name].handle
-            try:
-                handle.give_away(receiver.pid, handle.describe().transfer_data)
-            except LookupError as error:
-                if isinstance(error, TableNotFoundError):
-                    raise UnmanageableError(str(error)) from error
-                return False
-            except (TableError, OSError) as error:
-                raise _cannot(record.name, error) from error
-            self._inherited.discard(record.table_id)
+    def give(self, record: Record, receiver: Identity, kept: bool = False) -> Given:
+        """Hand a held table over, as inherited from its last owner. kept: the receiver holds it for others, too."""
+        try:
+            self._entries[record.name].handle.pass_on(receiver.pid, kept)
+        except (TableNotFoundError, NotOwnerError):
+            return Given.LOST
+        except LookupError:
+            return Given.RECEIVER_DEAD
+        except (TableError, OSError) as error:
+            raise _cannot(record.name, error) from error
         self._records[record.name] = Record(record.name, record.table_id, receiver, record.created, held=False)
-        return True
+        return Given.DONE
 
     def release(self) -> None:
         """Make orphans of the tables that the manager holds, though its process lives on.
@@ -223,7 +219,7 @@ class Estate:
         try:
             with self._outside.mortal() as mortal:
                 for record in held:
-                    self.give(record, mortal)
+                    self.give(record, mortal, kept=True)
         except (UnmanageableError, OSError) as error:
             _log.warning("tables stay with process %d until it ends: %s", self.me.pid, error)
 
@@ -239,7 +235,6 @@ class Estate:
         handle = self._entries[name].handle
         raw = handle.describe()
         if raw.dropped:
-            self._inherited.discard(raw.table_id)
             return None
         if raw.foreign_namespace:
             raise UnmanageableError(f"table {name!r} belongs to another pid or time namespace than the manager's")
@@ -248,13 +243,9 @@ class Estate:
             if status == _ffi.NO_TABLE:
                 return None
             if status == _ffi.ABSENT:
-                handle.claim(as_manager=True)
-                self._inherited.add(raw.table_id)
-                # Inheriting moved the heir's data to the manager; a manager after this one is to find it again.
-                handle.setopts(heir=_ffi.HEIR_MANAGER, heir_data=raw.heir_data)
+                handle.claim(_ffi.CLAIM_TO_KEEP)
             raw = handle.describe()
-        held = raw.owner == self.me and raw.table_id in self._inherited
-        return Record(name, raw.table_id, Identity(*raw.owner), raw.created_ns, held)
+        return Record(name, raw.table_id, Identity(*raw.owner), raw.created_ns, raw.owner == self.me and raw.kept)
 
     def _attach(self, name: str, inode: int) -> bool:
         """Make sure that the handle under this name is on this very segment."""
@@ -286,7 +277,7 @@ class Estate:
             return None
 
     def _forget(self, name: str) -> None:
-        self._records.pop(name, None)  # what was inherited stays so: the table may come back under another name
+        self._records.pop(name, None)
         entry = self._entries.pop(name, None)
         if entry is not None:
             entry.handle.close()

@@ -23,7 +23,7 @@ from collections import Counter
 from tablemgr import _ffi, protocol, rendezvous
 from tablemgr.errors import ManagerRunningError
 from tablemgr.manager.decisions import Identity, Line, Record, Verdict, Waiter, judge, next_answer, to_watch
-from tablemgr.manager.estate import Estate, SharedMemory, UnmanageableError
+from tablemgr.manager.estate import Estate, Given, SharedMemory, UnmanageableError
 from tablemgr.manager.watch import Watch, peer_credentials
 
 ROUND_SECONDS = 1.0  # between two looks at all owner words
@@ -168,9 +168,14 @@ class Server:
             while (answer := next_answer(record, self._line.of(name))) is not None:
                 waiter, verdict = answer
                 conversation = self._conversations[waiter.key]
-                if verdict is Verdict.GIVE and not self._give(record, waiter, conversation):
-                    self._end(conversation)  # the next one
-                    continue
+                if verdict is Verdict.GIVE:
+                    given = self._give(record, waiter, conversation)
+                    if given is Given.RECEIVER_DEAD:
+                        self._end(conversation)  # the next one
+                        continue
+                    if given is Given.LOST:
+                        record = self._estate.look(name)
+                        continue
                 self._answer(waiter, _told(verdict, waiter))
                 if record is None or verdict is Verdict.GIVE:
                     record = self._estate.look(name)
@@ -182,9 +187,11 @@ class Server:
             for waiter in self._line.of(name):
                 self._answer(waiter, _refusal(error))
 
-    def _give(self, record: Record | None, waiter: Waiter, conversation: _Conversation) -> bool:
-        """Give a held table to a waiter that is alive and still wants it."""
-        return record is not None and not _has_left(conversation) and self._estate.give(record, waiter.asker)
+    def _give(self, record: Record | None, waiter: Waiter, conversation: _Conversation) -> Given:
+        """Give a held table to a waiter, if that still wants it."""
+        if record is None or _has_left(conversation):
+            return Given.RECEIVER_DEAD
+        return self._estate.give(record, waiter.asker)
 
     def _claim(self, conversation: _Conversation, peer: Identity, claim: protocol.Claim) -> None:
         now = time.monotonic()

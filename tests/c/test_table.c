@@ -758,7 +758,7 @@ static int write_elsewhere(const char *segment) {
 static int claim_elsewhere(const char *segment) {
     struct tmgr_table *table;
     int status = tmgr_attach(segment, TMGR_MAP_AUTO, &table);
-    return status != TMGR_OK ? 100 + status : tmgr_claim(table, false, WAIT_NS);
+    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS);
 }
 
 static int create_and_end(const char *segment) {
@@ -807,7 +807,7 @@ static void test_an_orphan_can_be_claimed_and_given(void) {
     uint32_t creator = info.owner.pid;
     CHECK(tmgr_setopts(table, TMGR_CHANGE_ACCESS, &(struct tmgr_options){.access = 2}, WAIT_NS) == TMGR_NOT_OWNER);
     CHECK(tmgr_settle(table, WAIT_NS) == TMGR_ABSENT);
-    CHECK(tmgr_claim(table, false, WAIT_NS) == TMGR_OK && tmgr_claim(table, false, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS) == TMGR_OK && tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_settle(table, WAIT_NS) == TMGR_OWNED);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.owner.pid == self.pid && info.transfer_from.pid == creator);
     CHECK(info.transfer_reason == TMGR_CLAIMED && info.heir == TMGR_HEIR_MANAGER);
@@ -842,8 +842,8 @@ static void test_a_live_heir_inherits(void) {
     name_segment(segment);
     CHECK(in_child(create_and_end, segment) == TMGR_OK);
     CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
-    CHECK(tmgr_claim(table, true, WAIT_NS) == TMGR_OK);
-    CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_INHERITED);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_KEPT);
     options.heir = TMGR_HEIR_PROCESS;
     options.heir_pid = (uint32_t)getppid();
     options.access = TMGR_PROTECTED;
@@ -851,6 +851,63 @@ static void test_a_live_heir_inherits(void) {
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.heir == TMGR_HEIR_PROCESS && info.access == TMGR_PROTECTED);
     CHECK(info.heir_process.pid == (uint32_t)getppid() && info.heir_alive == 1);
     CHECK(tmgr_drop(table, false) == TMGR_OK);
+    tmgr_free(table);
+}
+
+static int keep_and_end(const char *segment) {
+    struct tmgr_table *table;
+    int status = tmgr_attach(segment, TMGR_MAP_HEAD, &table);
+    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_TO_KEEP, WAIT_NS);
+}
+
+static int claim_what_is_kept(const char *segment) {
+    struct tmgr_table *table;
+    int status = tmgr_attach(segment, TMGR_MAP_HEAD, &table);
+    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_ORPHAN_OR_KEPT, WAIT_NS);
+}
+
+/* Passed on by a manager, it comes from the owner before, with that owner's word, however many managers kept it. */
+static void test_a_keeper_is_no_predecessor(void) {
+    struct tmgr_info info;
+    struct tmgr_table *table;
+    char segment[64];
+    name_segment(segment);
+    CHECK(in_child(create_and_end, segment) == TMGR_OK);
+    CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK);
+    uint32_t creator = info.owner.pid;
+    CHECK(in_child(keep_and_end, segment) == TMGR_OK);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_KEPT);
+    CHECK(info.owner.pid == (uint32_t)getpid() && info.transfer_from.pid == creator);
+    CHECK(in_child(claim_elsewhere, segment) == TMGR_OWNED); /* a claim leaves it to its live keeper */
+    CHECK(tmgr_pass_on(table, 0x3ffffe, false, WAIT_NS) == TMGR_NO_PROCESS);
+    CHECK(tmgr_pass_on(table, (uint32_t)getpid(), true, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_KEPT);
+    CHECK(tmgr_pass_on(table, (uint32_t)getpid(), false, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_INHERITED);
+    CHECK(info.owner.pid == (uint32_t)getpid() && info.transfer_from.pid == creator);
+    CHECK(tmgr_pass_on(table, (uint32_t)getppid(), false, WAIT_NS) == TMGR_NOT_OWNER); /* it is kept no longer */
+    CHECK(in_child(claim_what_is_kept, segment) == TMGR_OWNED);
+    CHECK(tmgr_drop(table, true) == TMGR_OK);
+    tmgr_free(table);
+}
+
+static void test_of_claimants_of_a_kept_table_one_succeeds(void) {
+    struct tmgr_info info;
+    struct tmgr_table *table;
+    char segment[64];
+    name_segment(segment);
+    CHECK(in_child(create_and_end, segment) == TMGR_OK);
+    CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK);
+    uint32_t creator = info.owner.pid;
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, WAIT_NS) == TMGR_OK);
+    CHECK(in_child(claim_what_is_kept, segment) == TMGR_OK);
+    CHECK(tmgr_pass_on(table, (uint32_t)getppid(), false, WAIT_NS) == TMGR_NOT_OWNER);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_CLAIMED);
+    CHECK(info.owner.pid != (uint32_t)getpid() && info.transfer_from.pid == creator);
+    CHECK(tmgr_drop(table, true) == TMGR_OK);
     tmgr_free(table);
 }
 
@@ -911,6 +968,8 @@ int main(void) {
     test_an_orphan_can_be_claimed_and_given();
     test_a_table_without_an_heir_goes_with_its_owner();
     test_a_live_heir_inherits();
+    test_a_keeper_is_no_predecessor();
+    test_of_claimants_of_a_kept_table_one_succeeds();
     test_a_forked_child_is_another_process();
     test_every_status_has_a_text();
     return check_summary();

@@ -172,7 +172,7 @@ static int use(void) {
         struct tmgr_info info;
         tmgr_describe(table, &info);
         tmgr_settle(table, WAIT_NS);
-        tmgr_claim(table, false, WAIT_NS);
+        tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS);
         tmgr_drop(table, true);
         tmgr_free(table);
     }

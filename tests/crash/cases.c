@@ -415,17 +415,22 @@ static int act_create(struct setup *setup, struct tmgr_table *table) {
 
 static int act_claim(struct setup *setup, struct tmgr_table *table) {
     (void)setup;
-    return tmgr_claim(table, false, WAIT_NS);
+    return tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS);
 }
 
 static int act_inherit(struct setup *setup, struct tmgr_table *table) {
     (void)setup;
-    return tmgr_claim(table, true, WAIT_NS);
+    return tmgr_claim(table, TMGR_CLAIM_TO_KEEP, WAIT_NS);
 }
 
 static int act_give_away(struct setup *setup, struct tmgr_table *table) {
     (void)setup;
     return tmgr_give_away(table, (uint32_t)getppid(), "\xa4gift", 5, WAIT_NS);
+}
+
+static int act_pass_on(struct setup *setup, struct tmgr_table *table) {
+    (void)setup;
+    return tmgr_pass_on(table, (uint32_t)getppid(), false, WAIT_NS);
 }
 
 static int act_setopts(struct setup *setup, struct tmgr_table *table) {
@@ -451,6 +456,8 @@ static const struct life life_create = {.starts_absent = true, .act = act_create
 static const struct life life_claim = {.owner_is_dead = true, .act = act_claim};
 static const struct life life_inherit = {.owner_is_dead = true, .act = act_inherit};
 static const struct life life_give_away = {.owner_is_dead = true, .victim_claims = true, .act = act_give_away};
+static const struct life life_pass_on = {
+    .owner_is_dead = true, .victim_claims = true, .claim = TMGR_CLAIM_TO_KEEP, .act = act_pass_on};
 static const struct life life_setopts = {.owner_is_dead = true, .victim_claims = true, .act = act_setopts};
 static const struct life life_rename = {.act = act_rename};
 static const struct life life_drop = {.act = act_drop};
@@ -501,6 +508,7 @@ const struct crash_case crash_cases[] = {
     {"claim", 2, small_table, &life_claim},
     {"inherit", 2, small_table, &life_inherit},
     {"give_away", 2, small_table, &life_give_away},
+    {"pass_on", 2, small_table, &life_pass_on},
     {"setopts", 2, small_table, &life_setopts},
     {"rename", 2, small_table, &life_rename},
     {"drop", 2, small_table, &life_drop},

@@ -26,6 +26,7 @@ struct life {
     bool starts_absent; /* there is no table before */
     bool owner_is_dead; /* the table's owner has ended */
     bool victim_claims; /* the victim becomes the owner before it is traced */
+    enum tmgr_claim claim;
     int (*act)(struct setup *setup, struct tmgr_table *table);
 };
 

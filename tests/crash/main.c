@@ -138,7 +138,7 @@ static void life_writer(void *context) {
     clock_stands_still = true;
     tmgr_self(&self);
     struct tmgr_table *table = life->starts_absent ? NULL : attach_to_write(run);
-    if (life->victim_claims && tmgr_claim(table, false, WAIT_NS) != TMGR_OK)
+    if (life->victim_claims && tmgr_claim(table, life->claim, WAIT_NS) != TMGR_OK)
         _exit(5);
     tracer_begin();
     int status = life->act(&run->setup, table);

@@ -232,23 +232,24 @@ static bool expect(int got, int wanted, const char *what, char problem[PROBLEM_M
 }
 
 /* The table can be owned as its words say: a dead owner's table is claimed, or falls to its live heir. */
-static bool own(struct tmgr_table *table, const struct facts *facts, bool *is_ours, char problem[PROBLEM_MAX]) {
+static bool own(struct tmgr_table *table, const struct life *life, const struct facts *facts, bool *is_ours,
+                char problem[PROBLEM_MAX]) {
     *is_ours = false;
     if (facts->owner == ROLE_TRACER)
-        return expect(tmgr_claim(table, false, WAIT_NS), TMGR_OWNED, "claim of the tracer's table", problem);
+        return expect(tmgr_claim(table, life->claim, WAIT_NS), TMGR_OWNED, "claim of the tracer's table", problem);
     if (facts->heir_process == ROLE_TRACER)
-        return expect(tmgr_claim(table, false, WAIT_NS), TMGR_OWNED, "claim of what falls to the tracer", problem) &&
+        return expect(tmgr_claim(table, life->claim, WAIT_NS), TMGR_OWNED, "claim of what falls to the tracer", problem) &&
                expect(tmgr_settle(table, WAIT_NS), TMGR_OWNED, "settle after that", problem);
     *is_ours = true;
     return expect(tmgr_settle(table, WAIT_NS), TMGR_ABSENT, "settle of an orphan", problem) &&
-           expect(tmgr_claim(table, false, WAIT_NS), TMGR_OK, "claim of an orphan", problem);
+           expect(tmgr_claim(table, life->claim, WAIT_NS), TMGR_OK, "claim of an orphan", problem);
 }
 
 static bool act_again(const struct setup *setup, const struct life *life, struct tmgr_table *table,
                       const struct facts *facts, char problem[PROBLEM_MAX]) {
     struct setup copy = *setup;
     bool is_ours = facts->owner == ROLE_TRACER;
-    if (life->owner_is_dead && !own(table, facts, &is_ours, problem))
+    if (life->owner_is_dead && !own(table, life, facts, &is_ours, problem))
         return false;
     if (life->starts_absent)
         return expect(life->act(&copy, NULL), TMGR_TABLE_EXISTS, "create again", problem);

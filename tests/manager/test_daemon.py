@@ -243,5 +243,5 @@ def test_no_rows_are_lost_over_a_clean_restart(daemon: Daemon) -> None:
     daemon.terminate()
     daemon.start()
     successor = Worker()
-    assert successor.call(open_table, "t") == (True, "gift")
+    assert successor.call(open_table, "t") == (True, "heir")
     assert len(successor.call(rows, "t")) == 1000

@@ -26,7 +26,7 @@ def test_a_manager_in_a_thread_inherits_and_hands_back(instance: str, no_traces:
         first.call(on_table, "t", "insert", (1, 2))
         first.kill()
         second = Worker("spawn")
-        assert second.call(open_table, "t") == (True, "gift")
+        assert second.call(open_table, "t") == (True, "heir")
         assert second.call(rows, "t") == [(1, 2)]
     assert tm.info().manager is None
     assert "not running" in repr(manager)
@@ -151,7 +151,7 @@ def test_a_forked_child_does_not_keep_a_dead_manager_alive(instance: str) -> Non
         Daemon(instance)
         eventually(lambda: tm.info().waiting)
         owner.kill()
-        assert waiter.result() == (True, "gift")
+        assert waiter.result() == (True, "heir")
         os.kill(forked_later, signal.SIGKILL)
     finally:
         os.kill(child, signal.SIGKILL)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from tablemgr import _ffi
-from tablemgr.errors import CorruptTableError, LockTimeoutError, TableNotFoundError
+from tablemgr.errors import CorruptTableError, LockTimeoutError, NotOwnerError, TableNotFoundError
 from tablemgr.manager.decisions import Identity
-from tablemgr.manager.estate import Estate, UnmanageableError
+from tablemgr.manager.estate import Estate, Given, UnmanageableError
 
 ME = Identity(1, 10)
 OWNER = Identity(2, 20)
@@ -32,8 +32,7 @@ class FakeTable:
     created_ns: int = 0
     dropped: bool = False
     foreign_namespace: bool = False
-    heir_data: bytes = b""
-    transfer_data: bytes = b""
+    kept: bool = False
     trouble: Exception | None = None
     history: list[tuple[int, int]] = field(default_factory=list)
 
@@ -55,23 +54,20 @@ class FakeTable:
             return _ffi.NO_TABLE
         return _ffi.ABSENT
 
-    def claim(self, as_manager: bool = False) -> None:
-        assert as_manager
+    def claim(self, what: int) -> None:
+        assert what == _ffi.CLAIM_TO_KEEP
         assert self.owner in self.world.dead
-        self.transfer_data, self.heir_data = self.heir_data, b""
+        self.kept = True
         self._move(self.world.me)
 
-    def give_away(self, pid: int, data: bytes) -> None:
-        assert self.owner == self.world.me
-        receiver = next(p for p in (OWNER, OTHER, *self.world.mortals) if p.pid == pid)
+    def pass_on(self, pid: int, kept: bool) -> None:
+        if self.owner != self.world.me or not self.kept:
+            raise NotOwnerError
+        receiver = next(p for p in (ME, OWNER, OTHER, *self.world.mortals) if p.pid == pid)
         if receiver in self.world.dead:
             raise LookupError
-        self.transfer_data = data
+        self.kept = kept
         self._move(receiver)
-
-    def setopts(self, *, heir: int | None = None, heir_data: bytes = b"") -> None:
-        assert self.owner == self.world.me
-        self.heir, self.heir_data = heir or 0, heir_data
 
     def close(self) -> None:
         self.world.open_handles -= 1
@@ -148,18 +144,45 @@ def test_a_live_owners_table_is_left_alone(world: FakeWorld, estate: Estate) -> 
     assert not world.moves
 
 
-def test_an_orphan_is_inherited_with_its_data(world: FakeWorld, estate: Estate) -> None:
-    """The data for the heir stays in the segment for a later manager and goes on to the receiver."""
-    table = world.add("t", heir_data=b"word")
+def test_an_orphan_is_inherited_and_passed_on(world: FakeWorld, estate: Estate) -> None:
+    """The manager holds it in between, and not a moment longer."""
+    table = world.add("t")
     world.dead.add(OWNER)
     record = estate.look("t")
     assert record is not None
     assert record.held
-    assert (table.heir_data, table.transfer_data) == (b"word", b"word")
-    assert estate.give(record, OTHER)
-    assert table.owner == OTHER
-    assert table.transfer_data == b"word"
+    assert estate.give(record, OTHER) is Given.DONE
+    assert (table.owner, table.kept) == (OTHER, False)
     assert [r.held for r in estate.records()] == [False]
+
+
+def test_what_a_dead_manager_held_is_held_by_its_successor(world: FakeWorld) -> None:
+    """The segments say what is only kept, so nothing of the first manager is needed."""
+    table = world.add("t")
+    world.dead.add(OWNER)
+    first = Estate(world)
+    first.round()
+    first.close()
+    world.dead.add(ME)
+    world.me = OTHER
+    second = Estate(world)
+    second.round()
+    assert [(record.owner, record.held) for record in second.records()] == [(OTHER, True)]
+    assert table.kept
+    second.close()
+
+
+def test_a_held_table_that_somebody_took_is_not_given(world: FakeWorld, estate: Estate) -> None:
+    """Claimed away in order to be dropped: the next look tells."""
+    table = world.add("t")
+    world.dead.add(OWNER)
+    record = estate.look("t")
+    assert record is not None
+    table.owner, table.kept = OTHER, False
+    assert estate.give(record, OTHER) is Given.LOST
+    again = estate.look("t")
+    assert again is not None
+    assert (again.owner, again.held) == (OTHER, False)
 
 
 def test_a_round_settles_deaths_in_the_order_of_creation(world: FakeWorld, estate: Estate) -> None:
@@ -197,7 +220,7 @@ def test_a_receiver_that_died_does_not_get_the_table(world: FakeWorld, estate: E
     world.dead |= {OWNER, OTHER}
     record = estate.look("t")
     assert record is not None
-    assert not estate.give(record, OTHER)
+    assert estate.give(record, OTHER) is Given.RECEIVER_DEAD
     again = estate.look("t")
     assert again is not None
     assert again.held
@@ -245,7 +268,7 @@ def test_the_managers_own_process_can_claim_what_the_manager_holds(world: FakeWo
     world.dead.add(OWNER)
     record = estate.look("t")
     assert record is not None
-    assert estate.give(record, ME)
+    assert estate.give(record, ME) is Given.DONE
     again = estate.look("t")
     assert again is not None
     assert (again.owner, again.held) == (ME, False)
@@ -262,6 +285,7 @@ def test_release_makes_orphans_of_held_tables_only(world: FakeWorld, estate: Est
     assert [name for name, _ in world.moves] == ["first", "second"]
     assert second.owner in world.dead
     assert first.owner in world.dead
+    assert first.kept
     assert world.tables["mine"].owner == ME
 
 

@@ -61,7 +61,7 @@ def test_a_restarted_worker_gets_all_its_rows(daemon: Daemon, method: str) -> No
     written = fill(first, "t")
     first.kill()
     second = Worker(method)
-    assert second.call(open_table, "t") == (True, "gift")
+    assert second.call(open_table, "t") == (True, "heir")
     assert second.call(rows, "t") == written
     with tm.attach("t") as table:
         assert owner_pid(table) == second.pid
@@ -69,7 +69,7 @@ def test_a_restarted_worker_gets_all_its_rows(daemon: Daemon, method: str) -> No
 
 
 def test_the_transfer_says_who_when_and_with_what_word(daemon: Daemon) -> None:
-    """The predecessor's word to its heir is handed on to the successor; the giver is the manager."""
+    """It names the dead predecessor, not the manager that kept the table, and hands on its word to the heir."""
     first = Worker()
     first.call(open_table, "t", heir_data={"left": ["at", 7]})
     before = time.time()
@@ -78,17 +78,32 @@ def test_the_transfer_says_who_when_and_with_what_word(daemon: Daemon) -> None:
         assert table.inherited
         assert table.transfer is not None
         assert table.transfer.name == "t"
-        assert table.transfer.from_.pid == daemon.pid
-        assert table.transfer.reason == "gift"
+        assert (table.transfer.from_.pid, table.transfer.from_.alive) == (first.pid, False)
+        assert table.transfer.reason == "heir"
         assert table.transfer.data == {"left": ["at", 7]}
         assert before - 1 <= table.transfer.when <= time.time() + 1
+
+
+def test_the_predecessor_is_known_across_managers(daemon: Daemon) -> None:
+    """However many managers kept the table in between, and whichever of them was killed."""
+    first = Worker()
+    first.call(open_table, "t", heir_data="word")
+    first.kill()
+    with tm.attach("t") as table:
+        for _ in range(3):
+            eventually(lambda: owner_pid(table) == daemon.pid)
+            daemon.kill()
+            daemon.start()
+    with tm.new_table("t") as table:
+        assert table.transfer is not None
+        assert (table.transfer.from_.pid, table.transfer.reason, table.transfer.data) == (first.pid, "heir", "word")
 
 
 def test_a_successor_is_never_told_that_a_dead_process_owns_its_table(daemon: Daemon) -> None:
     """Asked right after the kill, before the manager can have heard of it, the table is handed over all the same."""
     for turn in range(25):
         worker = Worker()
-        assert worker.call(open_table, "t") == ((True, "gift") if turn else (False, None))
+        assert worker.call(open_table, "t") == ((True, "heir") if turn else (False, None))
         worker.call(on_table, "t", "insert", (turn, "x"))
         worker.kill()
     with tm.new_table("t") as table:
@@ -229,7 +244,7 @@ def test_a_waiter_is_handed_the_table_when_the_owner_is_killed(daemon: Daemon, i
     eventually(lambda: in_line(instance) == [("t", standby.pid)])
     assert not standby.has_result()
     owner.kill()
-    assert standby.result() == (True, "gift")
+    assert standby.result() == (True, "heir")
     assert standby.call(rows, "t") == written
     assert in_line(instance) == []
 
@@ -245,10 +260,10 @@ def test_the_line_is_served_in_order(daemon: Daemon, instance: str) -> None:
     line[2].kill()
     eventually(lambda: len(in_line(instance)) == 2)
     line[0].kill()
-    assert line[1].result() == (True, "gift")
+    assert line[1].result() == (True, "heir")
     assert not line[3].has_result()
     line[1].kill()
-    assert line[3].result() == (True, "gift")
+    assert line[3].result() == (True, "heir")
 
 
 def test_waiting_ends_when_its_time_is_over(daemon: Daemon, instance: str) -> None:
@@ -273,7 +288,7 @@ def test_a_waiter_creates_the_table_when_it_was_dropped(daemon: Daemon, instance
     assert first.result() == (False, None)
     eventually(lambda: in_line(instance) == [("t", second.pid)])
     first.kill()
-    assert second.result() == (True, "gift")
+    assert second.result() == (True, "heir")
 
 
 def test_a_stopped_owner_keeps_its_table(daemon: Daemon) -> None:

@@ -81,7 +81,7 @@ def test_waiters_find_the_successor_by_themselves(daemon: Daemon, instance: str)
     owner.kill()
     daemon.start()
     winner = first_answer(waiters)
-    assert winner.result() == (True, "gift")
+    assert winner.result() == (True, "heir")
     assert winner.call(rows, "t") == [(1, 2)]
 
 
@@ -145,7 +145,7 @@ def test_owners_and_managers_killed_again_and_again(instance: str, monkeypatch: 
                 os.kill(manager.pid, signal.SIGKILL)
             owner.kill()
         winner = first_answer(claimants)
-        assert winner.result() == (True, "gift")
+        assert winner.result() == (True, "heir")
         for claimant in claimants:
             if claimant is not winner:
                 assert not claimant.has_result()

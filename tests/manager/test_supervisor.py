@@ -112,7 +112,7 @@ def test_a_killed_child_comes_back_with_its_tables_in_hand(daemon: Daemon, conte
             os.kill(pid, signal.SIGKILL)
             (handed,) = until(supervisor, TableHandedBack)
             assert handed.transfer is not None
-            assert handed.transfer.reason == "gift"
+            assert handed.transfer.reason == "heir"
             assert 0 < handed.latency < TIMEOUT
             assert supervisor.processes()["counter"].pid != pid
         eventually(lambda: table.lookup("n") == [("n", 4)])

@@ -108,6 +108,34 @@ def test_give_away_makes_another_process_the_owner() -> None:
     table.insert(("k", 4))
 
 
+def test_a_claimed_orphan_comes_from_its_dead_owner() -> None:
+    """Also where a manager kept it: by a claim of the process itself, reason "claim"."""
+
+    def owner(pipe: Connection) -> None:
+        tm.create("t", heir="manager", heir_data="word")
+        pipe.send("made")
+        pipe.recv()
+
+    def keeper(pipe: Connection) -> None:
+        tm.attach("t")._handle.claim(_ffi.CLAIM_TO_KEEP)
+        pipe.send("kept")
+        pipe.recv()
+
+    with Child(owner) as first:
+        first.receive()
+        first.kill()
+    with Child(keeper) as manager:
+        manager.receive()
+        table = tm.attach("t")
+        with pytest.raises(tm.TableOwnedError):
+            table._handle.claim()
+        manager.kill()
+    table._handle.claim()
+    transfer = segments.transfer(table._handle)
+    assert transfer is not None
+    assert (transfer.from_.pid, transfer.reason, transfer.data) == (first.pid, "claim", "word")
+
+
 def test_give_away_refuses_what_cannot_receive() -> None:
     """Oneself, the dead and the unknown; the owner stays."""
     table = tm.create("t")
