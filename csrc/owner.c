@@ -219,8 +219,6 @@ int owner_settle(struct tmgr_table *t, int64_t wait_ns) {
 int owner_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns) {
     struct owner_record record;
     uint64_t self = os_self()->identity, owner = load_acquire(&t->control->owner);
-    if ((owner & IDENTITY_MASK) == self && !t->foreign)
-        return TMGR_OK;
     int status = owner_settle(t, wait_ns);
     if (status == TMGR_OK)
         return (load_acquire(&t->control->owner) & IDENTITY_MASK) == self ? TMGR_OK : TMGR_OWNED;
@@ -228,9 +226,11 @@ int owner_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns) {
         return status;
     if (owner_read(t, &record) != owner)
         return TMGR_BUSY;
-    bool is_kept = rule_reason(load_relaxed(&record.rule)) == TMGR_KEPT;
-    if (status == TMGR_OWNED && (t->foreign || !is_kept || what != TMGR_CLAIM_ORPHAN_OR_KEPT))
-        return TMGR_OWNED;
+    if (status == TMGR_OWNED) {
+        bool is_kept = rule_reason(load_relaxed(&record.rule)) == TMGR_KEPT;
+        if (t->foreign || !is_kept || what != TMGR_CLAIM_ORPHAN_OR_KEPT)
+            return (owner & IDENTITY_MASK) == self && !t->foreign ? TMGR_OK : TMGR_OWNED;
+    }
     note_inheritance(&record, owner, what == TMGR_CLAIM_TO_KEEP ? TMGR_KEPT : TMGR_CLAIMED);
     return change(t, owner, self, &record, wait_ns);
 }

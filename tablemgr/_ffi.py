@@ -359,7 +359,9 @@ class Handle:
                 "/dev/shm could hold at its creation), and cannot get what this takes"
             )
         owner = info.owner.pid
-        if info.owner_alive:
+        if info.owner_alive and info.transfer_reason == REASON_KEPT:
+            who = f"kept by the manager, process {owner}, since its owner ended: new_table() takes the table over"
+        elif info.owner_alive:
             who = f"owned by process {owner}, which is alive"
         else:
             if not info.foreign_namespace:

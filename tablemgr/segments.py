@@ -7,6 +7,7 @@ names of different instances cannot meet.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -18,7 +19,15 @@ import posix_ipc
 
 from tablemgr import _ffi, codec
 from tablemgr._ffi import Handle, RawInfo
-from tablemgr.errors import AccessError, CorruptTableError, Status, TableError, TableNotFoundError, raise_for
+from tablemgr.errors import (
+    AccessError,
+    CorruptTableError,
+    Status,
+    TableError,
+    TableNotFoundError,
+    TableOwnedError,
+    raise_for,
+)
 
 SHM: Final = Path("/dev/shm")
 INSTANCE_VARIABLE: Final = "TABLEMGR_INSTANCE"
@@ -63,7 +72,8 @@ class TableInfo:
     bytes_used: rows and their index; bytes_reserved: memory that the segment holds; max_bytes: what it may hold, as
     asked for at creation or else as much as the file system could then; mode: permission bits. heir: a process,
     "manager", or None (the table goes with its owner). created, last_repair: epoch seconds; last_repair is None if no
-    repair was ever needed, repairs counts them. damaged: why the table cannot be used, None if it can; if it is not
+    repair was ever needed, repairs counts them. kept: the owner is a manager that has the table from a dead owner, for
+    whoever claims it by new_table. damaged: why the table cannot be used, None if it can; if it is not
     even a table, everything but its name, instance and bytes_reserved is empty and owner is None.
     """
 
@@ -83,6 +93,7 @@ class TableInfo:
     created: float
     repairs: int
     last_repair: float | None
+    kept: bool = False
     damaged: str | None = None
 
     @property
@@ -243,8 +254,11 @@ def tables(instance: str | None = None) -> list[TableInfo]:
 def drop(name: str, force: bool = False, instance: str | None = None) -> None:
     """Remove a table for everybody; processes that have it open get TableNotFoundError from their next call on.
 
-    Needs write access to the table, as its owner, by its being public, or because it is an orphan; force: only the
-    rights on its file count, and damaged ones go too. Raises TableNotFoundError, AccessError, CorruptTableError.
+    Needs write access to the table, as its owner or by its being public, or nobody alive to own it but a manager that
+    keeps it for a successor; force: only the rights on its file count, and damaged ones go too. Raises
+    TableNotFoundError, AccessError, CorruptTableError, LockTimeoutError (a stopped process is changing its owner).
+
+    Guarantee: a table that is not public is dropped, or claimed by another process, never both.
     """
     instance = resolve_instance(instance)
     segment = segment_name(instance, name)
@@ -261,12 +275,32 @@ def drop(name: str, force: bool = False, instance: str | None = None) -> None:
         handle.close()
 
 
+def drop_orphan(name: str, instance: str | None = None) -> None:
+    """Remove a table, public or not, only if nobody alive owns it but a manager that keeps it for a successor.
+
+    Raises TableOwnedError if somebody does, and as `drop`. Guarantee: dropped, or claimed by another process, never
+    both.
+    """
+    handle = attach(resolve_instance(instance), name, _ffi.MAP_HEAD)
+    try:
+        raw = handle.describe()
+        if raw.owner_alive and not raw.kept:
+            handle.fail(Status.OWNED, "drop")
+        handle.claim(_ffi.CLAIM_ORPHAN_OR_KEPT)
+        handle.drop()
+    finally:
+        handle.close()
+
+
 def remove(handle: Handle, force: bool = False) -> None:
-    """Drop the table behind a handle; of an orphan anybody who may claim it may do that. Raises as `drop`."""
+    """Drop the table behind a handle; what nobody owns is claimed for that. Raises as `drop`."""
     raw = handle.describe()
     if raw.readonly and not force:
         handle.fail(Status.NAMESPACE if raw.foreign_namespace else Status.READONLY, "drop")
-    handle.drop(force or not (raw.owner_alive or raw.foreign_namespace or raw.dropped))
+    if not (force or raw.dropped or raw.foreign_namespace) and (raw.kept or not raw.owner_alive):
+        with contextlib.suppress(TableOwnedError):  # another was faster: the access decides
+            handle.claim(_ffi.CLAIM_ORPHAN_OR_KEPT)
+    handle.drop(force)
 
 
 def _unlink(name: str, segment: str) -> None:
@@ -311,6 +345,7 @@ def _info(raw: RawInfo, instance: str) -> TableInfo:
         created=raw.created_ns / 1e9,
         repairs=raw.repairs,
         last_repair=raw.last_repair_ns / 1e9 if raw.last_repair_ns else None,
+        kept=raw.kept,
         damaged="a repair could not verify what it found" if raw.poisoned else None,
     )
 

@@ -40,6 +40,7 @@ class Instance:
     rows: int
     bytes_reserved: int
     orphans: int
+    kept: int
     damaged: int
     waiting: tuple[tuple[str, Process], ...]
 

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 
-from tablemgr import _ffi, segments
+from tablemgr import segments
 from tablemgr.cli.answers import Answer, Done
 from tablemgr.cli.command import Command
 from tablemgr.cli.exits import ExitStatus, UsageError, message_of, status_of
-from tablemgr.client import Client
-from tablemgr.errors import ManagerUnavailableError, TableError
-from tablemgr.segments import Process, TableInfo
+from tablemgr.errors import TableError, TableOwnedError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,15 +35,20 @@ def run(args: argparse.Namespace) -> Answer:
     if args.all:
         names = [name for name, _ in segments.scan(instance)]
     elif args.orphans:
-        names, force = orphans(instance), True
+        names = [info.name for info in segments.tables(instance) if info.orphan or info.kept]
     else:
         names = list(dict.fromkeys(args.table))
     dropped, refused = [], []
     statuses = set()
     for name in names:
         try:
-            segments.drop(name, force=force, instance=instance)
+            if args.orphans:
+                segments.drop_orphan(name, instance)
+            else:
+                segments.drop(name, force=force, instance=instance)
             dropped.append(name)
+        except TableOwnedError:
+            continue  # it was claimed just now: an orphan no longer
         except (TableError, OSError, ValueError) as error:
             status = status_of(error)
             if status is ExitStatus.NOT_FOUND and not args.table:
@@ -54,31 +56,10 @@ def run(args: argparse.Namespace) -> Answer:
             statuses.add(status)
             refused.append(message_of(error))
     done = Done(f"{len(dropped)} of {len(names)} tables dropped", {"dropped": dropped, "refused": refused})
-    hint = [] if force or statuses <= {ExitStatus.NOT_FOUND} else ["--force removes what is refused here"]
+    forcing = "drop NAME --force" if args.orphans else "--force"
+    hint = [] if force or statuses <= {ExitStatus.NOT_FOUND} else [f"{forcing} removes what is refused here"]
     status = ExitStatus.OK if not statuses else statuses.pop() if len(statuses) == 1 else ExitStatus.ERROR
     return Answer(done, status, "; ".join(refused + hint))
-
-
-def orphans(instance: str) -> list[str]:
-    """Names of the tables whose owner is dead, and of those that the manager has inherited."""
-    keeper: Process | None = None
-    with contextlib.suppress(ManagerUnavailableError):
-        keeper = Client(instance, autostart=False).info().manager
-    return [info.name for info in segments.tables(instance) if info.orphan or _kept(info, keeper)]
-
-
-def _kept(info: TableInfo, keeper: Process | None) -> bool:
-    """Whether the manager has the table from a dead owner; tables that its process made itself are its own."""
-    if keeper is None or info.owner is None or (info.owner.pid, info.owner.start) != (keeper.pid, keeper.start):
-        return False
-    try:
-        handle = segments.attach(info.instance, info.name, _ffi.MAP_HEAD)
-    except (TableError, OSError):
-        return False
-    try:
-        return handle.describe().transfer_reason == _ffi.REASON_INHERITED
-    finally:
-        handle.close()
 
 
 COMMAND = Command("drop", "remove tables", configure, run)

@@ -143,7 +143,8 @@ def instance_grid(snapshot: Instance) -> Grid:
     manager = "not running" if snapshot.manager is None else process_text(snapshot.manager)
     grid.add_row("manager", manager + ("" if snapshot.since is None else f", since {moment_text(snapshot.since)}"))
     grid.add_row("socket", Text(printable(snapshot.socket)))
-    states = [f"{n:,} {what}" for n, what in ((snapshot.orphans, "orphans"), (snapshot.damaged, "damaged")) if n]
+    facts = ((snapshot.orphans, "orphans"), (snapshot.kept, "kept for a successor"), (snapshot.damaged, "damaged"))
+    states = [f"{n:,} {what}" for n, what in facts if n]
     grid.add_row("tables", f"{snapshot.tables:,}" + (f" ({', '.join(states)})" if states else ""))
     grid.add_row("rows", f"{snapshot.rows:,}")
     grid.add_row("memory", bytes_text(snapshot.bytes_reserved))
@@ -233,10 +234,12 @@ def process_text(process: Process) -> str:
 
 
 def owner_text(info: TableInfo) -> str:
-    """The owner; a dead one makes the table an orphan."""
+    """The owner; a dead one makes the table an orphan, a manager may only keep it for a successor."""
     if info.owner is None:
         return "-"
-    return f"orphan of {info.owner.pid}" if info.orphan else process_text(info.owner)
+    if info.orphan:
+        return f"orphan of {info.owner.pid}"
+    return f"kept by {info.owner.pid}" if info.kept else process_text(info.owner)
 
 
 def heir_text(heir: Process | str | None) -> str:

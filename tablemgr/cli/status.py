@@ -39,6 +39,7 @@ def look(name: str | None) -> Instance:
         rows=sum(table.rows for table in info.tables),
         bytes_reserved=sum(table.bytes_reserved for table in info.tables),
         orphans=sum(table.orphan for table in info.tables),
+        kept=sum(table.kept and not table.orphan for table in info.tables),
         damaged=sum(table.damaged is not None for table in info.tables),
         waiting=info.waiting,
     )

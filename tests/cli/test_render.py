@@ -106,10 +106,10 @@ def test_the_details_of_a_table_are_a_line_per_fact() -> None:
 
 def test_an_instance_without_a_manager_says_so() -> None:
     """Sums, orphans and who waits are there."""
-    snapshot = Instance("default", None, None, "/run/x.sock", 3, 10, 2048, 1, 1, (("jobs", Process(7, 1, True)),))
+    snapshot = Instance("default", None, None, "/run/x.sock", 3, 10, 2048, 1, 2, 1, (("jobs", Process(7, 1, True)),))
     said = text(snapshot)
     assert "not running" in said
-    assert "3 (1 orphans, 1 damaged)" in said
+    assert "3 (1 orphans, 2 kept for a successor, 1 damaged)" in said
     assert "pid 7 for jobs" in said
 
 
@@ -156,7 +156,7 @@ def test_every_snapshot_has_a_json_form(capsys: pytest.CaptureFixture[str]) -> N
     assert as_json(rows([]), capsys) == []
     assert as_json(Checked({"a": [], "b": ["I3"]}), capsys) == {"a": [], "b": ["I3"]}
     assert as_json(Done("done", {"n": 1}), capsys) == {"n": 1}
-    assert as_json(Instance("i", OWNER, 1.0, "s", 1, 2, 3, 0, 0, ()), capsys)["manager"]["pid"] == 4711
+    assert as_json(Instance("i", OWNER, 1.0, "s", 1, 2, 3, 0, 0, 0, ()), capsys)["manager"]["pid"] == 4711
 
 
 def test_nothing_is_rendered_as_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 import tablemgr as tm
 from tablemgr import segments
+from tests.support.child import Child
 
 from .conftest import Command
 from .support import Owner, make_orphan
@@ -183,16 +185,80 @@ def test_drop_orphans_leaves_the_tables_of_the_living(tablemgr: Command) -> None
 
 def test_drop_orphans_takes_what_the_manager_keeps(tablemgr: Command) -> None:
     """Tables that the manager has inherited go too; tables that its process made itself do not."""
-    with tm.Manager(), public("mine"), Owner("kept") as owner:
-        client = tm.Client()
-        client.wait_for_manager(10)
-        pid = owner.pid
-        owner.__exit__()
-        while (info := next(t for t in tm.tables() if t.name == "kept")).owner is not None and info.owner.pid == pid:
-            os.sched_yield()
+    make_orphan("kept")
+    with tm.Manager(), public("mine"):
+        assert "kept by" in tablemgr("list").out
+        assert "1 kept" in tablemgr("status").out
         assert tablemgr("drop", "--orphans", "--json").json == {"dropped": ["kept"], "refused": []}
         assert [table["name"] for table in tablemgr("list", "--json").json] == ["mine"]
-        client.close()
+
+
+@pytest.mark.parametrize("access", ["public", "protected", "private"])
+def test_a_table_of_the_dead_is_dropped_by_name(tablemgr: Command, access: str) -> None:
+    """Its owner is dead, so nobody has to be forced, whether or not a manager keeps it."""
+    make_orphan("orphan", access=access)
+    assert tablemgr("drop", "orphan").status == 0
+    make_orphan("kept", access=access)
+    with tm.Manager():
+        assert [info.kept for info in tm.tables()] == [True]
+        assert tablemgr("drop", "kept").status == 0
+        assert tm.tables() == []
+
+
+def test_who_is_kept_out_of_a_kept_table_is_told_how_to_get_it(instance: str) -> None:
+    """The manager is its owner in name only."""
+    make_orphan("t")
+
+    def write() -> str:
+        with tm.attach("t") as table, pytest.raises(tm.AccessError) as caught:
+            table.insert((2, "x"))
+        return str(caught.value)
+
+    with Child(lambda pipe: pipe.recv() and write()) as other, tm.Manager():
+        other.send(True)
+        told = other.result()
+    assert f"kept by the manager, process {os.getpid()}" in told
+    assert "new_table() takes the table over" in told
+
+
+def claim(pipe: Connection, name: str) -> None:
+    """A restarted worker: takes its table when told to, says whether it came with its rows, and lives on."""
+    pipe.recv()
+    pipe.send(tm.new_table(name).inherited)
+    pipe.recv()
+
+
+def test_drop_orphans_spares_what_was_claimed_meanwhile(tablemgr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the drop a restarted worker takes its table back: it stays, public or not."""
+    make_orphan("open", access="public")
+    make_orphan("guarded")
+    with Child(claim, "open") as first, Child(claim, "guarded") as second, tm.Manager():
+        found = segments.tables()
+        for worker in (first, second):
+            worker.send()
+            assert worker.receive() is True
+        with monkeypatch.context() as patch:
+            patch.setattr(segments, "tables", lambda instance: found)
+            ran = tablemgr("drop", "--orphans", "--json")
+        assert (ran.status, ran.json) == (0, {"dropped": [], "refused": []})
+        assert [(info.name, info.kept) for info in tm.tables()] == [("guarded", False), ("open", False)]
+
+
+def test_of_a_claim_and_a_drop_one_succeeds(instance: str) -> None:
+    """A restarted worker races with drop --orphans: it has the table with its rows, or the table is gone."""
+    for turn in range(30):
+        make_orphan("t", [(1, "row")], access=("public", "protected")[turn % 2])
+        with Child(claim, "t") as worker, tm.Manager():
+            worker.send()
+            try:
+                segments.drop_orphan("t")
+                dropped = True
+            except tm.TableOwnedError:
+                dropped = False
+            assert worker.receive() is not dropped
+            with tm.attach("t") as table:
+                assert list(table) == ([] if dropped else [(1, "row")])
+        tm.drop("t")
 
 
 def test_drop_all_needs_force_where_a_live_owner_objects(tablemgr: Command) -> None:
