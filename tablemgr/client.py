@@ -11,19 +11,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import math
-import os
-import socket
-import threading
 import time
-import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tablemgr import _ffi, codec as codecs, protocol, rendezvous, segments, table as tables
+from tablemgr.conversation import ANSWER_SECONDS, POLL_SECONDS, Conversations, LostError
 from tablemgr.errors import (
-    AccessError,
-    LockTimeoutError,
     ManagerUnavailableError,
     NotOwnerError,
     TableExistsError,
@@ -33,11 +27,6 @@ from tablemgr.errors import (
 )
 from tablemgr.segments import Process, TableInfo
 from tablemgr.table import Options, Table
-
-ANSWER_SECONDS = 10.0  # how long a manager may take to answer what it can answer at once
-_IDLE_MAX = 4  # connections kept for the next call
-_POLL_SECONDS = 0.02
-_RETRY_SECONDS = 30.0  # how long a call goes on looking for a manager after it lost the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,84 +44,6 @@ class InstanceInfo:
     waiting: tuple[tuple[str, Process], ...]
 
 
-class _LostError(Exception):
-    """The manager went away before it answered."""
-
-
-class _Connection:
-    """One conversation with a manager, past its greeting."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-        self._buffer = protocol.LineBuffer()
-        self.pid = os.getpid()
-        _open_connections.add(self)
-        try:
-            welcome = self.ask(protocol.Hello(protocol.VERSION, *_ffi.self_process()), ANSWER_SECONDS)
-        except BaseException:
-            self.close()
-            raise
-        if not isinstance(welcome, protocol.Welcome):
-            self.close()
-            raise ManagerUnavailableError(f"the manager answered with {type(welcome).__name__} instead of a welcome")
-        self.welcome = welcome
-
-    def ask(self, request: protocol.Request, seconds: float) -> protocol.Reply:
-        """Send a request, return its answer; after an exception the connection is of no more use.
-
-        Raises _LostError, ManagerUnavailableError if no answer or a senseless one comes, and what a refusal means.
-        """
-        deadline = time.monotonic() + seconds
-        try:
-            self._socket.settimeout(ANSWER_SECONDS)
-            self._socket.sendall(protocol.encode(request))
-            while True:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                self._socket.settimeout(None if left == math.inf else left)
-                data = self._socket.recv(protocol.MESSAGE_MAX)
-                if not data:
-                    raise _LostError
-                lines = self._buffer.feed(data)
-                if lines:
-                    reply = protocol.decode_reply(lines[0])
-                    break
-        except TimeoutError:
-            raise ManagerUnavailableError("the manager does not answer: it is stopped or overloaded") from None
-        except protocol.ProtocolError as error:
-            raise ManagerUnavailableError(f"what answers in the manager's place is none: {error}") from error
-        except OSError:
-            raise _LostError from None
-        if isinstance(reply, protocol.Refused):
-            raise _refusal(reply)
-        return reply
-
-    def is_fresh(self) -> bool:
-        """Whether the manager has not closed its end, as far as is known here."""
-        try:
-            self._socket.setblocking(False)  # with a timeout Python would wait for it, whatever the flags say
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        return False
-
-    def close(self) -> None:
-        """End the conversation."""
-        _open_connections.discard(self)
-        self._socket.close()
-
-
-def _refusal(refused: protocol.Refused) -> Exception:
-    if refused.code == "unmanageable":
-        return AccessError(refused.message)
-    if refused.code == "busy":
-        return LockTimeoutError(refused.message)
-    return ManagerUnavailableError(f"the manager refused: {refused.message}")
-
-
 class Client:
     """The way to the manager of one instance; any number of clients may exist.
 
@@ -145,17 +56,10 @@ class Client:
 
     def __init__(self, instance: str | None = None, *, autostart: bool | None = None) -> None:
         self.instance = segments.resolve_instance(instance)
-        self._autostart = autostart
-        self._lock = threading.Lock()
-        self._idle: list[_Connection] = []
-        _clients.add(self)
+        self._manager = Conversations(self.instance, autostart)
 
     def __repr__(self) -> str:
         return f"<Client of instance {self.instance!r}>"
-
-    def __del__(self) -> None:
-        for connection in self.__dict__.get("_idle", ()):
-            connection.close()
 
     def new_table(
         self,
@@ -209,7 +113,7 @@ class Client:
             if seen is not None:
                 _check_match(seen, wanted)
             claim = protocol.Claim(name, 0 if seen is None else seen.table_id, asked, until)
-            reply = self._ask(claim, math.inf if until is None else until)
+            reply = self._manager.ask(claim, math.inf if until is None else until)
             if isinstance(reply, protocol.Owned):
                 raise TableOwnedError(
                     f"table {name!r} is owned by process {reply.pid}, which is alive: use attach() to work with it, "
@@ -220,7 +124,7 @@ class Client:
                     fresh = tables.create(name, lock_timeout=lock_timeout, instance=self.instance, **options)
                 except TableExistsError:
                     continue  # another caller was faster: see who owns it now
-                self._tell(protocol.Watch(name))
+                self._manager.tell(protocol.Watch(name))
                 return fresh
             if isinstance(reply, protocol.Given):
                 taken = self._take_over(name, codec, lock_timeout, wanted)
@@ -242,7 +146,7 @@ class Client:
         if table.instance != self.instance:
             raise ValueError(f"table {table.name!r} belongs to instance {table.instance!r}, not {self.instance!r}")
         now = time.monotonic()
-        reply = self._ask(protocol.Claim(table.name, raw.table_id, now, now), now)
+        reply = self._manager.ask(protocol.Claim(table.name, raw.table_id, now, now), now)
         if isinstance(reply, protocol.Owned):
             raise NotOwnerError(
                 f"table {table.name!r} is owned by process {reply.pid}: only that process may put it under management"
@@ -252,7 +156,7 @@ class Client:
         if raw.owner != handle.describe().owner:
             _note_transfer(table, table.codec)
         table.setopts(heir="manager", heir_data=heir_data)
-        self._tell(protocol.Watch(table.name))
+        self._manager.tell(protocol.Watch(table.name))
 
     def del_table(self, table: Table | str) -> None:
         """End the management of a table: its heir becomes none; it stays with its owner and goes when that ends.
@@ -273,7 +177,7 @@ class Client:
         manager: Process | None = None
         since: float | None = None
         waiting: tuple[tuple[str, Process], ...] = ()
-        with contextlib.suppress(_LostError), self._borrow(may_start=False) as connection:
+        with contextlib.suppress(LostError), self._manager.borrow(may_start=False) as connection:
             if connection is not None:
                 welcome = connection.welcome
                 report = connection.ask(protocol.Status(), ANSWER_SECONDS)
@@ -290,13 +194,13 @@ class Client:
         patience = _checked_wait(timeout)
         deadline = None if patience is None else time.monotonic() + patience
         while True:
-            with contextlib.suppress(_LostError), self._borrow(may_start=False) as connection:
+            with contextlib.suppress(LostError), self._manager.borrow(may_start=False) as connection:
                 if connection is not None:
                     connection.ask(protocol.Status(), ANSWER_SECONDS)
                     return
             if deadline is not None and time.monotonic() >= deadline:
                 raise ManagerUnavailableError(f"instance {self.instance!r} has no manager after {timeout:g} seconds")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def stop_manager(self, timeout: float = 10.0) -> None:
         """Make the instance's manager end, and return when it has; tables that it holds stay as orphans.
@@ -305,11 +209,11 @@ class Client:
         """
         deadline = time.monotonic() + timeout
         try:
-            with self._borrow(may_start=False) as connection:
+            with self._manager.borrow(may_start=False) as connection:
                 if connection is None:
                     raise ManagerUnavailableError(f"instance {self.instance!r} has no manager")
                 connection.ask(protocol.Stop(), ANSWER_SECONDS)
-        except _LostError:
+        except LostError:
             pass  # it ended without an answer
         lock = rendezvous.FileLock(self.instance, "lock")
         while not lock.acquire():
@@ -317,15 +221,12 @@ class Client:
                 raise ManagerUnavailableError(
                     f"the manager of {self.instance!r} did not end within {timeout:g} seconds"
                 )
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
         lock.release()
 
     def close(self) -> None:
         """Close the connections that are kept for the next call; the client stays usable."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._manager.close()
 
     # -- the table behind the name ------------------------------------------------------------------------------------
 
@@ -363,77 +264,7 @@ class Client:
             raise TableNotFoundError(f"table {table.name!r} is not under management: it has no heir")
         table.setopts(heir=None)
         if table.instance == self.instance:
-            self._tell(protocol.Watch(table.name))
-
-    # -- the manager --------------------------------------------------------------------------------------------------
-
-    def _ask(self, request: protocol.Request, until: float) -> protocol.Reply:
-        """The manager's answer, or its successor's if it goes away meanwhile.
-
-        until: the time of the monotonic clock at which the manager will answer at the latest.
-        """
-        give_up: float | None = None
-        while True:
-            try:
-                with self._borrow(may_start=self._may_start()) as connection:
-                    if connection is not None:
-                        return connection.ask(request, max(0.0, until - time.monotonic()) + ANSWER_SECONDS)
-            except _LostError:
-                give_up = give_up or max(time.monotonic() + _RETRY_SECONDS, until)
-            if give_up is None or time.monotonic() > give_up:
-                raise ManagerUnavailableError(
-                    f"instance {self.instance!r} has no manager that stays: run `tablemgr --instance {self.instance} "
-                    "serve`, embed tablemgr.Manager, or let TABLEMGR_AUTOSTART start one"
-                )
-            time.sleep(_POLL_SECONDS)
-
-    def _tell(self, request: protocol.Request) -> None:
-        """Like `_ask` where nothing depends on the answer: a manager that does not hear it finds out by itself."""
-        expected = (_LostError, ManagerUnavailableError, AccessError, LockTimeoutError)
-        with contextlib.suppress(*expected), self._borrow(may_start=False) as connection:
-            if connection is not None:
-                connection.ask(request, ANSWER_SECONDS)
-
-    def _may_start(self) -> bool:
-        return rendezvous.autostart_allowed() if self._autostart is None else self._autostart
-
-    @contextlib.contextmanager
-    def _borrow(self, may_start: bool) -> Iterator[_Connection | None]:
-        """A connection for one request; None if no manager runs and none is to be started."""
-        connection = self._idle_connection()
-        if connection is None:
-            if may_start:
-                connection = _Connection(rendezvous.connect_or_start(self.instance))
-            else:
-                peer = rendezvous.connect(self.instance)
-                connection = None if peer is None else _Connection(peer)
-        if connection is None:
-            yield None
-            return
-        try:
-            yield connection
-        except BaseException:
-            connection.close()
-            raise
-        with self._lock:
-            if connection.pid == os.getpid() and len(self._idle) < _IDLE_MAX:
-                self._idle.append(connection)
-                return
-        connection.close()
-
-    def _idle_connection(self) -> _Connection | None:
-        while True:
-            with self._lock:
-                if not self._idle:
-                    return None
-                connection = self._idle.pop()
-            if connection.is_fresh():
-                return connection
-            connection.close()
-
-    def _after_fork_in_child(self) -> None:
-        self._lock = threading.Lock()
-        self._idle = []
+            self._manager.tell(protocol.Watch(table.name))
 
 
 def _checked_wait(wait: float | None) -> float | None:
@@ -472,17 +303,7 @@ def _note_transfer(table: Table, codec_name: str) -> None:
     table.inherited = table.transfer is not None
 
 
-_open_connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
-_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 _defaults: dict[str, Client] = {}
-
-
-def _after_fork_in_child() -> None:
-    """The child is another process to the manager: it needs connections of its own, and must not keep its parent's."""
-    for connection in list(_open_connections):
-        connection.close()
-    for client in list(_clients):
-        client._after_fork_in_child()
 
 
 def _close_defaults() -> None:
@@ -490,7 +311,6 @@ def _close_defaults() -> None:
         client.close()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(_close_defaults)
 
 

@@ -21,6 +21,7 @@ segments
 table
 shared_dict
 protocol rendezvous
+conversation
 client
 manager
 supervisor

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
-from tablemgr import Client, Table, TableError
+from tablemgr import Client, Table, TableError, attach
 
 TIMEOUT = 30.0  # seconds until a test stops waiting for what should have happened at once
 
@@ -152,6 +152,16 @@ class Daemon:
                 daemon.process.send_signal(signal.SIGCONT)
             daemon.kill()
         cls._all.clear()
+
+
+def make_kept(daemon: Daemon, name: str, opening: Callable[..., Any] | None = None, **options: Any) -> int:
+    """A table that the manager keeps, because the worker that opened it was killed; returns that worker's pid."""
+    worker = Worker()
+    worker.call(opening or open_table, name, **options)
+    worker.kill()
+    with attach(name) as table:
+        eventually(lambda: owner_pid(table) == daemon.pid)
+    return worker.pid
 
 
 def line_length(instance: str) -> int:

@@ -115,6 +115,6 @@ def test_an_idle_connection_is_used_again(daemon: Daemon) -> None:
     client = Client()
     for n in range(20):
         client.new_table(f"t{n}").drop()
-    assert len(client._idle) == 1
+    assert len(client._manager._idle) == 1
     client.close()
     client.new_table("t").drop()

@@ -16,6 +16,7 @@ from .support import (
     eventually,
     in_line,
     line_length,
+    make_kept,
     on_table,
     open_table,
     owner_pid,
@@ -86,17 +87,15 @@ def test_the_transfer_says_who_when_and_with_what_word(daemon: Daemon) -> None:
 
 def test_the_predecessor_is_known_across_managers(daemon: Daemon) -> None:
     """However many managers kept the table in between, and whichever of them was killed."""
-    first = Worker()
-    first.call(open_table, "t", heir_data="word")
-    first.kill()
-    with tm.attach("t") as table:
-        for _ in range(3):
-            eventually(lambda: owner_pid(table) == daemon.pid)
-            daemon.kill()
-            daemon.start()
+    first = make_kept(daemon, "t", heir_data="word")
+    for _ in range(3):
+        daemon.kill()
+        daemon.start()
+        with tm.attach("t") as table:
+            assert owner_pid(table) == daemon.pid
     with tm.new_table("t") as table:
         assert table.transfer is not None
-        assert (table.transfer.from_.pid, table.transfer.reason, table.transfer.data) == (first.pid, "heir", "word")
+        assert (table.transfer.from_.pid, table.transfer.reason, table.transfer.data) == (first, "heir", "word")
 
 
 def test_a_successor_is_never_told_that_a_dead_process_owns_its_table(daemon: Daemon) -> None:
@@ -202,11 +201,8 @@ def test_a_table_whose_heir_died_first_falls_to_the_manager(daemon: Daemon) -> N
 
 def test_tables_made_without_the_manager_are_adopted(daemon: Daemon) -> None:
     """tm.create with the manager as heir needs no word to it: it finds the table in its next round."""
-    worker = Worker()
-    worker.call(create_table, "t")
-    worker.kill()
-    with tm.attach("t") as table:
-        eventually(lambda: owner_pid(table) == daemon.pid)
+    make_kept(daemon, "t", create_table)
+    assert tm.new_table("t").inherited
 
 
 def create_table(state: dict[str, object], name: str) -> None:

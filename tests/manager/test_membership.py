@@ -4,7 +4,7 @@ import pytest
 
 import tablemgr as tm
 
-from .support import Daemon, Worker, eventually, on_table, open_table, owner_pid, rows
+from .support import Daemon, Worker, eventually, make_kept, on_table, open_table, owner_pid, rows
 
 
 def add(state: dict[str, tm.Table], name: str) -> None:
@@ -51,11 +51,8 @@ def test_somebody_elses_table_cannot_be_added(daemon: Daemon) -> None:
 
 def test_adding_an_orphan_makes_it_the_callers(daemon: Daemon) -> None:
     """etsmgr gives a table that the manager owns to whoever adds it."""
-    worker = Worker()
-    worker.call(open_table, "t")
-    worker.kill()
+    make_kept(daemon, "t")
     with tm.attach("t") as table:
-        eventually(lambda: owner_pid(table) == daemon.pid)
         tm.add_table(table)
         assert table.inherited
         assert table.transfer is not None
