@@ -11,6 +11,7 @@
  *   encode_key(object), encode_row(row, keypos, *, pickle=False)
  *   decode(data, *, pickle=False)          the value of one object; an array is a list
  *   decode_row(data, *, pickle=False)      the row of one array
+ *   sortkey(key), sortkey_prefix(elements, n)   of encoded keys, as bytes in the order of an ordered_set
  *   Binding(table_address, keypos, pickle, lock_timeout, fail, owner)
  *       fail(status, verb, detail) raises what a status means; owner keeps the memory at table_address alive
  *       lock_timeout                       seconds, may be set
@@ -22,6 +23,7 @@
  *   Batch, from batch(): insert insert_new delete delete_object update_counter update_element commit()
  *   DictVerbs, base of SharedDict: _use(binding), then by operators and get(key[, default]) increment(key[, by, default]) */
 #include "codec_dict.h"
+#include "codec_order.h"
 
 /* -- functions on bytes ------------------------------------------------------------------------------------------------- */
 
@@ -231,6 +233,8 @@ static PyMethodDef codec_functions[] = {
     {"decode", FASTCALL(codec_decode), METH_VARARGS | METH_KEYWORDS, "decode(data, *, pickle=False): object"},
     {"decode_row", FASTCALL(codec_decode_row), METH_VARARGS | METH_KEYWORDS,
      "decode_row(data, *, pickle=False): tuple"},
+    {"sortkey", codec_sortkey, METH_O, "sortkey(key): bytes"},
+    {"sortkey_prefix", codec_sortkey_prefix, METH_VARARGS, "sortkey_prefix(elements, n): bytes"},
     {NULL, NULL, 0, NULL},
 };
 static PyModuleDef_Slot codec_slots[] = {

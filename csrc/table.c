@@ -1112,6 +1112,8 @@ const struct tmgr_api *tmgr_api(void) {
         .delete_all = tmgr_delete_all,
         .len = tmgr_len,
         .buffer_free = tmgr_buffer_free,
+        .sort_key = tmgr_sort_key,
+        .sort_prefix = tmgr_sort_prefix,
     };
     return &api;
 }

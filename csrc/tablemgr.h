@@ -251,6 +251,14 @@ int tmgr_alive(struct tmgr_process *process);
 int tmgr_check(struct tmgr_table *table, bool repair, tmgr_problem_fn problem, void *context, int64_t wait_ns);
 void tmgr_buffer_free(struct tmgr_buffer *buffer);
 
+/* -- the order of keys -------------------------------------------------------------------------------------------- */
+
+/* Bytes that memcmp puts into the order of an ordered_set's keys, the same for keys that are equal in one; replaces the
+ * content of `out`. BAD_ROW: no key (malformed, of another type, too long, nested too deep). NO_MEMORY. */
+int tmgr_sort_key(const uint8_t *key, size_t key_len, struct tmgr_buffer *out);
+/* What the sort keys of all tuples begin with whose first n elements are these keys, in sequence. As tmgr_sort_key. */
+int tmgr_sort_prefix(const uint8_t *elements, size_t elements_len, uint32_t n, struct tmgr_buffer *out);
+
 /* The functions above for a caller that cannot link to them (the Python codec extension). */
 struct tmgr_api {
     int (*admit)(struct tmgr_table *, bool);
@@ -271,6 +279,8 @@ struct tmgr_api {
     int (*delete_all)(struct tmgr_table *, uint64_t *, int64_t);
     int (*len)(struct tmgr_table *, uint64_t *);
     void (*buffer_free)(struct tmgr_buffer *);
+    int (*sort_key)(const uint8_t *, size_t, struct tmgr_buffer *);
+    int (*sort_prefix)(const uint8_t *, size_t, uint32_t, struct tmgr_buffer *);
 };
 const struct tmgr_api *tmgr_api(void);
 /* cdef ends */

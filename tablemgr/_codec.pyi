@@ -31,6 +31,13 @@ def decode(data: bytes, /, *, pickle: bool = False) -> Any:
 def decode_row(data: bytes, /, *, pickle: bool = False) -> Row:
     """The row of one msgpack array. Raises ValueError."""
 
+def sortkey(key: bytes, /) -> bytes:
+    """The sort key of an encoded key: bytes in the order of an ordered_set's keys, the same for keys that are equal in
+    one, and never a proper prefix of another's. Raises ValueError for what is no key."""
+
+def sortkey_prefix(elements: bytes, n: int, /) -> bytes:
+    """What the sort keys of all tuples begin with whose first n elements are these encoded keys. Raises ValueError."""
+
 class Binding:
     """The verbs on the rows of one handle."""
 

@@ -34,6 +34,7 @@ from tests.c.toolchain import (
 MODEL = TESTS_C / "model.c"
 PROGRAMS = {
     "test_term": Program("test_term", (TESTS_C / "test_term.c",)),
+    "test_sortkey": Program("test_sortkey", (TESTS_C / "test_sortkey.c",)),
     "test_table": Program("test_table", (TESTS_C / "test_table.c", MODEL)),
     "test_threads": Program("test_threads", (TESTS_C / "test_threads.c", MODEL)),
 }
@@ -41,11 +42,13 @@ STORE_KILLS = "test_store_kills"
 # (mode, program, arguments)
 RUNS = [
     ("plain", "test_term", ()),
+    ("plain", "test_sortkey", ()),
     ("plain", "test_table", ()),
     ("plain", "test_threads", ("one", "20000")),
     ("plain", "test_threads", ("two", "20000")),
     ("plain", STORE_KILLS, ()),
     ("asan", "test_term", ()),
+    ("asan", "test_sortkey", ()),
     ("asan", "test_table", ()),
     ("asan", "test_threads", ("two", "4000")),
     ("tsan", "test_threads", ("one", "3000")),
