@@ -136,16 +136,50 @@ static PyObject *decode_list(struct decoder *d, uint64_t n) {
     return list;
 }
 
-/* n elements that the caller made sure of with `has`. */
-static PyObject *decode_tuple_items(struct decoder *d, uint64_t n) {
+/* The key that a row was looked up by. */
+struct known_key {
+    PyObject *object; /* NULL: none, or one whose decoding could be another object than it */
+    const uint8_t *data;
+    size_t len;
+    uint32_t position; /* in the row */
+};
+
+/* Whether an object is what its encoding decodes to: of the very type, and immutable. */
+static inline bool is_its_own_copy(PyObject *object) {
+    return PyUnicode_CheckExact(object) || PyBytes_CheckExact(object) || PyLong_CheckExact(object);
+}
+
+/* Whether the object at d->at, element `position`, is the known key. No encoding is a prefix of another, so comparing its
+ * bytes decides. */
+static inline bool is_known(const struct decoder *d, const struct known_key *known, Py_ssize_t position) {
+    return known->object != NULL && position == (Py_ssize_t)known->position && has(d, known->len) &&
+           memcmp(d->at, known->data, known->len) == 0;
+}
+
+/* n elements that the caller made sure of with `has`. Where the key is known, the caller's object becomes the row's: one
+ * object less to make for each row that is looked up. A tuple that can be in no cycle is taken from the garbage collector's
+ * lists at once; it would do that itself, but only after it has walked the tuple. */
+static inline PyObject *decode_tuple_items(struct decoder *d, uint64_t n, const struct known_key *known) {
     PyObject *tuple = PyTuple_New((Py_ssize_t)n);
+    bool can_be_in_cycle = false;
     for (Py_ssize_t i = 0; tuple != NULL && i < (Py_ssize_t)n; i++) {
-        PyObject *item = decode_value(d);
+        PyObject *item;
+        if (known != NULL && is_known(d, known, i)) {
+            item = known->object;
+            Py_INCREF(item);
+            d->at += known->len;
+        } else {
+            item = decode_value(d);
+        }
         if (UNLIKELY(item == NULL)) {
             Py_CLEAR(tuple);
             break;
         }
         PyTuple_SET_ITEM(tuple, i, item);
+        can_be_in_cycle |= PyType_HasFeature(Py_TYPE(item), Py_TPFLAGS_HAVE_GC) != 0;
+    }
+    if (!can_be_in_cycle && LIKELY(tuple != NULL)) {
+        PyObject_GC_UnTrack(tuple);
     }
     return tuple;
 }
@@ -204,7 +238,7 @@ static PyObject *decode_tuple(struct decoder *d) {
     if (!take_array(d, &n) || !enter_container(d, n, 1)) {
         return NULL;
     }
-    PyObject *tuple = decode_tuple_items(d, n);
+    PyObject *tuple = decode_tuple_items(d, n, NULL);
     d->depth--;
     return tuple;
 }
@@ -574,7 +608,13 @@ static bool skip_values(struct decoder *d, uint64_t n) {
 /* The row at d->at, as a tuple. Its elements may nest MAX_DEPTH deep. */
 static PyObject *decode_row(struct decoder *d) {
     uint64_t n;
-    return take_array(d, &n) ? decode_tuple_items(d, n) : NULL;
+    return take_array(d, &n) ? decode_tuple_items(d, n, NULL) : NULL;
+}
+
+/* As decode_row, of a row that was looked up by its key. */
+static PyObject *decode_row_of(struct decoder *d, const struct known_key *known) {
+    uint64_t n;
+    return take_array(d, &n) ? decode_tuple_items(d, n, known) : NULL;
 }
 
 #endif

@@ -83,10 +83,14 @@ static int step_delete_all(struct request *r, int64_t wait_ns) {
 
 /* -- answers --------------------------------------------------------------------------------------------------------------- */
 
-/* The row in the result buffer, as a list of one. */
-static PyObject *list_of_row(const struct binding *self, const struct tmgr_buffer *result) {
-    struct decoder d = decoder_for(self, result);
-    PyObject *row = decode_row(&d);
+/* A key and its encoding, which the rows looked up by it have in them. */
+static inline struct known_key known_key(const struct binding *self, PyObject *key, const uint8_t *data, size_t len) {
+    return (struct known_key){is_its_own_copy(key) ? key : NULL, data, len, self->keypos};
+}
+
+/* The next row, as a list of one. */
+static inline PyObject *list_of_row(struct decoder *d, const struct known_key *known) {
+    PyObject *row = decode_row_of(d, known);
     if (UNLIKELY(row == NULL)) {
         return NULL;
     }
@@ -97,6 +101,17 @@ static PyObject *list_of_row(const struct binding *self, const struct tmgr_buffe
     }
     PyList_SET_ITEM(list, 0, row);
     return list;
+}
+
+/* The rows of a key: the one in the result, or none; NULL with an exception set for another status. */
+static PyObject *answer_rows(struct binding *self, const struct request *r, PyObject *key, int status,
+                             const char *verb) {
+    if (status == TMGR_OK) {
+        struct decoder d = decoder_for(self, r->result);
+        struct known_key known = known_key(self, key, r->key, r->key_len);
+        return list_of_row(&d, &known);
+    }
+    return status == TMGR_ABSENT ? PyList_New(0) : refuse(self, status, verb, NULL);
 }
 
 /* OK and ABSENT as True and False, or 1 and 0; other statuses raise. */
@@ -124,10 +139,7 @@ static PyObject *binding_lookup(struct binding *self, PyObject *key) {
     }
     struct request r = request_for(self, scratch);
     if (key_argument(self, scratch, &r, key, "lookup", false)) {
-        int status = do_read(self, &r, step_lookup);
-        answer = status == TMGR_OK       ? list_of_row(self, &scratch->result)
-                 : status == TMGR_ABSENT ? PyList_New(0)
-                                         : refuse(self, status, "lookup", NULL);
+        answer = answer_rows(self, &r, key, do_read(self, &r, step_lookup), "lookup");
     }
     scratch_give(self, scratch);
     return answer;
@@ -304,17 +316,15 @@ static PyObject *binding_length(struct binding *self, PyObject *unused) {
     return status == TMGR_OK ? PyLong_FromUnsignedLongLong(r.count) : refuse(self, status, "len", NULL);
 }
 
-/* The keys of any iterable, one after the other; false with the right exception set. */
-static bool keys_argument(struct binding *self, struct scratch *scratch, struct request *r, PyObject *iterable,
+/* The keys, a tuple, one after the other; false with the right exception set. */
+static bool keys_argument(struct binding *self, struct scratch *scratch, struct request *r, PyObject *keys,
                           const char *verb, bool is_write) {
-    PyObject *keys = PySequence_Tuple(iterable);
     bool done = keys != NULL;
     struct place here = {.kind = ROOT_INDEX, .name = "keys"};
     struct encoder e = encoder_for(self, &scratch->arguments, &here);
     for (; done && here.index < PyTuple_GET_SIZE(keys); here.index++) {
         done = encode_key(&e, PyTuple_GET_ITEM(keys, here.index));
     }
-    Py_XDECREF(keys);
     if (!done) {
         refuse_arguments(self, verb, is_write);
         return false;
@@ -325,29 +335,36 @@ static bool keys_argument(struct binding *self, struct scratch *scratch, struct 
     return true;
 }
 
-/* n results, a row or nil each, as a list of lists of rows. */
-static PyObject *decode_results(const struct binding *self, const struct tmgr_buffer *results, size_t n) {
-    struct decoder d = decoder_for(self, results);
-    PyObject *answer = PyList_New((Py_ssize_t)n);
-    for (Py_ssize_t i = 0; answer != NULL && i < (Py_ssize_t)n; i++) {
-        bool is_nil = has(&d, 1) && *d.at == 0xc0;
-        d.at += is_nil;
-        PyObject *row = is_nil ? NULL : decode_row(&d);
-        PyObject *rows = is_nil || row != NULL ? PyList_New(is_nil ? 0 : 1) : NULL;
-        if (rows == NULL) {
-            Py_XDECREF(row);
+/* A result for each key, a row or nil, as a list of lists of rows. */
+static PyObject *decode_results(const struct binding *self, const struct request *r, PyObject *keys) {
+    struct decoder d = decoder_for(self, r->result);
+    struct decoder encoded = {.state = self->state, .at = r->key, .end = r->key + r->key_len};
+    Py_ssize_t n = PyTuple_GET_SIZE(keys);
+    PyObject *answer = PyList_New(n);
+    for (Py_ssize_t i = 0; answer != NULL && i < n; i++) {
+        PyObject *rows;
+        const uint8_t *start = encoded.at;
+        if (!skip_values(&encoded, 1)) {
             Py_CLEAR(answer);
             break;
         }
-        if (row != NULL) {
-            PyList_SET_ITEM(rows, 0, row);
+        if (has(&d, 1) && *d.at == 0xc0) {
+            d.at++;
+            rows = PyList_New(0);
+        } else {
+            struct known_key known = known_key(self, PyTuple_GET_ITEM(keys, i), start, (size_t)(encoded.at - start));
+            rows = list_of_row(&d, &known);
+        }
+        if (rows == NULL) {
+            Py_CLEAR(answer);
+            break;
         }
         PyList_SET_ITEM(answer, i, rows);
     }
     return answer;
 }
 
-static PyObject *binding_lookup_many(struct binding *self, PyObject *keys) {
+static PyObject *binding_lookup_many(struct binding *self, PyObject *iterable) {
     static const char verb[] = "lookup_many";
     PyObject *answer = NULL;
     struct scratch *scratch = scratch_take(self);
@@ -355,11 +372,13 @@ static PyObject *binding_lookup_many(struct binding *self, PyObject *keys) {
         return NULL;
     }
     struct request r = request_for(self, scratch);
+    PyObject *keys = PySequence_Tuple(iterable);
     if (keys_argument(self, scratch, &r, keys, verb, false)) {
         int status =
             is_long(r.n, scratch) ? do_long_read(self, &r, step_lookup_many) : do_read(self, &r, step_lookup_many);
-        answer = status == TMGR_OK ? decode_results(self, &scratch->result, r.n) : refuse(self, status, verb, NULL);
+        answer = status == TMGR_OK ? decode_results(self, &r, keys) : refuse(self, status, verb, NULL);
     }
+    Py_XDECREF(keys);
     scratch_give(self, scratch);
     return answer;
 }
@@ -432,10 +451,7 @@ static PyObject *binding_take(struct binding *self, PyObject *key) {
     }
     struct request r = request_for(self, scratch);
     if (key_argument(self, scratch, &r, key, "take", true)) {
-        int status = do_write(self, &r, step_take);
-        answer = status == TMGR_OK       ? list_of_row(self, &scratch->result)
-                 : status == TMGR_ABSENT ? PyList_New(0)
-                                         : refuse(self, status, "take", NULL);
+        answer = answer_rows(self, &r, key, do_write(self, &r, step_take), "take");
     }
     scratch_give(self, scratch);
     return answer;
@@ -781,7 +797,7 @@ static PyObject *binding_update_element(struct binding *self, PyObject *const *a
 
 /* -- removing many rows -------------------------------------------------------------------------------------------------------- */
 
-static PyObject *binding_delete_many(struct binding *self, PyObject *keys) {
+static PyObject *binding_delete_many(struct binding *self, PyObject *iterable) {
     static const char verb[] = "delete_many";
     PyObject *answer = NULL;
     struct scratch *scratch = scratch_take(self);
@@ -789,11 +805,13 @@ static PyObject *binding_delete_many(struct binding *self, PyObject *keys) {
         return NULL;
     }
     struct request r = request_for(self, scratch);
+    PyObject *keys = PySequence_Tuple(iterable);
     if (keys_argument(self, scratch, &r, keys, verb, true)) {
         int status =
             is_long(r.n, scratch) ? wait_for_lock(self, &r, step_delete_many) : do_write(self, &r, step_delete_many);
         answer = status == TMGR_OK ? PyLong_FromUnsignedLongLong(r.count) : refuse(self, status, verb, NULL);
     }
+    Py_XDECREF(keys);
     scratch_give(self, scratch);
     return answer;
 }

@@ -419,6 +419,46 @@ def test_absent_keys_are_answers_or_key_errors(core: FakeCore) -> None:
         assert caught.value.args == (key,)
 
 
+@pytest.mark.parametrize("keypos", [0, 1])
+def test_the_caller_s_key_becomes_that_of_the_row_found(core: FakeCore, keypos: int) -> None:
+    """The object itself where it is what the row's bytes say, a str, bytes or int; never one of another type."""
+
+    def row(key: object) -> tuple[Any, ...]:
+        return (key, [1])[:: -1 if keypos else 1]
+
+    key: Any
+    for key in ("a key", b"a key", 1 << 40, "\u20ac"):
+        core.result = _codec.encode_row(row(key), keypos)
+        b = binding(keypos=keypos)
+        for [found] in (b.lookup(key), b.take(key), *b.lookup_many([key])):
+            assert found == row(key)
+            assert found[keypos] is key
+    core.result = _codec.encode_row(row(1), keypos)
+    for key in (1.0, True):
+        [found] = binding(keypos=keypos).lookup(key)
+        assert found == row(1)
+        assert type(found[keypos]) is int
+
+
+def test_results_go_with_their_keys(core: FakeCore) -> None:
+    """Rows and nils in the order of the keys, whatever the keys' encodings are."""
+    keys = ["a", 300, ("t", 1), b"b" * 300, 2.5, "a"]
+    rows = [("a", 1), (300, "x"), None, (b"b" * 300, None), (2.5,), ("a", 1)]
+    core.result = b"".join(b"\xc0" if row is None else _codec.encode_row(row, 0) for row in rows)
+    assert binding().lookup_many(keys) == [[] if row is None else [row] for row in rows]
+
+
+def test_the_garbage_collector_looks_at_no_row_of_flat_values(core: FakeCore) -> None:
+    """Only at one that could come to be in a cycle: with a list in it, say."""
+    flat = ("k", 1, 1.5, None, True, b"b", ("nested", "tuple"))
+    core.result = _codec.encode_row(flat[:-1], 0)
+    assert not gc.is_tracked(binding().lookup("k")[0])
+    core.result = _codec.encode_row(("k", []), 0)
+    assert gc.is_tracked(binding().lookup("k")[0])
+    core.result = _codec.encode_row(flat, 0)
+    assert binding().lookup("k") == [flat]
+
+
 def test_a_batch_is_one_call_with_what_was_recorded(core: FakeCore) -> None:
     """In order, nothing before commit, and nothing of a record whose arguments were wrong."""
     batch = binding().batch()
