@@ -114,6 +114,12 @@ decimals = (
         st.lists(st.integers(0, 9), min_size=1, max_size=30),
         st.integers(-30, 30) | st.integers(-(10**17), 10**17),
     )
+    | st.builds(
+        lambda sign, digits, exponent: D((sign, digits, exponent)),
+        st.integers(0, 1),
+        st.lists(st.sampled_from([0, 1, 5]), min_size=1, max_size=5),
+        st.integers(-9, 2),
+    )
 )
 close_moments = st.datetimes(dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, 0, 0, 1))
 moments = with_zone_and_fold(close_moments)
@@ -246,16 +252,23 @@ def test_kinds_follow_one_another() -> None:
         D("-Infinity"),
         D("-1E+999999"),
         D("-10"),
+        D("-1.55"),
         D("-1.5"),
         D("-1E-999999"),
         D("0E+5"),
         D("1E-999999"),
         D("0.000000001"),
         D("0.00000001"),
+        D("1E-7"),
+        D("0.000001"),
+        D("0.05"),
+        D("0.1"),
         D("0.5"),
         D("1.00"),
         D("1.05"),
         D("1.5"),
+        D("1.505"),
+        D("1.55"),
         D("15"),
         D("1E+19"),
         D("1E+20"),
@@ -281,6 +294,7 @@ def test_kinds_follow_one_another() -> None:
     ]
     for a, b in itertools.combinations(ladder, 2):
         assert sort_key(a) < sort_key(b), (a, b)
+        assert not sort_key(b).startswith(sort_key(a)), (a, b)
     for key in ladder:
         assert_ordered(key, key)
 
