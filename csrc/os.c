@@ -187,16 +187,18 @@ bool os_segment_is(const char *segment, int fd) {
            named.st_ino == open_file.st_ino && named.st_dev == open_file.st_dev;
 }
 
-int os_segment_stat(int fd, uint64_t *bytes, uint64_t *reserved, uint32_t *mode, bool *linked) {
+int os_segment_stat(int fd, struct os_file *file) {
     struct stat found;
     if (fstat(fd, &found) != 0)
         return errno;
     if (!S_ISREG(found.st_mode))
         return EINVAL;
-    *bytes = (uint64_t)found.st_size;
-    *reserved = (uint64_t)found.st_blocks * 512;
-    *mode = found.st_mode & 0777;
-    *linked = found.st_nlink > 0;
+    *file = (struct os_file){.bytes = (uint64_t)found.st_size,
+                             .reserved = (uint64_t)found.st_blocks * 512,
+                             .mode = found.st_mode & 0777,
+                             .uid = found.st_uid,
+                             .trusted = found.st_uid == geteuid() || found.st_uid == 0,
+                             .linked = found.st_nlink > 0};
     return 0;
 }
 

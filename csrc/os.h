@@ -33,7 +33,13 @@ int os_segment_unlink(const char *segment);
 int os_segment_rename(const char *from, const char *to);      /* EEXIST, ENOENT */
 bool os_segment_name(int fd, char *segment, size_t capacity); /* what it was last called */
 bool os_segment_is(const char *segment, int fd);              /* does the name lead to this very segment? */
-int os_segment_stat(int fd, uint64_t *bytes, uint64_t *reserved, uint32_t *mode, bool *linked);
+struct os_file {
+    uint64_t bytes, reserved;
+    uint32_t mode, uid;
+    bool trusted; /* it belongs to this user or to root: nobody else can have made it what it is */
+    bool linked;
+};
+int os_segment_stat(int fd, struct os_file *file);
 int os_segment_lock(int fd, int64_t wait_ns); /* flock. EAGAIN */
 void os_segment_unlock(int fd);               /* and close */
 /* Backs [from, to) with memory, all or nothing. ENOSPC when the file system or the memory limit would not bear it. */

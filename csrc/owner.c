@@ -36,12 +36,11 @@ uint64_t owner_read(struct tmgr_table *t, struct owner_record *record) {
  * there is no heir? Asking the kernel costs microseconds, so it is done at most once per tick of the coarse clock (a few
  * milliseconds). */
 static bool has_gone(struct tmgr_table *t, uint64_t owner, bool needs_owner) {
-    uint64_t tick = os_tick(), bytes, reserved;
-    uint32_t mode;
-    bool linked = true;
+    uint64_t tick = os_tick();
+    struct os_file file;
     if (load_relaxed(&t->checked_tick) == tick)
         return false;
-    if (os_segment_stat(t->fd, &bytes, &reserved, &mode, &linked) == 0 && !linked)
+    if (os_segment_stat(t->fd, &file) == 0 && !file.linked)
         return true;
     if (needs_owner && !t->foreign && !owner_word_alive(owner))
         return true;

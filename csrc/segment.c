@@ -388,27 +388,29 @@ static int open_segment(struct tmgr_table *t, enum tmgr_mapping mapping) {
 }
 
 static int attach_in(struct tmgr_table *t, enum tmgr_mapping mapping) {
-    uint64_t bytes, reserved;
-    uint32_t mode;
-    bool linked;
+    struct os_file file;
     int status = open_segment(t, mapping);
     if (status != TMGR_OK)
         return status;
-    if (os_segment_stat(t->fd, &bytes, &reserved, &mode, &linked) != 0)
+    if (os_segment_stat(t->fd, &file) != 0)
         return TMGR_LAYOUT;
-    if (bytes < STRIPES_OFFSET || reserved < bytes) /* a hole is a SIGBUS on a full file system: no table has one */
-        return bytes == 0 || bytes < STRIPES_OFFSET ? TMGR_LAYOUT : TMGR_CORRUPT;
+    if (!file.trusted && (file.mode & 044) == 0)
+        return segment_error(EACCES); /* only root comes so far, and it is no use to those whom the mode keeps out */
+    if (file.bytes < STRIPES_OFFSET)
+        return TMGR_LAYOUT;
+    if (file.reserved < file.bytes) /* a hole is a SIGBUS on a full file system: no table has one */
+        return TMGR_CORRUPT;
     uint8_t *head;
     uint64_t head_bytes;
     int error = os_map(t->fd, false, PAGE_BYTES, PAGE_BYTES, &head, &head_bytes);
     if (error != 0)
         return segment_error(error);
     t->control = (struct control *)(void *)head;
-    status = verify(t->control, bytes);
+    status = verify(t->control, file.bytes);
     for (int tries = 0; status == TMGR_CORRUPT && tries < 3;
          tries++) { /* it may have grown since its size was asked for */
-        os_segment_stat(t->fd, &bytes, &reserved, &mode, &linked);
-        status = verify(t->control, bytes);
+        os_segment_stat(t->fd, &file);
+        status = verify(t->control, file.bytes);
     }
     uint64_t n = load_relaxed(&t->control->n_stripes), size = load_relaxed(&t->control->size);
     uint64_t window = window_for(t);
@@ -417,7 +419,8 @@ static int attach_in(struct tmgr_table *t, enum tmgr_mapping mapping) {
     if (status != TMGR_OK)
         return status;
     t->head_only = mapping == TMGR_MAP_HEAD;
-    t->may_write = t->may_write && !t->foreign && os_robust_locks_work();
+    /* A lock is a list node of glibc's: whoever else writes there could make this process write where it should not. */
+    t->may_write = t->may_write && !t->foreign && (file.trusted || mapping == TMGR_MAP_WRITE) && os_robust_locks_work();
     t->writable = t->may_write && mapping != TMGR_MAP_AUTO;
     uint64_t least = t->head_only ? arena_offset(n) : size;
     error = os_map(t->fd, t->writable, least, t->head_only ? least : window, &t->base, &t->mapped);
@@ -462,10 +465,8 @@ int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_tabl
 /* -- drop and rename: under a lock on the segment's own inode, because an unlink cannot be made conditional ------------------- */
 
 static bool is_linked(struct tmgr_table *t) {
-    uint64_t bytes, reserved;
-    uint32_t mode;
-    bool linked = false;
-    return os_segment_stat(t->fd, &bytes, &reserved, &mode, &linked) == 0 && linked;
+    struct os_file file;
+    return os_segment_stat(t->fd, &file) == 0 && file.linked;
 }
 
 /* Lock the segment under the name that it has now (another process may have renamed it, or be doing so). */

@@ -991,10 +991,14 @@ int tmgr_describe(struct tmgr_table *t, struct tmgr_info *info) {
     if (status != TMGR_OK)
         return status;
     const struct control *control = t->control;
-    uint64_t file_bytes, index = load_acquire(&control->name_index) % 2;
-    bool linked = true;
+    uint64_t index = load_acquire(&control->name_index) % 2;
+    struct os_file file = {.linked = true, .trusted = true};
     memset(info, 0, sizeof *info);
-    os_segment_stat(t->fd, &file_bytes, &info->bytes_reserved, &info->mode, &linked);
+    os_segment_stat(t->fd, &file);
+    info->bytes_reserved = file.reserved;
+    info->mode = file.mode;
+    info->uid = file.uid;
+    info->trusted = file.trusted;
     info->type = (uint32_t)load_relaxed(&control->type_keypos);
     info->keypos = t->keypos;
     info->codec = (uint32_t)load_relaxed(&control->codec);
@@ -1007,7 +1011,7 @@ int tmgr_describe(struct tmgr_table *t, struct tmgr_info *info) {
     info->last_repair_ns = load_relaxed(&control->last_repair_ns);
     info->repairs = load_relaxed(&control->repairs);
     info->table_id = load_relaxed(&control->table_id);
-    info->dropped = load_acquire(&control->state) != STATE_LIVE || !linked;
+    info->dropped = load_acquire(&control->state) != STATE_LIVE || !file.linked;
     info->poisoned = load_relaxed(&control->poisoned) != 0;
     info->foreign_namespace = t->foreign;
     info->readonly = !t->may_write;

@@ -94,6 +94,8 @@ struct tmgr_options {
 /* What is known of a table without walking it. All counts are of one moment each, not of one and the same moment. */
 struct tmgr_info {
     uint32_t type, access, keypos, codec, mode, n_stripes;
+    uint32_t uid;     /* whose the segment is */
+    uint32_t trusted; /* this user's, or root's */
     uint64_t rows, bytes_used, bytes_reserved, max_bytes;
     struct tmgr_process owner;
     uint32_t owner_alive;
@@ -156,6 +158,8 @@ int tmgr_create(const char *segment, const char *name, size_t name_len, const st
 /* HEAD maps the control and the stripes alone, writable: enough for describe, drop, rename and the ownership calls. */
 enum tmgr_mapping { TMGR_MAP_WRITE = 0, TMGR_MAP_READ = 1, TMGR_MAP_AUTO = 2, TMGR_MAP_HEAD = 3 };
 /* Attach to a table; AUTO is WRITE where the segment's mode allows it, else READ. No side effect on the segment.
+ * A segment that is neither this user's nor root's is mapped for reading only, except by WRITE, which says that its user is
+ * trusted: who can write to a segment can harm those who lock in it. Where its mode keeps all others out, root is, too.
  * NO_TABLE, LAYOUT, CORRUPT, OS (EACCES...), NO_MEMORY. */
 int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_table **table);
 /* Ends the use of a handle: waits for this process's calls in flight, unmaps. Later calls return CLOSED. Idempotent. */

@@ -10,6 +10,7 @@ memory lives as long as anything here or in the codec extension refers to it.
 from __future__ import annotations
 
 import os
+import pwd
 import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, NoReturn
@@ -49,6 +50,15 @@ _RETRY_SECONDS: Final = 0.001  # after an answer of BUSY that came at once
 
 LOCK_TIMEOUT: Final = 10.0
 
+_EXPLAINED: Final = (
+    Status.ACCESS,
+    Status.NOT_OWNER,
+    Status.OWNED,
+    Status.FULL,
+    Status.NO_TABLE,
+    Status.READONLY,
+)
+
 # struct tmgr_api for the codec extension, as a number.
 API_ADDRESS: Final = int(ffi.cast("uintptr_t", lib.tmgr_api()))
 
@@ -64,6 +74,8 @@ class RawInfo(NamedTuple):
     codec: int
     mode: int
     n_stripes: int
+    uid: int
+    trusted: bool
     rows: int
     bytes_used: int
     bytes_reserved: int
@@ -202,6 +214,8 @@ class Handle:
             codec=info.codec,
             mode=info.mode,
             n_stripes=info.n_stripes,
+            uid=info.uid,
+            trusted=bool(info.trusted),
             rows=info.rows,
             bytes_used=info.bytes_used,
             bytes_reserved=info.bytes_reserved,
@@ -346,7 +360,7 @@ class Handle:
 
     def _explain(self, status: int) -> str:
         """What the segment adds to a refusal. If it turns out that the owner is dead, its heir gets the table now."""
-        if status not in (Status.ACCESS, Status.NOT_OWNER, Status.OWNED, Status.FULL, Status.NO_TABLE):
+        if status not in _EXPLAINED:
             return ""
         if status == Status.NO_TABLE:
             return " any more: it was dropped, or went with its owner"
@@ -358,6 +372,8 @@ class Handle:
                 f": its segment has {info.bytes_reserved} bytes and may have {info.max_bytes} (max_bytes, or what "
                 "/dev/shm could hold at its creation), and cannot get what this takes"
             )
+        if status == Status.READONLY:
+            return "" if info.trusted else f", because it belongs to {user_text(info.uid)}, who is not trusted for that"
         owner = info.owner.pid
         if info.owner_alive and info.transfer_reason == REASON_KEPT:
             who = f"kept by the manager, process {owner}, since its owner ended: new_table() takes the table over"
@@ -404,6 +420,14 @@ def process_start(pid: int) -> int | None:
     """When the process of this pid started, in clock ticks since boot; None if there is none or it is dead."""
     process = ffi.new("struct tmgr_process *", {"pid": pid, "start": 0})
     return int(process.start) if lib.tmgr_alive(process) else None
+
+
+def user_text(uid: int) -> str:
+    """A user for a message: the name, if the system knows one, and the number."""
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"
 
 
 def core_statuses() -> dict[str, int]:

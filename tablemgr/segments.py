@@ -70,7 +70,8 @@ class TableInfo:
     """A table at one moment. Counts are of one moment each, not of one and the same.
 
     bytes_used: rows and their index; bytes_reserved: memory that the segment holds; max_bytes: what it may hold, as
-    asked for at creation or else as much as the file system could then; mode: permission bits. heir: a process,
+    asked for at creation or else as much as the file system could then; mode: permission bits; uid: the user to whom
+    the segment belongs. heir: a process,
     "manager", or None (the table goes with its owner). created, last_repair: epoch seconds; last_repair is None if no
     repair was ever needed, repairs counts them. kept: the owner is a manager that has the table from a dead owner, for
     whoever claims it by new_table. damaged: why the table cannot be used, None if it can; if it is not
@@ -84,6 +85,7 @@ class TableInfo:
     keypos: int
     codec: str
     mode: int
+    uid: int
     rows: int
     bytes_used: int
     bytes_reserved: int
@@ -174,7 +176,11 @@ def attach(instance: str, name: str, mapping: int = _ffi.MAP_AUTO) -> Handle:
 
     Raises TableNotFoundError, and what Handle.attach raises.
     """
-    handle = Handle.attach(segment_name(instance, name), mapping, name)
+    segment = segment_name(instance, name)
+    try:
+        handle = Handle.attach(segment, mapping, name)
+    except AccessError as error:
+        raise AccessError(f"{error}{foreign_user(segment)}") from None
     try:
         raw = handle.describe()
         if raw.dropped or _went_with_owner(handle, raw, mapping):
@@ -183,6 +189,15 @@ def attach(instance: str, name: str, mapping: int = _ffi.MAP_AUTO) -> Handle:
         handle.close()
         raise
     return handle
+
+
+def foreign_user(segment: str) -> str:
+    """Words for the end of a message: to whom the segment belongs, if not to this user."""
+    try:
+        uid = os.stat(f"{SHM}{segment}", follow_symlinks=False).st_uid
+    except OSError:
+        return ""
+    return "" if uid == os.geteuid() else f"; it belongs to {_ffi.user_text(uid)}"
 
 
 def _went_with_owner(handle: Handle, raw: RawInfo, mapping: int) -> bool:
@@ -264,7 +279,7 @@ def drop(name: str, force: bool = False, instance: str | None = None) -> None:
     segment = segment_name(instance, name)
     try:
         handle = attach(instance, name, _ffi.MAP_HEAD)
-    except CorruptTableError:
+    except (CorruptTableError, AccessError):
         if not force:
             raise
         _unlink(name, segment)
@@ -310,7 +325,9 @@ def _unlink(name: str, segment: str) -> None:
     except posix_ipc.ExistentialError:
         raise_for(Status.NO_TABLE, table=name, doing="drop")
     except posix_ipc.PermissionsError:
-        raise AccessError(f"drop: the system does not let this user remove the segment of table {name!r}") from None
+        raise AccessError(
+            f"drop: the system does not let this user remove the segment of table {name!r}{foreign_user(segment)}"
+        ) from None
 
 
 def _mapping_to_look(segment: str) -> int:
@@ -336,6 +353,7 @@ def _info(raw: RawInfo, instance: str) -> TableInfo:
         keypos=raw.keypos,
         codec=codec.name_of(raw.codec),
         mode=raw.mode,
+        uid=raw.uid,
         rows=raw.rows,
         bytes_used=raw.bytes_used,
         bytes_reserved=raw.bytes_reserved,
@@ -364,6 +382,7 @@ def _unusable(name: str, instance: str, segment: str, error: Exception) -> Table
         keypos=0,
         codec="",
         mode=stat.st_mode & 0o7777,
+        uid=stat.st_uid,
         rows=0,
         bytes_used=0,
         bytes_reserved=stat.st_blocks * 512,

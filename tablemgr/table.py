@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple, SupportsIndex, final
 
 from tablemgr import _codec, _ffi, codec as codecs, segments
 from tablemgr._ffi import LOCK_TIMEOUT, Handle
-from tablemgr.errors import Status, TableExistsError, TableMismatchError, TableNotFoundError
+from tablemgr.errors import AccessError, Status, TableExistsError, TableMismatchError, TableNotFoundError
 from tablemgr.segments import TableInfo, TableTransfer
 
 Row = tuple[Any, ...]
@@ -157,9 +157,9 @@ def create(
     while True:
         try:
             handle = Handle.create(segment, name, **options._asdict())
-        except TableExistsError:
+        except TableExistsError as error:
             if _is_there(instance, name):
-                raise
+                raise TableExistsError(f"{error}{segments.foreign_user(segment)}") from None
         else:
             return Table(handle, instance, codec, seconds)
 
@@ -176,7 +176,8 @@ def attach(
 
     Args:
         name: as given to create.
-        readonly: True maps the segment read-only, False insists on writing, None does what the segment's mode allows.
+        readonly: True maps the segment read-only, False insists on writing, None does what the segment's mode allows;
+            but what belongs to another user than this one and root is read-only, unless False says to trust that user.
         codec: must be the table's: "pickle" says that its values may be unpickled here.
         lock_timeout: seconds that a write through this handle waits for another writer.
         instance: the namespace of tables; None: $TABLEMGR_INSTANCE or "default".
@@ -195,6 +196,12 @@ def attach(
         raise TypeError(f"readonly must be True, False or None, not {readonly.__class__.__name__}")
     handle = segments.attach(instance, name, mapping)
     raw = handle.describe()
+    if raw.codec == codecs.number_of(codecs.PICKLE) and not raw.trusted:
+        handle.close()
+        raise AccessError(
+            f"attach: table {name!r} belongs to {_ffi.user_text(raw.uid)} and holds pickles: unpickling would run what "
+            "that user wants; let it use codec='msgpack'"
+        )
     if raw.codec != codec_number or raw.type >= len(segments.TYPES):
         handle.close()
         if raw.type >= len(segments.TYPES):

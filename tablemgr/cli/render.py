@@ -6,6 +6,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import pwd
 import sys
 import time
 from collections.abc import Iterable
@@ -104,24 +106,33 @@ def tables_grid(snapshot: Tables) -> Grid | Text:
     grid.add_column("HEIR", no_wrap=True)
     grid.add_column("AGE", justify="right")
     grid.add_column("REPAIRS", justify="right")
+    with_users = any(is_foreign(info) for info in snapshot.tables)
+    if with_users:
+        grid.add_column("USER", no_wrap=True)
     now = time.time()
     for info in sorted(snapshot.tables, key=lambda info: info.name):
+        memory = bytes_text(info.bytes_reserved)
         if info.damaged is not None and not info.type:
-            memory = bytes_text(info.bytes_reserved)
-            grid.add_row(Text(printable(info.name)), Text("damaged", style="red"), "", "", memory)
-            continue
-        grid.add_row(
-            Text(printable(info.name)),
-            info.type,
-            info.access,
-            f"{info.rows:,}",
-            bytes_text(info.bytes_reserved),
-            owner_text(info) + ("" if info.damaged is None else " DAMAGED"),
-            heir_text(info.heir),
-            age_text(now - info.created),
-            str(info.repairs),
-        )
+            state = Text("not yours") if is_foreign(info) else Text("damaged", style="red")
+            cells: list[Text | str] = [state, "", "", memory, "", "", "", ""]
+        else:
+            cells = [
+                info.type,
+                info.access,
+                f"{info.rows:,}",
+                memory,
+                owner_text(info) + ("" if info.damaged is None else " DAMAGED"),
+                heir_text(info.heir),
+                age_text(now - info.created),
+                str(info.repairs),
+            ]
+        grid.add_row(Text(printable(info.name)), *cells, *([user_text(info.uid)] if with_users else []))
     return grid
+
+
+def is_foreign(info: TableInfo) -> bool:
+    """Whether the segment belongs to another user."""
+    return info.uid != os.geteuid()
 
 
 def detail_grid(info: TableInfo) -> Grid:
@@ -242,6 +253,14 @@ def owner_text(info: TableInfo) -> str:
     return f"kept by {info.owner.pid}" if info.kept else process_text(info.owner)
 
 
+def user_text(uid: int) -> str:
+    """A user's name, or the number if there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def heir_text(heir: Process | str | None) -> str:
     """The heir: `manager`, a process, or nobody."""
     if heir is None:
@@ -260,6 +279,8 @@ def fact_text(name: str, value: object) -> str:
             return f"{bytes_text(value)} ({value:,} bytes)"
         case float():
             return moment_text(value)
+        case int() if name == "uid":
+            return user_text(value)
         case int() if name == "mode":
             return oct(value)
         case bool():

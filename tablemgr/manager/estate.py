@@ -321,13 +321,17 @@ class SharedMemory:
             return None
         if info.st_uid != os.geteuid():
             raise UnmanageableError(
-                f"table {name!r} belongs to uid {info.st_uid}: only a manager of that user serves it"
+                f"table {name!r} belongs to {_ffi.user_text(info.st_uid)}: only a manager of that user serves it"
             )
         return info.st_ino
 
     def attach(self, name: str) -> TableHandle:
         """A handle with the head mapped."""
         handle = _ffi.Handle.attach(segments.segment_name(self._instance, name), _ffi.MAP_HEAD, name)
+        uid = handle.describe().uid
+        if uid != os.geteuid():  # it has come under the name just now
+            handle.close()
+            raise UnmanageableError(f"table {name!r} belongs to {_ffi.user_text(uid)}")
         handle.lock_timeout = LOCK_SECONDS
         return handle
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import os
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
@@ -29,6 +30,7 @@ def info(name: str = "counts", **changes: Any) -> TableInfo:
         "keypos": 0,
         "codec": "msgpack",
         "mode": 0o600,
+        "uid": os.geteuid(),
         "rows": 1234567,
         "bytes_used": 1000,
         "bytes_reserved": 3 * 1024 * 1024,
@@ -111,6 +113,17 @@ def test_an_instance_without_a_manager_says_so() -> None:
     assert "not running" in said
     assert "3 (1 orphans, 2 kept for a successor, 1 damaged)" in said
     assert "pid 7 for jobs" in said
+
+
+def test_whose_a_table_is_stands_in_the_list_if_it_is_another_users() -> None:
+    """By name or number; one that its mode keeps closed is not called damaged."""
+    assert "USER" not in text(Tables("i", (info(),)))
+    closed = info("closed", uid=4_000_000_001, type="", damaged="refused")
+    said = text(Tables("i", (info(uid=65534), closed, info("mine"))))
+    assert "USER" in said
+    assert "4000000001" in said
+    assert "not yours" in said
+    assert "damaged" not in said
 
 
 def test_rows_are_written_as_python_literals(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import tablemgr as tm
 from tests.support.child import in_child
 
 CLONE_NEWPID, CLONE_NEWUSER = 0x20000000, 0x10000000
-NOBODY = 65534
+NOBODY, SOMEBODY = 65534, 64321
 
 
 def in_other_namespace(function: Callable[[], Any]) -> Any:
@@ -40,15 +40,15 @@ def refusal(call: Callable[[], Any]) -> str:
     return "none"
 
 
-def as_nobody(function: Callable[[], Any]) -> Any:
+def as_user(uid: int, function: Callable[[], Any]) -> Any:
     """Its result, called in a child of another user; skip where this user may not become one."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
 
     def child() -> Any:
         os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        os.setgid(uid)
+        os.setuid(uid)
         return function()
 
     return in_child(child)
@@ -114,13 +114,74 @@ def test_another_user_is_kept_out_by_the_mode() -> None:
             found[name + " drop"] = refusal(lambda name=name: tm.drop(name, force=True))  # type: ignore[misc]
         return found
 
-    found = as_nobody(stranger)
+    found = as_user(NOBODY, stranger)
     assert found["listed"] == [("600", 0, False), ("644", 1, True), ("666", 1, True)]
     for name, kinds in (("600", "AAAA"), ("644", "-AAA"), ("666", "---A")):
         for what, kind in zip(("", " write", " insist", " drop"), kinds, strict=True):
             text = found[name + what]
             assert text.startswith("AccessError") if kind == "A" else text == "none", (name, what, text)
     assert len(tm.tables()) == 3
+
+
+def make_foreign(name: str, **options: Any) -> None:
+    """A table of user nobody, with a row."""
+
+    def make() -> None:
+        tm.create(name, access="public", heir="manager", **options).insert(("k", 1))
+
+    as_user(NOBODY, make)
+
+
+def test_a_table_that_another_user_made_is_read_only_unless_trusted() -> None:
+    """Whoever takes a name first in the common place is named, and cannot do more than be read."""
+    make_foreign("t", mode=0o666)
+
+    def victim() -> dict[str, Any]:
+        attached = tm.attach("t")
+        shared = tm.SharedDict[str, int]("t")
+        return {
+            "listed": [(info.uid, info.damaged) for info in tm.tables()],
+            "read": (attached.lookup("k"), shared["k"]),
+            "write": refusal(lambda: attached.insert(("k", 2))),
+            "put": refusal(lambda: shared.update(k=3)),
+            "create": refusal(lambda: tm.create("t")),
+            "rename": refusal(lambda: attached.rename("u")),
+            "drop": refusal(lambda: tm.drop("t")),
+            "trusted": refusal(lambda: tm.attach("t", readonly=False).insert(("k", 4))),
+        }
+
+    found = as_user(SOMEBODY, victim)
+    assert found["listed"] == [(NOBODY, None)]
+    assert found["read"] == ([("k", 1)], 1)
+    assert found["create"].startswith("TableExistsError")
+    for what in ("write", "put", "create", "rename", "drop"):
+        assert "uid 65534" in found[what], found[what]
+    assert all(found[what].startswith("AccessError") for what in ("write", "put", "rename", "drop"))
+    assert found["trusted"] == "none"
+    assert as_user(NOBODY, lambda: tm.attach("t").lookup("k")) == [("k", 4)]
+
+
+def test_pickles_of_another_user_are_not_unpickled() -> None:
+    """They would run what that user wants, whatever the mode allows, and whoever reads them, root too."""
+    make_foreign("t", mode=0o666, codec="pickle")
+    for readonly in (None, True, False):
+        error = refusal(lambda readonly=readonly: tm.attach("t", codec="pickle", readonly=readonly))  # type: ignore[misc]
+        assert error.startswith("AccessError"), error
+        assert "uid 65534" in error
+    assert as_user(NOBODY, lambda: tm.attach("t", codec="pickle").lookup("k")) == [("k", 1)]
+
+
+def test_root_is_kept_out_by_the_mode_too_but_may_force_a_drop() -> None:
+    """A segment that a user made could harm a root that locks in it; its name is shown all the same."""
+    make_foreign("t", mode=0o600)
+    for call in (lambda: tm.attach("t"), lambda: tm.attach("t", readonly=False), lambda: tm.drop("t")):
+        error = refusal(call)
+        assert error.startswith("AccessError"), error
+        assert "uid 65534" in error
+    (info,) = tm.tables()
+    assert (info.name, info.uid) == ("t", NOBODY)
+    tm.drop("t", force=True)
+    assert tm.tables() == []
 
 
 def test_the_mode_is_not_subject_to_the_umask() -> None:
