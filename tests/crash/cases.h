@@ -1,34 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cases.h - the write operations that are killed, and the tables they are killed on. */
+/* cases.h - the operations that are killed: writes, and those that make up the life of a table. */
 #ifndef CASES_H
 #define CASES_H
 
-#include "model.h"
-#include "scratch.h"
+#include "setup.h"
 
-enum { SECOND_ID = 900001, SECOND_PAYLOAD = 77, ABSENT_ID = 2000000, ELSEWHERE_ID = 800000, ELSEWHERE = 24 };
-
-/* What a case is set up from. `table` is attached under scratch->segment while `prepare` runs. */
-struct setup {
-    struct scratch scratch;
-    struct tmgr_table *table;
-    struct model model;
-    struct random random;
-    uint32_t n_stripes;
-    struct op op;                  /* the operation to be killed, of a case about rows */
-    struct op again;               /* the next writer's: an insert of a new key in the stripe of op's first item */
-    uint64_t elsewhere[ELSEWHERE]; /* new keys of other stripes than that one */
-    size_t n_elsewhere;
+/* A case about the life of a table instead of its rows. */
+enum life_op {
+    LIFE_ATTACH,
+    LIFE_CREATE,
+    LIFE_CLAIM,
+    LIFE_INHERIT, /* a claim as the manager */
+    LIFE_SETTLE,
+    LIFE_GIVE_AWAY, /* to the caller's parent, as below */
+    LIFE_SETOPTS,   /* the parent becomes the heir */
+    LIFE_RENAME,    /* to the other name */
+    LIFE_DROP,
+    LIFE_DROP_SEGMENT
 };
-
-/* A case about the life of a table instead of its rows: `act` is the call to be killed. */
+#define LIFE_GIFT "\xa4gift"
+#define LIFE_HEIR "\xa4heir"
+enum life_start {
+    START_ABSENT,
+    START_OWNED,  /* by this process */
+    START_ORPHAN, /* by a dead one, the heir being the manager */
+    START_HEIR,   /* the heir being this process */
+    START_GONE    /* there being no heir: nothing is there but the name */
+};
 struct life {
-    bool starts_absent; /* there is no table before */
-    bool owner_is_dead; /* the table's owner has ended */
+    enum life_op op; /* to be killed */
+    enum life_start start;
     bool victim_claims; /* the victim becomes the owner before it is traced */
-    enum tmgr_claim claim;
-    int (*act)(struct setup *setup, struct tmgr_table *table);
+    bool other_is_gone; /* the other name is START_GONE */
 };
+/* Makes the call. *table: attached to, by whichever name it bears, if the operation needs it and it is NULL. The status
+ * is that of the attach if that fails. */
+int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **table, int64_t wait_ns);
+
+/* A public table, whose heir is the manager. */
+struct tmgr_options life_options(uint32_t n_stripes);
 
 struct crash_case {
     const char *name;
@@ -38,11 +48,5 @@ struct crash_case {
 };
 extern const struct crash_case crash_cases[];
 extern const size_t n_crash_cases;
-
-/* Creates the table of the case and prepares it; leaves it closed. `seed` varies ids, stamps and payloads. */
-void setup_make(struct setup *setup, const struct crash_case *which, uint64_t seed);
-void setup_free(struct setup *setup);
-/* A public table owned by this process, whose heir is the manager. */
-struct tmgr_options setup_options(uint32_t n_stripes);
 
 #endif

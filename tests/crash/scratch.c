@@ -2,6 +2,8 @@
 /* scratch.c - see scratch.h. */
 #include "scratch.h"
 
+#include "layout.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,8 +14,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { COMPARE_BYTES = 4096 };
 
 static void fail(const char *what) {
     fprintf(stderr, "scratch: %s: %s\n", what, strerror(errno));
@@ -48,126 +48,188 @@ static void remove_named(void) {
 }
 
 void scratch_name(struct scratch *scratch, const char *label) {
+    memset(scratch, 0, sizeof *scratch);
     snprintf(scratch->prefix, sizeof scratch->prefix, "/tablemgr-crash.%d.", (int)getpid());
     snprintf(scratch->segment, sizeof scratch->segment, "%s%s", scratch->prefix, label);
     snprintf(scratch->other, sizeof scratch->other, "%sother", scratch->prefix);
-    scratch->fd = -1;
-    scratch->map = NULL;
-    scratch->mapped = 0;
+    scratch->name[0] = scratch->segment;
+    scratch->name[1] = scratch->other;
+    scratch->at[0].fd = scratch->at[1].fd = -1;
     last_named = *scratch;
     if (namer == 0)
         atexit(remove_named);
     namer = getpid();
 }
 
-static void let_go(struct scratch *scratch) {
-    if (scratch->map)
-        munmap(scratch->map, scratch->mapped);
-    if (scratch->fd >= 0)
-        close(scratch->fd);
-    scratch->fd = -1;
-    scratch->map = NULL;
-    scratch->mapped = 0;
+static void unmap(struct place *place) {
+    if (place->map)
+        munmap(place->map, place->mapped);
+    place->map = NULL;
+    place->mapped = 0;
+}
+
+static void let_go(struct place *place) {
+    unmap(place);
+    if (place->fd >= 0)
+        close(place->fd);
+    place->fd = -1;
 }
 
 void scratch_remove(struct scratch *scratch) {
-    let_go(scratch);
-    shm_unlink(scratch->segment);
-    shm_unlink(scratch->other);
+    for (size_t i = 0; i < PLACES; i++) {
+        let_go(&scratch->at[i]);
+        shm_unlink(scratch->name[i]);
+    }
 }
 
-/* The mapping covers the file under the name, whichever and however long that is now. False: there is none. */
-static bool look(struct scratch *scratch) {
+static void look(struct place *place, const char *name) {
     char path[128];
     struct stat named, open_file;
-    snprintf(path, sizeof path, "/dev/shm%s", scratch->segment);
-    if (stat(path, &named) != 0)
-        return false;
-    if (scratch->fd >= 0 && (fstat(scratch->fd, &open_file) != 0 || open_file.st_ino != named.st_ino))
-        let_go(scratch);
-    if (scratch->fd < 0 && (scratch->fd = open(path, O_RDWR | O_CLOEXEC)) < 0)
-        fail(path);
-    if (scratch->map && scratch->mapped != (size_t)named.st_size) {
-        munmap(scratch->map, scratch->mapped);
-        scratch->map = NULL;
+    snprintf(path, sizeof path, "/dev/shm%s", name);
+    if (stat(path, &named) != 0) {
+        let_go(place);
+        return;
     }
-    scratch->mapped = (size_t)named.st_size;
-    if (!scratch->map && scratch->mapped > 0) {
-        scratch->map = mmap(NULL, scratch->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, scratch->fd, 0);
-        if (scratch->map == MAP_FAILED)
+    if (place->fd >= 0 && (fstat(place->fd, &open_file) != 0 || open_file.st_ino != named.st_ino))
+        let_go(place);
+    if (place->fd < 0 && (place->fd = open(path, O_RDWR | O_CLOEXEC)) < 0)
+        fail(path);
+    if (place->mapped != (size_t)named.st_size)
+        unmap(place);
+    place->mapped = (size_t)named.st_size;
+    if (!place->map && place->mapped > 0) {
+        place->map = mmap(NULL, place->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, place->fd, 0);
+        if (place->map == MAP_FAILED)
             fail("mmap");
     }
-    return true;
+}
+
+void scratch_look(struct scratch *scratch) {
+    for (size_t i = 0; i < PLACES; i++)
+        look(&scratch->at[i], scratch->name[i]);
 }
 
 void image_save(struct image *image, struct scratch *scratch) {
-    if (!look(scratch)) {
-        image->len = 0;
-        return;
+    scratch_look(scratch);
+    for (size_t i = 0; i < PLACES; i++) {
+        const struct place *place = &scratch->at[i];
+        if (place->mapped > image->at[i].capacity) {
+            if (image->at[i].bytes)
+                munmap(image->at[i].bytes, image->at[i].capacity);
+            image->at[i].capacity = 2 * place->mapped;
+            image->at[i].bytes =
+                mmap(NULL, image->at[i].capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+            if (image->at[i].bytes == MAP_FAILED)
+                fail("mmap");
+        }
+        image->at[i].len = place->mapped;
+        if (place->mapped > 0)
+            memcpy(image->at[i].bytes, place->map, place->mapped);
     }
-    if (scratch->mapped > image->capacity) {
-        image_free(image);
-        image->capacity = 2 * scratch->mapped;
-        image->bytes = mmap(NULL, image->capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        if (image->bytes == MAP_FAILED)
-            fail("mmap");
-    }
-    image->len = scratch->mapped;
-    memcpy(image->bytes, scratch->map, image->len);
 }
 
 void image_free(struct image *image) {
-    if (image->bytes)
-        munmap(image->bytes, image->capacity);
+    for (size_t i = 0; i < PLACES; i++)
+        if (image->at[i].bytes)
+            munmap(image->at[i].bytes, image->at[i].capacity);
     memset(image, 0, sizeof *image);
 }
 
-void image_restore(const struct image *image, struct scratch *scratch) {
-    shm_unlink(scratch->other);
-    if (image->len == 0) {
-        shm_unlink(scratch->segment);
-        let_go(scratch);
+static void restore(const uint8_t *bytes, size_t len, struct place *place, const char *name) {
+    if (len == 0) {
+        shm_unlink(name);
+        let_go(place);
         return;
     }
-    if (!look(scratch)) {
-        let_go(scratch);
-        int fd = shm_open(scratch->segment, O_RDWR | O_CREAT | O_EXCL, 0600);
+    look(place, name);
+    if (place->fd < 0) {
+        int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
         if (fd < 0)
             fail("shm_open");
         close(fd);
-        look(scratch);
+        look(place, name);
     }
-    if (scratch->mapped != image->len) {
+    if (place->mapped != len) {
         /* Shortened and filled again: nobody but this process has it mapped between two kills. */
-        if (ftruncate(scratch->fd, 0) != 0 || ftruncate(scratch->fd, (off_t)image->len) != 0)
+        if (ftruncate(place->fd, 0) != 0 || posix_fallocate(place->fd, 0, (off_t)len) != 0)
             fail("ftruncate");
-        look(scratch);
+        look(place, name);
     }
-    for (size_t at = 0; at < image->len; at += COMPARE_BYTES) {
-        size_t len = image->len - at < COMPARE_BYTES ? image->len - at : COMPARE_BYTES;
-        if (memcmp(scratch->map + at, image->bytes + at, len) != 0)
-            memcpy(scratch->map + at, image->bytes + at, len);
+    for (size_t at = 0; at < len; at += SCRATCH_PAGE) {
+        size_t piece = len - at < SCRATCH_PAGE ? len - at : SCRATCH_PAGE;
+        if (memcmp(place->map + at, bytes + at, piece) != 0)
+            memcpy(place->map + at, bytes + at, piece);
     }
 }
 
-uint64_t scratch_digest(struct scratch *scratch, pid_t thread) {
-    if (!look(scratch))
-        return 0;
+void image_restore(const struct image *image, struct scratch *scratch) {
+    for (size_t i = 0; i < PLACES; i++)
+        restore(image->at[i].bytes, image->at[i].len, &scratch->at[i], scratch->name[i]);
+}
+
+/* Where locks and owner words stand; elsewhere a number may be anything. */
+static bool is_in_lock(size_t offset) {
+    if (offset < PAGE_BYTES)
+        return (offset >= offsetof(struct control, control_lock) &&
+                offset < offsetof(struct control, control_lock) + LOCK_BYTES) ||
+               (offset >= offsetof(struct control, arena_lock) &&
+                offset < offsetof(struct control, arena_lock) + LOCK_BYTES);
+    return offset >= STRIPES_OFFSET && offset < STRIPES_OFFSET + STRIPES_MAX * sizeof(struct stripe) &&
+           (offset - STRIPES_OFFSET) % sizeof(struct stripe) < LOCK_BYTES;
+}
+
+static bool is_owner_word(size_t offset) {
+    size_t in_record = offset % sizeof(struct owner_record);
+    if (offset < RECORDS_OFFSET)
+        return offset == offsetof(struct control, owner);
+    return offset < STRIPES_OFFSET &&
+           (in_record == offsetof(struct owner_record, heir) || in_record == offsetof(struct owner_record, from));
+}
+
+/* What the word would be if processes had no numbers. A lock holds the number of its holder, which is also a thread's, in
+ * the low half of a word; an owner word holds it from bit 42 on, start time and all, down to the number of its record. */
+static uint64_t without_numbers(uint64_t value, size_t offset, const struct cast *cast) {
+    for (uint64_t i = 0; i < 2; i++) {
+        uint64_t pid = (uint64_t)cast->at[i].pid,
+                 identity = pid << OWNER_PID_SHIFT | cast->at[i].start << OWNER_START_SHIFT;
+        if (pid != 0 && (uint32_t)value == pid && is_in_lock(offset))
+            return (value & ~(uint64_t)UINT32_MAX) | (0xfffffff0u + i);
+        if (pid != 0 && (value & ~(uint64_t)(RECORDS - 1)) == identity && is_owner_word(offset))
+            return (value & (RECORDS - 1)) | UINT64_C(0xfffffffffffff0) << 8 | (i + 1) << 4;
+    }
+    return value;
+}
+
+uint64_t scratch_word(const struct scratch *scratch, size_t place, size_t offset, const struct cast *cast) {
+    uint64_t value;
+    memcpy(&value, scratch->at[place].map + offset, sizeof value);
+    return without_numbers(value, offset, cast);
+}
+
+uint64_t page_digest(const struct scratch *scratch, size_t place, size_t page, const struct cast *cast) {
     uint64_t lanes[4] = {1, 2, 3, 4};
-    const uint64_t *words = (const uint64_t *)(const void *)scratch->map;
-    size_t n = scratch->mapped / 8;
-    for (size_t i = 0; i + 4 <= n; i += 4)
+    const struct place *at = &scratch->at[place];
+    size_t begin = page * SCRATCH_PAGE, end = begin + SCRATCH_PAGE < at->mapped ? begin + SCRATCH_PAGE : at->mapped;
+    const uint64_t *words = (const uint64_t *)(const void *)(at->map + begin);
+    for (size_t i = 0; i + 4 <= (end - begin) / 8; i += 4)
         for (size_t lane = 0; lane < 4; lane++) {
-            uint64_t value = words[i + lane];
-            if ((uint32_t)value == (uint32_t)thread)
-                value &= ~(uint64_t)UINT32_MAX;
-            lanes[lane] = (lanes[lane] ^ value) * 0x9fb21c651e98df25ULL;
+            lanes[lane] = (lanes[lane] ^ without_numbers(words[i + lane], begin + 8 * (i + lane), cast)) *
+                          UINT64_C(0x9fb21c651e98df25);
             lanes[lane] ^= lanes[lane] >> 29;
         }
-    uint64_t digest = scratch->mapped;
+    uint64_t digest = place * UINT64_C(0x9e3779b97f4a7c15) + page + 1;
     for (size_t lane = 0; lane < 4; lane++)
-        digest = (digest ^ lanes[lane]) * 0xff51afd7ed558ccdULL + (digest >> 31);
-    return digest | 1;
+        digest = (digest ^ lanes[lane]) * UINT64_C(0xff51afd7ed558ccd) + (digest >> 31);
+    return digest;
+}
+
+uint64_t scratch_digest(struct scratch *scratch, const struct cast *cast) {
+    uint64_t sum = 0;
+    scratch_look(scratch);
+    for (size_t place = 0; place < PLACES; place++)
+        for (size_t page = 0; page * SCRATCH_PAGE < scratch->at[place].mapped; page++)
+            sum += page_digest(scratch, place, page, cast);
+    return sum;
 }
 
 bool scratch_is_alone(const struct scratch *scratch, char *found, size_t size) {
@@ -193,7 +255,13 @@ static size_t digest_slot(const struct digests *digests, uint64_t digest) {
     return at;
 }
 
+bool digests_has(const struct digests *digests, uint64_t digest) {
+    digest = digest ? digest : 1;
+    return digests->capacity && digests->slots[digest_slot(digests, digest)] == digest;
+}
+
 bool digests_add(struct digests *digests, uint64_t digest) {
+    digest = digest ? digest : 1;
     if (2 * (digests->count + 1) > digests->capacity) {
         struct digests bigger = {NULL, digests->capacity ? 2 * digests->capacity : 1024, digests->count};
         bigger.slots = calloc(bigger.capacity, sizeof *bigger.slots);

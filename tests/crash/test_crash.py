@@ -70,7 +70,7 @@ def test_a_writer_that_repairs_is_killed_too(executable: Path) -> None:
 def test_a_reader_stopped_anywhere_sees_what_was_so() -> None:
     """A read stopped at sampled instructions while others write gives sound rows, misses none, and none twice."""
     done = subprocess.run(
-        [str(build(READERS)), str(SEED), "12"], capture_output=True, text=True, check=False, timeout=200
+        [str(build(READERS)), f"--seed={SEED}", "--stops=12"], capture_output=True, text=True, check=False, timeout=200
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("failures=0") == done.stdout.count("read=") > 0

@@ -176,12 +176,49 @@ bool tracer_run_to(pid_t child, const struct trace *landmarks, const struct trac
             return false;
         done = landmark;
     }
-    bool is_followed = landmarks != NULL; /* else its end is looked for at each step */
-    for (; done < k && (is_followed || get_pc(child) != (uintptr_t)&tracer_end); done++)
+    bool is_right = true;
+    for (; done < k; done++) {
+        if (!landmarks) { /* its way, and its end, are looked at */
+            uintptr_t pc = get_pc(child);
+            is_right &= pc == expected->pc[done];
+            if (pc == (uintptr_t)&tracer_end)
+                break;
+        }
         if (!step_one(child))
             return false;
+    }
     *gone = false;
-    return get_pc(child) == (k < expected->n ? expected->pc[k] : (uintptr_t)&tracer_end);
+    return is_right && get_pc(child) == (k < expected->n ? expected->pc[k] : (uintptr_t)&tracer_end);
+}
+
+static bool is_one_of(uint8_t code, const char *codes) { return code != 0 && strchr(codes, code) != NULL; }
+
+static bool second_page_stores(const uint8_t *code) {
+    if (code[0] >> 4 == 8 || code[0] >> 4 == 4) /* jumps and moves on a condition */
+        return false;
+    return !is_one_of(code[0], "\x1e\x1f\x10\x28\x6f\xaf\xb6\xb7\xbe\xbf"); /* no-ops, loads, imul, movzx, movsx */
+}
+
+enum tracer_effect tracer_next_effect(pid_t child) {
+    const uint8_t *code = (const uint8_t *)get_pc(child); /* the same as in this process, which it was forked from */
+    if (code[0] == 0x0f && code[1] == 0x05)
+        return EFFECT_CALL;
+    while (is_one_of(*code, "\x66\xf2\xf3\x3e\x64\x65"))
+        code++;
+    if (*code >> 4 == 4) /* REX */
+        code++;
+    if (*code == 0x0f)
+        return second_page_stores(code + 1) ? EFFECT_STORE : EFFECT_NONE;
+    if (*code >> 4 == 7 || *code >> 4 == 5 || (*code & 0xf8) == 0xb8) /* jump, push and pop, mov of a constant */
+        return EFFECT_NONE;
+    if (*code < 0x40 && (*code & 6) == 2) /* arithmetic and cmp into a register */
+        return EFFECT_NONE;
+    if (is_one_of(*code, "\x38\x39\x3c\x3d\x63\x69\x6b\x84\x85\x8a\x8b\x8d\x90\xa8\xa9\xc3\xe8\xe9\xeb"))
+        return EFFECT_NONE;
+    bool has_operand =
+        (*code < 0x40 && (*code & 6) == 0) || is_one_of(*code, "\x80\x81\x83\x88\x89\xc1\xc7\xd1\xd3\xf7");
+    bool is_register = code[1] >> 6 == 3, is_compare = is_one_of(*code, "\x80\x81\x83") && (code[1] >> 3 & 7) == 7;
+    return has_operand && (is_register || is_compare) ? EFFECT_NONE : EFFECT_STORE;
 }
 
 void tracer_kill(pid_t child) {

@@ -36,9 +36,12 @@ bool tracer_record(pid_t child, struct trace *trace, size_t limit, tracer_step_f
 void trace_free(struct trace *trace);
 
 /* From tracer_begin to k instructions on, or to tracer_end if that comes first. With landmarks (which may be NULL) it runs
- * freely to the last one before k. False: the child is at another place than `expected` says, somewhere between begin and
+ * freely to the last one before k; without, every step is compared. False: the child is at another place than `expected` says, somewhere between begin and
  * end all the same; or, *gone, it has passed the landmark's place by another way, ran to its end, and is no more. */
 bool tracer_run_to(pid_t child, const struct trace *landmarks, const struct trace *expected, size_t k, bool *gone);
+/* What the instruction that the stopped child executes next may do to memory other than its stack. NONE is certain. */
+enum tracer_effect { EFFECT_NONE, EFFECT_STORE, EFFECT_CALL };
+enum tracer_effect tracer_next_effect(pid_t child);
 /* SIGKILL, and wait until it is dead. */
 void tracer_kill(pid_t child);
 /* Leave it stopped as by SIGSTOP, untraced; SIGCONT makes it go on. */

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WAIT_NS = 1000 * 1000 * 1000, MIXED = 1000, MIXED_IDS = 120, PASSES_PER_STRIPE = 16 };
+enum { MIXED = 1000, MIXED_IDS = 120, PASSES_PER_STRIPE = 16 };
 
 __attribute__((format(printf, 2, 3))) static bool wrong(char problem[PROBLEM_MAX], const char *format, ...) {
     char text[PROBLEM_MAX];
@@ -165,136 +165,94 @@ bool verify_rows(const struct setup *setup, const struct expected *expected, uin
 
 /* -- the life of a table ----------------------------------------------------------------------------------------------- */
 
-static uint64_t digest(const uint8_t *data, size_t len) {
-    uint64_t hash = 14695981039346656037ULL ^ len;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ data[i]) * 1099511628211ULL;
-    return hash;
-}
-
-static enum role role_of(const struct tmgr_process *process, uint32_t tracer, uint32_t victim) {
-    return process->pid == 0        ? ROLE_NOBODY
-           : process->pid == tracer ? ROLE_TRACER
-           : process->pid == victim ? ROLE_VICTIM
-                                    : ROLE_PREDECESSOR;
-}
-
-bool facts_gather(const struct setup *setup, uint32_t tracer, uint32_t victim, struct facts *facts,
-                  char problem[PROBLEM_MAX]) {
-    struct tmgr_table *table;
-    struct tmgr_info info;
-    memset(facts, 0, sizeof *facts);
-    int status = tmgr_attach(setup->scratch.segment, TMGR_MAP_READ, &table);
-    if (status == TMGR_NO_TABLE) {
-        status = tmgr_attach(setup->scratch.other, TMGR_MAP_READ, &table);
-        if (status == TMGR_NO_TABLE)
-            return true;
-        facts->is_renamed = true;
-    }
-    if (status != TMGR_OK || (status = tmgr_describe(table, &info)) != TMGR_OK)
-        return wrong(problem, "attach or describe: %s", tmgr_status_text(status));
-    bool equal = table_equals_model(table, &setup->model, problem);
-    tmgr_free(table);
-    facts->is_there = true;
-    facts->access = info.access;
-    facts->heir = info.heir;
-    facts->reason = info.transfer_reason;
-    facts->owner = role_of(&info.owner, tracer, victim);
-    facts->heir_process = role_of(&info.heir_process, tracer, victim);
-    facts->from = role_of(&info.transfer_from, tracer, victim);
-    facts->seq = info.transfer_seq;
-    facts->heir_data = digest(info.heir_data, info.heir_data_len);
-    facts->transfer_data = digest(info.transfer_data, info.transfer_data_len);
-    return equal;
-}
-
-bool facts_equal(const struct facts *a, const struct facts *b) {
-    return a->is_there == b->is_there && a->is_renamed == b->is_renamed && a->access == b->access &&
-           a->heir == b->heir && a->reason == b->reason && a->owner == b->owner && a->heir_process == b->heir_process &&
-           a->from == b->from && a->seq == b->seq && a->heir_data == b->heir_data &&
-           a->transfer_data == b->transfer_data;
-}
-
-void facts_text(const struct facts *facts, char *out, size_t size) {
-    static const char *const roles[] = {"nobody", "tracer", "victim", "predecessor"};
-    if (!facts->is_there)
-        snprintf(out, size, "no table");
-    else
-        snprintf(out, size, "%sowner %s, from %s (reason %u, seq %llu), heir %u %s, access %u, data %x %x",
-                 facts->is_renamed ? "renamed, " : "", roles[facts->owner], roles[facts->from], facts->reason,
-                 (unsigned long long)facts->seq, facts->heir, roles[facts->heir_process], facts->access,
-                 (unsigned)facts->heir_data, (unsigned)facts->transfer_data);
-}
-
 static bool expect(int got, int wanted, const char *what, char problem[PROBLEM_MAX]) {
     return got == wanted ||
            wrong(problem, "%s: %s instead of %s", what, tmgr_status_text(got), tmgr_status_text(wanted));
 }
 
-/* The table can be owned as its words say: a dead owner's table is claimed, or falls to its live heir. */
-static bool own(struct tmgr_table *table, const struct life *life, const struct facts *facts, bool *is_ours,
+/* Rows can be written to it, and it can be owned as its words say. */
+static bool use(const struct setup *setup, size_t place, struct facts *facts, uint64_t seed,
                 char problem[PROBLEM_MAX]) {
-    *is_ours = false;
-    if (facts->owner == ROLE_TRACER)
-        return expect(tmgr_claim(table, life->claim, WAIT_NS), TMGR_OWNED, "claim of the tracer's table", problem);
-    if (facts->heir_process == ROLE_TRACER)
-        return expect(tmgr_claim(table, life->claim, WAIT_NS), TMGR_OWNED, "claim of what falls to the tracer", problem) &&
-               expect(tmgr_settle(table, WAIT_NS), TMGR_OWNED, "settle after that", problem);
-    *is_ours = true;
-    return expect(tmgr_settle(table, WAIT_NS), TMGR_ABSENT, "settle of an orphan", problem) &&
-           expect(tmgr_claim(table, life->claim, WAIT_NS), TMGR_OK, "claim of an orphan", problem);
-}
-
-static bool act_again(const struct setup *setup, const struct life *life, struct tmgr_table *table,
-                      const struct facts *facts, char problem[PROBLEM_MAX]) {
-    struct setup copy = *setup;
-    bool is_ours = facts->owner == ROLE_TRACER;
-    if (life->owner_is_dead && !own(table, life, facts, &is_ours, problem))
-        return false;
-    if (life->starts_absent)
-        return expect(life->act(&copy, NULL), TMGR_TABLE_EXISTS, "create again", problem);
-    if (life->victim_claims)
-        return expect(life->act(&copy, table), is_ours ? TMGR_OK : TMGR_NOT_OWNER, "the same again", problem);
-    if (life->owner_is_dead)
-        return true;
-    if (facts->is_renamed) /* back to the first name */
-        return expect(tmgr_rename(table, setup->scratch.segment, "crash", 5), TMGR_OK, "rename back", problem);
-    return expect(life->act(&copy, table), TMGR_OK, "the same again", problem);
-}
-
-bool verify_life(const struct setup *setup, const struct life *life, const struct facts *before,
-                 const struct facts *after, bool returned, uint32_t tracer, uint32_t victim, uint64_t seed,
-                 char problem[PROBLEM_MAX]) {
-    struct facts facts;
     struct tmgr_table *table;
     struct model model;
+    if (!expect(tmgr_attach(setup->scratch.name[place], TMGR_MAP_WRITE, &table), TMGR_OK, "attach", problem))
+        return false;
+    model_init(&model);
+    if (facts->has_rows) {
+        model_free(&model);
+        model_copy(&model, &setup->model);
+    }
+    struct facts claimed = *facts, settled;
+    int claim = facts_after(&claimed, LIFE_CLAIM, ROLE_CHECKER);
+    settled = claimed;
+    int settle = facts_after(&settled, LIFE_SETTLE, ROLE_CHECKER);
+    bool good = check_is_clean(table, false, problem) && table_equals_model(table, &model, problem) &&
+                expect(tmgr_claim(table, false, WAIT_NS), claim, "claim", problem) &&
+                expect(tmgr_settle(table, WAIT_NS), settle, "settle", problem) &&
+                run_mixed(table, &model, seed, MIXED, MIXED_IDS, problem) &&
+                table_equals_model(table, &model, problem) && check_is_clean(table, false, problem);
+    /* Back to the rows that worlds are compared by. */
+    uint64_t removed;
+    good = good && expect(tmgr_delete_all(table, &removed, WAIT_NS), TMGR_OK, "delete_all", problem);
+    tmgr_free(table);
+    model_free(&model);
+    *facts = claimed;
+    facts->has_rows = false;
+    return good;
+}
+
+/* The operation that was killed first, made again to its end. */
+static bool act_again(const struct setup *setup, enum life_op op, const struct people *people, struct world *world,
+                      char problem[PROBLEM_MAX]) {
+    struct tmgr_table *table = NULL;
+    struct world found;
+    int wanted = world_after(world, op, ROLE_CHECKER);
+    int got = life_call(setup, op, &table, WAIT_NS);
+    tmgr_free(table);
+    if (!expect(got, wanted, "the same again", problem) || !world_gather(setup, people, &found, problem))
+        return false;
+    char is[PROBLEM_MAX / 3], should_be[PROBLEM_MAX / 3];
+    if (worlds_equal(&found, world))
+        return true;
+    world_text(&found, is, sizeof is);
+    world_text(world, should_be, sizeof should_be);
+    return wrong(problem, "the same again makes %s instead of %s", is, should_be);
+}
+
+static bool nothing_is_left(const struct setup *setup, char problem[PROBLEM_MAX]) {
     char found[256];
-    if (!facts_gather(setup, tracer, victim, &facts, problem))
-        return false;
-    if (!facts_equal(&facts, after) && (returned || !facts_equal(&facts, before))) {
-        facts_text(&facts, found, sizeof found);
-        return wrong(problem, "neither before nor after: %s", found);
+    struct tmgr_table *table;
+    for (size_t i = 0; i < PLACES; i++) {
+        int status = tmgr_drop_segment(setup->scratch.name[i]);
+        if (status != TMGR_OK && !expect(status, TMGR_NO_TABLE, "drop at the end", problem))
+            return false;
+        if (!expect(tmgr_attach(setup->scratch.name[i], TMGR_MAP_READ, &table), TMGR_NO_TABLE, "attach at the end",
+                    problem))
+            return false;
     }
-    if (!facts.is_there) { /* the name is free for a new table */
-        model_init(&model);
-        struct tmgr_options options = setup_options(setup->n_stripes);
-        return expect(tmgr_create(setup->scratch.segment, "crash", 5, &options, &table), TMGR_OK, "create", problem) &&
-               run_mixed(table, &model, seed, MIXED, MIXED_IDS, problem) && check_is_clean(table, false, problem) &&
-               expect(tmgr_drop(table, false), TMGR_OK, "drop", problem) &&
-               (scratch_is_alone(&setup->scratch, found, sizeof found) || wrong(problem, "left over: %s", found));
-    }
-    if (!attach(facts.is_renamed ? setup->scratch.other : setup->scratch.segment, TMGR_MAP_WRITE, &table, problem))
-        return false;
-    model_copy(&model, &setup->model);
-    if (!run_mixed(table, &model, seed, MIXED, MIXED_IDS, problem) || !table_equals_model(table, &model, problem) ||
-        !check_is_clean(table, false, problem) || !act_again(setup, life, table, &facts, problem))
-        return false;
-    int status = tmgr_drop(table, true);
-    if (status != TMGR_OK && status != TMGR_NO_TABLE)
-        return wrong(problem, "drop at the end: %s", tmgr_status_text(status));
-    if (!expect(tmgr_attach(setup->scratch.segment, TMGR_MAP_READ, &table), TMGR_NO_TABLE, "attach at the end",
-                problem) ||
-        !expect(tmgr_attach(setup->scratch.other, TMGR_MAP_READ, &table), TMGR_NO_TABLE, "attach at the end", problem))
-        return false;
     return scratch_is_alone(&setup->scratch, found, sizeof found) || wrong(problem, "left over: %s", found);
+}
+
+/* The name is free for a new table. */
+static bool is_free(const struct setup *setup, uint64_t seed, char problem[PROBLEM_MAX]) {
+    struct tmgr_table *table = NULL;
+    struct model model;
+    if (!expect(life_call(setup, LIFE_CREATE, &table, WAIT_NS), TMGR_OK, "create", problem) ||
+        !expect(life_call(setup, LIFE_ATTACH, &table, WAIT_NS), TMGR_OK, "attach", problem))
+        return false;
+    model_init(&model);
+    bool good = run_mixed(table, &model, seed, MIXED, MIXED_IDS, problem) && check_is_clean(table, false, problem);
+    tmgr_free(table);
+    model_free(&model);
+    return good;
+}
+
+bool verify_life(const struct setup *setup, enum life_op op, const struct people *people, struct world *world,
+                 uint64_t seed, char problem[PROBLEM_MAX]) {
+    for (size_t i = 0; i < PLACES; i++)
+        if (world->at[i].is_there && !use(setup, i, &world->at[i], seed, problem))
+            return false;
+    if (!act_again(setup, op, people, world, problem) || !nothing_is_left(setup, problem))
+        return false;
+    return is_free(setup, seed, problem) && nothing_is_left(setup, problem);
 }

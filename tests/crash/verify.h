@@ -3,7 +3,7 @@
 #ifndef VERIFY_H
 #define VERIFY_H
 
-#include "cases.h"
+#include "world.h"
 
 /* What the table may hold. The first of two operations may have left any of the candidates: [0] is the table before,
  * [n-1] the table after it. */
@@ -25,22 +25,9 @@ bool verify_read(const struct setup *setup, const struct expected *expected, str
 bool verify_rows(const struct setup *setup, const struct expected *expected, uint64_t seed, bool repair_first,
                  char problem[PROBLEM_MAX]);
 
-/* What describes a table's life: who owns it by which rule, under which name it is found. */
-enum role { ROLE_NOBODY, ROLE_TRACER, ROLE_VICTIM, ROLE_PREDECESSOR };
-struct facts {
-    bool is_there, is_renamed;
-    uint32_t access, heir, reason;
-    enum role owner, heir_process, from;
-    uint64_t seq, heir_data, transfer_data;
-};
-/* Looks through a read-only mapping; every row must be there. */
-bool facts_gather(const struct setup *setup, uint32_t tracer, uint32_t victim, struct facts *facts,
-                  char problem[PROBLEM_MAX]);
-bool facts_equal(const struct facts *a, const struct facts *b);
-void facts_text(const struct facts *facts, char *out, size_t size);
-/* The table is `before` or `after` (returned: only after), and can be used, owned and removed as either allows. */
-bool verify_life(const struct setup *setup, const struct life *life, const struct facts *before,
-                 const struct facts *after, bool returned, uint32_t tracer, uint32_t victim, uint64_t seed,
-                 char problem[PROBLEM_MAX]);
+/* Of a world that is as it may be, seen by the checker: each table can be written to, owned as its words say and removed;
+ * `op` does what it should; in the end nothing is left, and the name is free. */
+bool verify_life(const struct setup *setup, enum life_op op, const struct people *people, struct world *world,
+                 uint64_t seed, char problem[PROBLEM_MAX]);
 
 #endif

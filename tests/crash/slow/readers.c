@@ -6,10 +6,10 @@
  * returns must have been true at some moment of the read: every row sound and one that was written; a key that is there
  * throughout found; in a scan each row that is there throughout exactly once; the length one of those it had. */
 #include "model.h"
+#include "options.h"
 #include "scratch.h"
 #include "tracer.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -379,26 +379,26 @@ static void on_alarm(int number) {
     _exit(3);
 }
 
-/* readers SEED MOST [READ|all [SCRIPT|all [R]]]: at most about MOST stops for each pair; 0: all. */
+static const char help[] =
+    "usage: readers [--read NAME|all] [--script NAME|all] [--seed N] [--stops N] [--k R] [--cpu N]\n"
+    "  --stops N   about so many stops of each read beside each script; 0: all but later rounds of loops\n"
+    "  --k R       only the stop after R instructions\n";
+
 int main(int argc, char **argv) {
-    const char *read = argc > 3 ? argv[3] : "all", *written = argc > 4 ? argv[4] : "all";
-    long only = argc > 5 ? strtol(argv[5], NULL, 0) : -1;
-    size_t most = argc > 2 ? strtoull(argv[2], NULL, 0) : 100, n_failures = 0;
-    seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET((size_t)sched_getcpu(), &one);
-    sched_setaffinity(0, sizeof one, &one);
+    struct options options = options_parse(argc, argv, help);
+    size_t n_failures = 0;
+    seed = options.seed;
+    options_pin(&options);
     signal(SIGALRM, on_alarm);
     result = mmap(NULL, sizeof *result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     for (size_t i = 0; i < sizeof readings / sizeof *readings; i++) {
         struct trace trace;
-        if (strcmp(read, "all") != 0 && strcmp(read, readings[i].name) != 0)
+        if (strcmp(options.name, "all") != 0 && strcmp(options.name, readings[i].name) != 0)
             continue;
         record(&readings[i], &trace);
         for (size_t j = 0; j < sizeof scripts / sizeof *scripts; j++)
-            if (strcmp(written, "all") == 0 || strcmp(written, scripts[j].name) == 0)
-                n_failures += run_pair(&readings[i], &scripts[j], &trace, most, only);
+            if (strcmp(options.script, "all") == 0 || strcmp(options.script, scripts[j].name) == 0)
+                n_failures += run_pair(&readings[i], &scripts[j], &trace, options.stops, options.k);
         trace_free(&trace);
     }
     scratch_remove(&scratch);

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* life_ops.c - the calls that make up the life of a table; see cases.h. */
+#include "cases.h"
+
+#include <unistd.h>
+
+struct tmgr_options life_options(uint32_t n_stripes) {
+    return (struct tmgr_options){
+        .access = TMGR_PUBLIC, .mode = 0600, .n_stripes = n_stripes, .heir = TMGR_HEIR_MANAGER};
+}
+
+static int attach_by_any_name(const struct setup *setup, struct tmgr_table **table) {
+    int status = tmgr_attach(setup->scratch.segment, TMGR_MAP_WRITE, table);
+    return status == TMGR_NO_TABLE ? tmgr_attach(setup->scratch.other, TMGR_MAP_WRITE, table) : status;
+}
+
+static int drop_by_any_name(const struct setup *setup) {
+    int status = tmgr_drop_segment(setup->scratch.segment);
+    return status == TMGR_NO_TABLE ? tmgr_drop_segment(setup->scratch.other) : status;
+}
+
+static int create(const struct setup *setup) {
+    struct tmgr_options options = life_options(setup->n_stripes);
+    struct tmgr_table *created;
+    return tmgr_create(setup->scratch.segment, "crash", 5, &options, &created);
+}
+
+static int make_heir(struct tmgr_table *table, int64_t wait_ns) {
+    struct tmgr_options options = {.access = TMGR_PUBLIC,
+                                   .heir = TMGR_HEIR_PROCESS,
+                                   .heir_pid = (uint32_t)getppid(),
+                                   .heir_data = LIFE_HEIR,
+                                   .heir_data_len = sizeof LIFE_HEIR - 1};
+    return tmgr_setopts(table, TMGR_CHANGE_HEIR | TMGR_CHANGE_ACCESS, &options, wait_ns);
+}
+
+int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **table, int64_t wait_ns) {
+    if (op == LIFE_CREATE)
+        return create(setup);
+    if (op == LIFE_DROP_SEGMENT)
+        return drop_by_any_name(setup);
+    int status = *table ? TMGR_OK : attach_by_any_name(setup, table);
+    if (status != TMGR_OK) {
+        *table = NULL;
+        return status;
+    }
+    switch (op) {
+    case LIFE_CLAIM:
+    case LIFE_INHERIT:
+        return tmgr_claim(*table, op == LIFE_INHERIT, wait_ns);
+    case LIFE_SETTLE:
+        return tmgr_settle(*table, wait_ns);
+    case LIFE_GIVE_AWAY:
+        return tmgr_give_away(*table, (uint32_t)getppid(), LIFE_GIFT, sizeof LIFE_GIFT - 1, wait_ns);
+    case LIFE_SETOPTS:
+        return make_heir(*table, wait_ns);
+    case LIFE_RENAME:
+        return tmgr_rename(*table, setup->scratch.other, "renamed", 7);
+    case LIFE_DROP:
+        return tmgr_drop(*table, false);
+    default:
+        return TMGR_OK;
+    }
+}

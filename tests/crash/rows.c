@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rows.c - cases about rows: one writer dies in its operation, the next one of the stripe repairs and inserts a row. */
+#include "run.h"
+#include "verify.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { SHORT_WAIT_NS = 5 * 1000 * 1000, CANDIDATES_MAX = 16 };
+
+/* Of the case at work; there is one at a time. */
+static struct {
+    struct bound first, second;
+    struct outcome first_wanted;
+    struct model candidates[CANDIDATES_MAX];
+    size_t n_candidates;
+} at_work;
+
+static struct {
+    struct tmgr_table *table;
+    struct tmgr_buffer buffer;
+    bool saw_after;
+} reader;
+
+/* -- the children that are killed -------------------------------------------------------------------------------------- */
+
+static struct tmgr_table *attach_to_write(const struct run *run) {
+    struct tmgr_table *table;
+    int status = tmgr_attach(run->setup.scratch.segment, TMGR_MAP_WRITE, &table);
+    if (status != TMGR_OK) {
+        fprintf(stderr, "attach: %s\n", tmgr_status_text(status));
+        _exit(5);
+    }
+    return table;
+}
+
+static void first_writer(void *context) {
+    struct run *run = context;
+    struct outcome outcome;
+    run_become_repeatable();
+    struct tmgr_table *table = attach_to_write(run);
+    tracer_begin();
+    op_call(&at_work.first, table, WAIT_NS, &outcome);
+    run->shared->first_returned = 1;
+    tracer_end();
+    op_finish(&at_work.first, &outcome);
+    _exit(outcomes_equal(&outcome, &at_work.first_wanted) ? 0 : 4);
+}
+
+static void second_writer(void *context) {
+    struct run *run = context;
+    struct outcome outcome;
+    run_become_repeatable();
+    struct tmgr_table *table = attach_to_write(run);
+    tracer_begin();
+    op_call(&at_work.second, table, WAIT_NS, &outcome);
+    run->shared->second_status[0] = outcome.status;
+    run->shared->second_returned = 1;
+    tracer_end();
+    _exit(0);
+}
+
+static bool ended(struct run *run, char problem[PROBLEM_MAX]) {
+    if (run->next == NO_NEXT || run->shared->second_status[0] == TMGR_OK)
+        return true;
+    snprintf(problem, PROBLEM_MAX, "the next writer: %s", tmgr_status_text(run->shared->second_status[0]));
+    return false;
+}
+
+static bool expect_next(struct run *run, char problem[PROBLEM_MAX]) {
+    (void)run;
+    (void)problem;
+    return true;
+}
+
+/* -- verifying --------------------------------------------------------------------------------------------------------- */
+
+static struct expected expectation(const struct run *run, bool second_started) {
+    return (struct expected){.candidates = at_work.candidates,
+                             .n = at_work.n_candidates,
+                             .first_returned = run->shared->first_returned,
+                             .second_started = second_started,
+                             .second_returned = run->shared->second_returned,
+                             .order_is_open = run->setup.op.verb == VERB_DELETE_ALL};
+}
+
+static bool verify(struct run *run, uint64_t seed, char problem[PROBLEM_MAX]) {
+    struct expected expected = expectation(run, run->next != NO_NEXT);
+    return verify_rows(&run->setup, &expected, seed, seed & 2, problem);
+}
+
+/* -- the reader beside a stopped writer -------------------------------------------------------------------------------- */
+
+static bool reader_begin(struct run *run, char problem[PROBLEM_MAX]) {
+    memset(&reader, 0, sizeof reader);
+    int status = tmgr_attach(run->setup.scratch.segment, TMGR_MAP_READ, &reader.table);
+    if (status != TMGR_OK)
+        snprintf(problem, PROBLEM_MAX, "the reader cannot attach: %s", tmgr_status_text(status));
+    return status == TMGR_OK;
+}
+
+static void reader_end(struct run *run) {
+    (void)run;
+    tmgr_free(reader.table);
+    tmgr_buffer_free(&reader.buffer);
+}
+
+static bool look_for(const struct run *run, uint64_t id, char problem[PROBLEM_MAX]) {
+    uint8_t key[KEY_BYTES_MAX];
+    int status = tmgr_lookup(reader.table, key, key_encode(key, id), &reader.buffer);
+    if (status != TMGR_OK && status != TMGR_ABSENT) {
+        snprintf(problem, PROBLEM_MAX, "a reader's lookup: %s", tmgr_status_text(status));
+        return false;
+    }
+    bool is_before = false, is_after = false;
+    for (size_t i = 0; i < at_work.n_candidates; i++) {
+        const struct entry *entry = model_find(&at_work.candidates[i], id);
+        bool equal = entry ? status == TMGR_OK && reader.buffer.len == entry->len &&
+                                 memcmp(reader.buffer.data, entry->row, entry->len) == 0
+                           : status == TMGR_ABSENT;
+        is_before |= equal && i + 1 < at_work.n_candidates;
+        is_after |= equal && i + 1 == at_work.n_candidates;
+    }
+    bool is_multi = run->setup.op.verb == VERB_DELETE_MANY;
+    if ((!is_before && !is_after) || (reader.saw_after && !is_after && !is_multi)) {
+        snprintf(problem, PROBLEM_MAX, "a reader sees of id %llu %s", (unsigned long long)id,
+                 !is_before && !is_after ? "what nobody wrote" : "what was before, after it had seen what came after");
+        return false;
+    }
+    reader.saw_after |= is_after && !is_before;
+    return true;
+}
+
+/* The next writer's row may be there, and counts. */
+static bool length_is_right(const struct run *run, char problem[PROBLEM_MAX]) {
+    uint64_t rows = 0, more = run->next == NO_NEXT ? 0 : 1;
+    int status = tmgr_len(reader.table, &rows);
+    bool is_multi = run->setup.op.verb == VERB_DELETE_MANY;
+    for (size_t i = 0; i < at_work.n_candidates && status == TMGR_OK; i++)
+        if (is_multi || i == 0 || i + 1 == at_work.n_candidates)
+            if (rows >= at_work.candidates[i].count && rows <= at_work.candidates[i].count + more)
+                return true;
+    snprintf(problem, PROBLEM_MAX, "a reader's len: %llu, %s", (unsigned long long)rows, tmgr_status_text(status));
+    return false;
+}
+
+static bool all_is_right(const struct run *run, char problem[PROBLEM_MAX]) {
+    uint8_t key[KEY_BYTES_MAX];
+    const struct item *second = &run->setup.again.items[0];
+    bool equal = false, has_second = tmgr_contains(reader.table, key, key_encode(key, second->id)) == TMGR_OK;
+    if (has_second && run->next == NO_NEXT) {
+        snprintf(problem, PROBLEM_MAX, "a reader sees a row that nobody wrote");
+        return false;
+    }
+    for (size_t i = 0; i < at_work.n_candidates && !equal; i++) {
+        struct model model;
+        model_copy(&model, &at_work.candidates[i]);
+        if (has_second)
+            model_put(&model, second->id, second->stamp, second->payload);
+        equal = table_equals_model(reader.table, &model, problem);
+        model_free(&model);
+    }
+    return equal;
+}
+
+/* Everything read must be true of before or of after, and once of after never again of before; and no read may wait,
+ * which it would for ever. */
+static bool reader_look(struct run *run, size_t done, char problem[PROBLEM_MAX]) {
+    const struct op *op = &run->setup.op;
+    size_t n = op->n < 4 ? op->n : 4;
+    for (size_t i = 0; i < n; i++)
+        if (!look_for(run, op->items[(done + i) % op->n].id, problem))
+            return false;
+    return look_for(run, done % 60, problem) && length_is_right(run, problem) &&
+           (done % 32 != 0 || all_is_right(run, problem));
+}
+
+/* -- stopped ----------------------------------------------------------------------------------------------------------- */
+
+/* Another writer of the stripe, while the first is stopped: it is served, or told BUSY in time. Exit 0, 1, or a problem. */
+static int write_beside(struct run *run) {
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        struct outcome outcome;
+        alarm(CHECKER_SECONDS);
+        struct tmgr_table *table = attach_to_write(run);
+        uint64_t begin = run_now_ns();
+        op_run(&at_work.second, table, SHORT_WAIT_NS, &outcome);
+        uint64_t took = run_now_ns() - begin;
+        bool in_time = outcome.status == TMGR_BUSY ? took >= SHORT_WAIT_NS && took < READ_LIMIT_NS : true;
+        _exit(!in_time ? 3 : outcome.status == TMGR_OK ? 0 : outcome.status == TMGR_BUSY ? 1 : 2);
+    }
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
+        return 4;
+    return WEXITSTATUS(status);
+}
+
+static void stop_at(struct run *run, size_t k) {
+    static const char *const problems[] = {NULL, NULL, "a writer beside a stopped one fails",
+                                           "BUSY comes too early or too late", "a writer beside a stopped one hangs"};
+    char problem[PROBLEM_MAX];
+    struct model model;
+    bool is_astray;
+    pid_t child = run_child(run, &run->image, first_writer, &run->trace, k, 0, false, &is_astray).pid;
+    tracer_leave_stopped(child);
+    run->n_stops++;
+    struct expected expected = expectation(run, false);
+    if (verify_read(&run->setup, &expected, &model, problem))
+        model_free(&model);
+    else
+        run_report(run, problem);
+    int beside = write_beside(run);
+    if (beside > 1)
+        run_report(run, problems[beside < 4 ? beside : 4]);
+    run->n_busy += beside == 1;
+    int status = run_continue(child);
+    if (status < 0)
+        run_report(run, "the stopped writer does not come to its end");
+    else if (status != 0 && !(run->setup.op.verb == VERB_DELETE_ALL && beside == 0))
+        run_report(run, "the stopped writer's result is not the expected one");
+    run->shared->first_returned = 1;
+    run->shared->second_returned = beside == 0;
+    run->next = beside == 0 ? 0 : NO_NEXT;
+    run_verify(run, random_next(&run->random));
+    run->next = NO_NEXT;
+}
+
+/* -- setting up -------------------------------------------------------------------------------------------------------- */
+
+/* The tables that the operation may leave: before, after; of delete_many, where each key is by itself, all prefixes. */
+static void prepare(struct run *run) {
+    const struct setup *setup = &run->setup;
+    size_t prefixes = setup->op.verb == VERB_DELETE_MANY ? setup->op.n : 1;
+    memset(&at_work, 0, sizeof at_work);
+    for (size_t i = 0; i <= prefixes; i++) {
+        struct model *model = &at_work.candidates[at_work.n_candidates++];
+        model_copy(model, &setup->model);
+        if (i == 0)
+            continue;
+        struct op part = setup->op;
+        struct bound bound;
+        part.n = setup->op.verb == VERB_DELETE_MANY ? i : part.n;
+        op_bind(&bound, &part, model);
+        op_model(&bound, model, &at_work.first_wanted);
+        bound_free(&bound);
+    }
+    op_bind(&at_work.first, &setup->op, &setup->model);
+    op_bind(&at_work.second, &setup->again, &setup->model);
+}
+
+static void release(struct run *run) {
+    (void)run;
+    for (size_t i = 0; i < at_work.n_candidates; i++)
+        model_free(&at_work.candidates[i]);
+    bound_free(&at_work.first);
+    bound_free(&at_work.second);
+}
+
+static const char *const nexts[] = {"insert"};
+
+const struct subject subject_rows = {.prepare = prepare,
+                                     .release = release,
+                                     .first = first_writer,
+                                     .second = second_writer,
+                                     .nexts = nexts,
+                                     .n_nexts = 1,
+                                     .reader_begin = reader_begin,
+                                     .reader_look = reader_look,
+                                     .reader_end = reader_end,
+                                     .ended = ended,
+                                     .verify = verify,
+                                     .expect_next = expect_next,
+                                     .stop_at = stop_at};

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* setup.c - see setup.h. Where a case needs an event, the layout itself is looked at: the image of a segment before and
+ * after a write. */
+#include "cases.h"
+
+#include "hash.h"
+#include "layout.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { TRIES = 20000 };
+
+static void fail(const struct setup *setup, const char *what, int status) {
+    fprintf(stderr, "setup: %s: %s (%s)\n", setup->scratch.segment, what, tmgr_status_text(status));
+    exit(3);
+}
+
+/* -- the table's own words, read from the mapping ---------------------------------------------------------------------- */
+
+static struct control *control_of(uint8_t *base) { return (struct control *)(void *)base; }
+static struct stripe *stripes_of(uint8_t *base) { return (struct stripe *)(void *)(base + STRIPES_OFFSET); }
+
+static uint32_t stripe_in(const struct image *image, uint64_t id) {
+    uint8_t key[KEY_BYTES_MAX];
+    const struct control *control = control_of(image->at[0].bytes);
+    uint64_t hash = hash_bytes(key, key_encode(key, id), control->hash_seed);
+    uint32_t bits = 0;
+    while ((UINT64_C(1) << bits) < control->n_stripes)
+        bits++;
+    return bits == 0 ? 0 : (uint32_t)(hash >> (64 - bits));
+}
+
+static struct bucket *bucket_at(const struct image *image, const struct root *root, uint64_t number) {
+    /* Segments of 8, 8, 16, 32 .. 1024 buckets, then of 1024 each. The tables here stay below 2048 buckets. */
+    uint64_t segment = 0, first = 0, size = 8;
+    while (number >= first + size) {
+        first += size;
+        segment++;
+        if (segment > 1 && size < SEGMENT_BUCKETS)
+            size *= 2;
+    }
+    if (segment >= SEGMENTS_INLINE || root->segments[segment] == 0)
+        return NULL;
+    uint64_t offset = root->segments[segment] + 64 * (number - first);
+    return offset + 64 <= image->at[0].len ? (struct bucket *)(void *)(image->at[0].bytes + offset) : NULL;
+}
+
+struct shape {
+    uint64_t buckets, overflows, epochs, size, pages; /* pages in use */
+};
+
+static struct shape shape_of(const struct image *image) {
+    const struct control *control = control_of(image->at[0].bytes);
+    struct shape shape = {.size = control->size};
+    for (uint64_t at = control->arena_offset; at < control->size; at += CHUNK_BYTES) {
+        const struct chunk *chunk = (const struct chunk *)(const void *)(image->at[0].bytes + at);
+        for (uint64_t page = 0; page < CHUNK_PAGES && at + page * PAGE_BYTES < control->size; page++)
+            shape.pages += chunk->map[page] != 0;
+    }
+    for (uint64_t i = 0; i < control->n_stripes; i++) {
+        const struct stripe *stripe = &stripes_of(image->at[0].bytes)[i];
+        const struct root *root = &stripe->root[stripe->gen & 1];
+        shape.epochs += stripe->epoch;
+        shape.buckets += root->n_buckets;
+        for (uint64_t number = 0; number < root->n_buckets; number++) {
+            const struct bucket *bucket = bucket_at(image, root, number);
+            for (int steps = 0; bucket && bucket->next && steps < 1000; steps++) {
+                shape.overflows++;
+                bucket = (const struct bucket *)(const void *)(image->at[0].bytes + bucket->next);
+            }
+        }
+    }
+    return shape;
+}
+
+/* -- building ---------------------------------------------------------------------------------------------------------- */
+
+struct op op_single(enum verb verb, uint64_t id, uint64_t stamp, size_t payload) {
+    struct op op = {.verb = verb, .n = 1};
+    op.items[0] = (struct item){.id = id, .stamp = stamp, .payload = payload};
+    return op;
+}
+
+void op_add(struct op *op, uint32_t kind, uint64_t id, uint64_t stamp, size_t payload) {
+    op->items[op->n++] = (struct item){.kind = kind, .id = id, .stamp = stamp, .payload = payload};
+}
+
+void setup_run(struct setup *setup, const struct op *op) {
+    struct bound bound;
+    struct outcome got, wanted;
+    op_bind(&bound, op, &setup->model);
+    op_run(&bound, setup->table, WAIT_NS, &got);
+    op_model(&bound, &setup->model, &wanted);
+    bound_free(&bound);
+    if (!outcomes_equal(&got, &wanted)) {
+        char text[400];
+        op_text(op, text, sizeof text);
+        fail(setup, text, got.status);
+    }
+}
+
+void setup_put(struct setup *setup, uint64_t id, size_t payload) {
+    struct op op = op_single(VERB_INSERT, id, 1 + random_below(&setup->random, 60000), payload);
+    setup_run(setup, &op);
+}
+
+void setup_fill(struct setup *setup, uint64_t from, uint64_t to, size_t least, size_t most) {
+    for (uint64_t id = from; id < to; id++)
+        setup_put(setup, id, least + (size_t)random_below(&setup->random, most - least + 1));
+}
+
+static bool has_happened(enum event event, const struct shape *before, const struct shape *after) {
+    switch (event) {
+    case EVENT_SPLIT:
+        return after->buckets > before->buckets;
+    case EVENT_OVERFLOW:
+        return after->overflows > before->overflows;
+    case EVENT_EPOCH:
+        return after->epochs > before->epochs;
+    case EVENT_GIVE:
+        return after->pages < before->pages;
+    default:
+        return after->size > before->size;
+    }
+}
+
+static void attach(struct setup *setup) {
+    int status = tmgr_attach(setup->scratch.segment, TMGR_MAP_WRITE, &setup->table);
+    if (status != TMGR_OK)
+        fail(setup, "attach", status);
+}
+
+void setup_until(struct setup *setup, enum event event, maker_fn make) {
+    struct image before = {0}, after = {0};
+    struct model model;
+    for (uint64_t i = 0; i < TRIES; i++) {
+        image_save(&before, &setup->scratch);
+        model_copy(&model, &setup->model);
+        make(setup, i, &setup->op);
+        setup_run(setup, &setup->op);
+        image_save(&after, &setup->scratch);
+        struct shape was = shape_of(&before), is = shape_of(&after);
+        if (!has_happened(event, &was, &is)) {
+            model_free(&model);
+            continue;
+        }
+        tmgr_free(setup->table);
+        image_restore(&before, &setup->scratch);
+        attach(setup);
+        model_free(&setup->model);
+        setup->model = model;
+        image_free(&before);
+        image_free(&after);
+        return;
+    }
+    fail(setup, "the event does not happen", TMGR_OK);
+}
+
+/* -- setting up -------------------------------------------------------------------------------------------------------- */
+
+static void create(struct setup *setup) {
+    struct tmgr_options options = life_options(setup->n_stripes);
+    int status = tmgr_create(setup->scratch.segment, "crash", 5, &options, &setup->table);
+    if (status != TMGR_OK)
+        fail(setup, "create", status);
+}
+
+/* The next writer passes the stripe that the victim died in: an id whose key hashes there. */
+static void choose_again(struct setup *setup) {
+    struct image image = {0};
+    image_save(&image, &setup->scratch);
+    uint32_t wanted = setup->op.n ? stripe_in(&image, setup->op.items[0].id) : 0;
+    uint64_t id = SECOND_ID;
+    while (stripe_in(&image, id) != wanted)
+        id++;
+    for (uint64_t other = ELSEWHERE_ID; setup->n_stripes > 1 && setup->n_elsewhere < ELSEWHERE; other++)
+        if (stripe_in(&image, other) != wanted)
+            setup->elsewhere[setup->n_elsewhere++] = other;
+    image_free(&image);
+    setup->again = op_single(VERB_INSERT, id, 3, SECOND_PAYLOAD);
+}
+
+/* A table under the name, made by a process that has ended. */
+static void create_orphan(struct setup *setup, const char *name, uint32_t heir) {
+    struct tmgr_options options = life_options(setup->n_stripes);
+    pid_t owner = fork();
+    int ended;
+    options.heir = heir;
+    if (heir == TMGR_HEIR_PROCESS) {
+        options.heir_data = LIFE_HEIR;
+        options.heir_data_len = sizeof LIFE_HEIR - 1;
+    }
+    if (owner == 0) {
+        options.heir_pid = (uint32_t)getppid();
+        _exit(tmgr_create(name, "crash", 5, &options, &setup->table));
+    }
+    if (owner < 0 || waitpid(owner, &ended, 0) != owner || ended != 0)
+        fail(setup, "the owner's end", TMGR_OK);
+}
+
+static void start(struct setup *setup, const struct life *life) {
+    static const uint32_t heirs[] = {
+        [START_ORPHAN] = TMGR_HEIR_MANAGER, [START_HEIR] = TMGR_HEIR_PROCESS, [START_GONE] = TMGR_HEIR_NONE};
+    if (life && life->other_is_gone)
+        create_orphan(setup, setup->scratch.other, TMGR_HEIR_NONE);
+    if (!life || life->start == START_OWNED)
+        create(setup);
+    else if (life->start != START_ABSENT)
+        create_orphan(setup, setup->scratch.segment, heirs[life->start]);
+    if (life && (life->start == START_ORPHAN || life->start == START_HEIR))
+        attach(setup);
+}
+
+void setup_make(struct setup *setup, const struct crash_case *which, uint64_t seed) {
+    memset(setup, 0, sizeof *setup);
+    setup->n_stripes = which->n_stripes;
+    setup->random = random_from(seed);
+    scratch_seed(seed);
+    model_init(&setup->model);
+    scratch_name(&setup->scratch, which->name);
+    scratch_remove(&setup->scratch);
+    start(setup, which->life);
+    if (which->prepare)
+        which->prepare(setup);
+    if (!which->life)
+        choose_again(setup);
+    tmgr_free(setup->table);
+    setup->table = NULL;
+}
+
+void setup_free(struct setup *setup) {
+    model_free(&setup->model);
+    scratch_remove(&setup->scratch);
+}

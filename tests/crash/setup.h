@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* setup.h - the table that an operation is killed on. Where a case needs an event (a split, a growth...), writes go on until
+ * the next one would bring it about: each is tried, and undone from an image if it was the one. */
+#ifndef SETUP_H
+#define SETUP_H
+
+#include "model.h"
+#include "scratch.h"
+
+enum { WAIT_NS = 1000 * 1000 * 1000 };
+enum { SECOND_ID = 900001, SECOND_PAYLOAD = 77, ABSENT_ID = 2000000, ELSEWHERE_ID = 800000, ELSEWHERE = 24 };
+
+/* What a case is set up from. `table` is attached under scratch->segment while `prepare` runs. */
+struct setup {
+    struct scratch scratch;
+    struct tmgr_table *table;
+    struct model model;
+    struct random random;
+    uint32_t n_stripes;
+    struct op op;                  /* the operation to be killed, of a case about rows */
+    struct op again;               /* the next writer's: an insert of a new key in the stripe of op's first item */
+    uint64_t elsewhere[ELSEWHERE]; /* new keys of other stripes than that one */
+    size_t n_elsewhere;
+};
+
+struct crash_case;
+/* Creates the table of the case and prepares it; leaves it closed. `seed` varies ids, stamps and payloads. */
+void setup_make(struct setup *setup, const struct crash_case *which, uint64_t seed);
+void setup_free(struct setup *setup);
+
+/* -- for `prepare` of a case: the model follows what is done ------------------------------------------------------------ */
+
+void setup_put(struct setup *setup, uint64_t id, size_t payload);
+/* Rows with ids from <= id < to, payloads of least to most bytes. */
+void setup_fill(struct setup *setup, uint64_t from, uint64_t to, size_t least, size_t most);
+void setup_run(struct setup *setup, const struct op *op);
+struct op op_single(enum verb verb, uint64_t id, uint64_t stamp, size_t payload);
+void op_add(struct op *op, uint32_t kind, uint64_t id, uint64_t stamp, size_t payload);
+
+enum event { EVENT_SPLIT, EVENT_OVERFLOW, EVENT_EPOCH, EVENT_GROWTH, EVENT_GIVE };
+typedef void (*maker_fn)(struct setup *setup, uint64_t i, struct op *op);
+/* Runs make(0), make(1)... until one has brought the event about; undoes that one and makes it the case's op. */
+void setup_until(struct setup *setup, enum event event, maker_fn make);
+
+#endif

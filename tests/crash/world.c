@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* world.c - see world.h. */
+#include "world.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* -- looking ----------------------------------------------------------------------------------------------------------- */
+
+static uint64_t digest(const void *data, size_t len) {
+    const uint8_t *bytes = data;
+    uint64_t hash = UINT64_C(14695981039346656037) ^ len;
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ bytes[i]) * UINT64_C(1099511628211);
+    return hash;
+}
+
+static enum role role_of(const struct tmgr_process *process, const struct people *people) {
+    const struct process all[] = {{0, 0}, people->tracer, people->first, people->second, people->checker};
+    for (size_t role = 0; role < sizeof all / sizeof *all; role++)
+        if (process->pid == (uint32_t)all[role].pid && (role == 0 || process->start == all[role].start))
+            return (enum role)role;
+    return ROLE_PREDECESSOR;
+}
+
+bool facts_of(struct tmgr_table *table, const struct people *people, bool has_rows, struct facts *facts,
+              char problem[PROBLEM_MAX]) {
+    struct tmgr_info info;
+    int status = tmgr_describe(table, &info);
+    if (status != TMGR_OK) {
+        snprintf(problem, PROBLEM_MAX, "describe: %s", tmgr_status_text(status));
+        return false;
+    }
+    *facts = (struct facts){.is_there = true,
+                            .has_rows = has_rows,
+                            .access = info.access,
+                            .heir = info.heir,
+                            .reason = info.transfer_reason,
+                            .owner = role_of(&info.owner, people),
+                            .heir_process = role_of(&info.heir_process, people),
+                            .from = role_of(&info.transfer_from, people),
+                            .seq = info.transfer_seq,
+                            .heir_data = digest(info.heir_data, info.heir_data_len),
+                            .transfer_data = digest(info.transfer_data, info.transfer_data_len)};
+    if (info.dropped || info.poisoned) {
+        snprintf(problem, PROBLEM_MAX, "an attached table is dropped or poisoned");
+        return false;
+    }
+    return true;
+}
+
+static bool gather_at(const struct setup *setup, size_t place, const struct people *people, struct facts *facts,
+                      char problem[PROBLEM_MAX]) {
+    struct tmgr_table *table;
+    uint64_t rows = 0;
+    *facts = (struct facts){0};
+    int status = tmgr_attach(setup->scratch.name[place], TMGR_MAP_READ, &table);
+    if (status == TMGR_NO_TABLE)
+        return true;
+    if (status == TMGR_OK)
+        status = tmgr_len(table, &rows);
+    if (status != TMGR_OK) {
+        snprintf(problem, PROBLEM_MAX, "attach: %s", tmgr_status_text(status));
+        return false;
+    }
+    bool good = rows == 0 || table_equals_model(table, &setup->model, problem);
+    good = good && facts_of(table, people, rows > 0, facts, problem);
+    tmgr_free(table);
+    return good;
+}
+
+bool world_gather(const struct setup *setup, const struct people *people, struct world *world,
+                  char problem[PROBLEM_MAX]) {
+    for (size_t i = 0; i < PLACES; i++)
+        if (!gather_at(setup, i, people, &world->at[i], problem))
+            return false;
+    return true;
+}
+
+static bool facts_equal(const struct facts *a, const struct facts *b) {
+    return a->is_there == b->is_there && a->has_rows == b->has_rows && a->access == b->access && a->heir == b->heir &&
+           a->reason == b->reason && a->owner == b->owner && a->heir_process == b->heir_process && a->from == b->from &&
+           a->seq == b->seq && a->heir_data == b->heir_data && a->transfer_data == b->transfer_data;
+}
+
+bool worlds_equal(const struct world *a, const struct world *b) {
+    return facts_equal(&a->at[0], &b->at[0]) && facts_equal(&a->at[1], &b->at[1]);
+}
+
+void world_text(const struct world *world, char *out, size_t size) {
+    static const char *const roles[] = {"nobody", "tracer", "first", "second", "checker", "predecessor"};
+    size_t len = (size_t)snprintf(out, size, "no table");
+    for (size_t i = 0; i < PLACES; i++) {
+        const struct facts *facts = &world->at[i];
+        if (!facts->is_there || (i > 0 && len >= size))
+            continue;
+        char *to = world->at[0].is_there && i > 0 ? out + len : out;
+        len = (size_t)snprintf(
+            to, size - (size_t)(to - out),
+            "[name %zu: %s, owner %s, from %s (reason %u, seq %llu), heir %u %s, access %u, data %x %x]", i,
+            facts->has_rows ? "rows" : "empty", roles[facts->owner], roles[facts->from], facts->reason,
+            (unsigned long long)facts->seq, facts->heir, roles[facts->heir_process], facts->access,
+            (unsigned)facts->heir_data, (unsigned)facts->transfer_data);
+    }
+}
+
+/* -- what operations do ------------------------------------------------------------------------------------------------ */
+
+size_t world_find(const struct world *world) {
+    for (size_t i = 0; i < PLACES; i++)
+        if (world->at[i].is_there)
+            return i;
+    return PLACES;
+}
+
+static bool is_alive(enum role role, enum role who) {
+    return role == ROLE_TRACER || role == ROLE_CHECKER || (role == who && role != ROLE_NOBODY);
+}
+
+static void hand_over(struct facts *facts, enum role to, uint32_t reason) {
+    facts->from = facts->owner;
+    facts->owner = to;
+    facts->reason = reason;
+    facts->seq++;
+}
+
+static void inherit(struct facts *facts, enum role to, uint32_t reason, bool keeps_data) {
+    facts->transfer_data = facts->heir_data;
+    if (!keeps_data)
+        facts->heir_data = digest(NULL, 0);
+    facts->heir = TMGR_HEIR_MANAGER;
+    facts->heir_process = ROLE_NOBODY;
+    hand_over(facts, to, reason);
+}
+
+static int settle(struct facts *facts, enum role who) {
+    if (is_alive(facts->owner, who))
+        return TMGR_OWNED;
+    if (!is_alive(facts->heir_process, who))
+        return TMGR_ABSENT;
+    inherit(facts, facts->heir_process, TMGR_INHERITED, false);
+    return TMGR_OK;
+}
+
+static int claim(struct facts *facts, enum role who, bool as_manager) {
+    if (facts->owner == who)
+        return TMGR_OK;
+    int status = settle(facts, who);
+    if (status != TMGR_ABSENT)
+        return facts->owner == who ? TMGR_OK : TMGR_OWNED;
+    inherit(facts, who, as_manager ? TMGR_INHERITED : TMGR_CLAIMED, as_manager);
+    return TMGR_OK;
+}
+
+int facts_after(struct facts *facts, enum life_op op, enum role who) {
+    switch (op) {
+    case LIFE_CLAIM:
+    case LIFE_INHERIT:
+        return claim(facts, who, op == LIFE_INHERIT);
+    case LIFE_SETTLE:
+        return settle(facts, who);
+    case LIFE_GIVE_AWAY:
+        if (facts->owner != who)
+            return TMGR_NOT_OWNER;
+        hand_over(facts, ROLE_TRACER, TMGR_GIFT);
+        facts->transfer_data = digest(LIFE_GIFT, sizeof LIFE_GIFT - 1);
+        return TMGR_OK;
+    case LIFE_SETOPTS:
+        if (facts->owner != who)
+            return TMGR_NOT_OWNER;
+        facts->heir = TMGR_HEIR_PROCESS;
+        facts->heir_process = ROLE_TRACER;
+        facts->heir_data = digest(LIFE_HEIR, sizeof LIFE_HEIR - 1);
+        return TMGR_OK;
+    case LIFE_DROP:
+    case LIFE_DROP_SEGMENT:
+        *facts = (struct facts){0};
+        return TMGR_OK;
+    default:
+        return TMGR_OK;
+    }
+}
+
+static int create(struct facts *facts, enum role who) {
+    if (facts->is_there) {
+        settle(facts, who); /* whoever finds a death hands over */
+        return TMGR_TABLE_EXISTS;
+    }
+    *facts = (struct facts){.is_there = true,
+                            .heir = TMGR_HEIR_MANAGER,
+                            .owner = who,
+                            .heir_data = digest(NULL, 0),
+                            .transfer_data = digest(NULL, 0)};
+    return TMGR_OK;
+}
+
+int world_after(struct world *world, enum life_op op, enum role who) {
+    size_t place = world_find(world);
+    if (op == LIFE_CREATE)
+        return create(&world->at[0], who);
+    if (place == PLACES)
+        return TMGR_NO_TABLE;
+    if (op != LIFE_RENAME)
+        return facts_after(&world->at[place], op, who);
+    if (place == 0 && world->at[1].is_there) {
+        settle(&world->at[1], who);
+        return TMGR_TABLE_EXISTS;
+    }
+    if (place == 0) {
+        world->at[1] = world->at[0];
+        world->at[0] = (struct facts){0};
+    }
+    return TMGR_OK;
+}
