@@ -2,7 +2,7 @@
 /* cases.c - what is killed: one operation each, and the table that it is killed on. */
 #include "cases.h"
 
-/* -- cases about rows -------------------------------------------------------------------------------------------------- */
+/* -- cases about rows ---------------------------------------------------------------------------------------------- */
 
 static void make_insert(struct setup *setup, uint64_t i, struct op *op) {
     *op = op_single(VERB_INSERT, 10000 + i, 1 + random_below(&setup->random, 60000), 40);
@@ -235,7 +235,7 @@ static void prepare_after_delete_all(struct setup *setup) {
     setup->op = op_single(VERB_INSERT, 1000, 5, 60);
 }
 
-/* -- cases about the life of a table ----------------------------------------------------------------------------------- */
+/* -- cases about the life of a table ------------------------------------------------------------------------------- */
 
 static const struct life life_create = {.op = LIFE_CREATE, .start = START_ABSENT};
 static const struct life life_create_over_gone = {.op = LIFE_CREATE, .start = START_GONE};
@@ -250,7 +250,7 @@ static const struct life life_rename_over_gone = {.op = LIFE_RENAME, .start = ST
 static const struct life life_drop = {.op = LIFE_DROP, .start = START_OWNED};
 static const struct life life_drop_segment = {.op = LIFE_DROP_SEGMENT, .start = START_ORPHAN};
 
-/* -- the list ---------------------------------------------------------------------------------------------------------- */
+/* -- the list ------------------------------------------------------------------------------------------------------ */
 
 const struct crash_case crash_cases[] = {
     {"new_key", 1, prepare_new_key, NULL},

@@ -27,7 +27,7 @@ static uint64_t mix(uint64_t a, uint64_t b) {
     return a ^ a >> 29;
 }
 
-/* -- noting ------------------------------------------------------------------------------------------------------------ */
+/* -- noting -------------------------------------------------------------------------------------------------------- */
 
 static void digest_all(struct effects *effects, struct scratch *scratch) {
     image_save(&effects->now, scratch);
@@ -144,7 +144,7 @@ uint64_t effects_behaviour(const struct effects *effects, const struct trace *tr
     return sum;
 }
 
-/* -- choosing ---------------------------------------------------------------------------------------------------------- */
+/* -- choosing ------------------------------------------------------------------------------------------------------ */
 
 enum why { NOT = 0, PLACE = 1, CHANGE = 2, LATER_ROUND = 3, CONTROL = 4, WHYS = 5 };
 

@@ -53,7 +53,8 @@ struct coverage {
 uint64_t effects_behaviour(const struct effects *effects, const struct trace *trace);
 
 /* Which of 0..n to kill at. Each place that is new and each key that is new, but for later rounds of loops; and some
- * that are neither. `most` not 0: a sample of so many, three quarters of them of new keys. every: all. The caller frees. */
+ * that are neither. `most` not 0: a sample of so many, three quarters of them of new keys. every: all. The caller
+ * frees. */
 size_t *coverage_choose(struct coverage *coverage, struct random *random, const struct trace *trace,
                         const struct effects *effects, size_t most, bool every, size_t *n_chosen);
 /* The kill that was to leave `key` left `digest`. False: another that was to leave the same has left something else. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* heap.c - memory for children, that is handed out the same way in each of them: what malloc does in a fork depends on what
- * the tracer has allocated and freed before, and a child that takes another way is not at instruction k of the trace. */
+/* heap.c - memory for children, that is handed out the same way in each of them: what malloc does in a fork depends on
+ * what the tracer has allocated and freed before, and a child that takes another way is not at instruction k of the
+ * trace. */
 #include "run.h"
 
 #include <string.h>

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 enum { CALLS_MAX = 2, SHORT_WAIT_NS = 5 * 1000 * 1000 };
-/* Beside a stopped process: a lock is waited for so long as the caller says, a name one second at most, and a rename may
- * wait for two names. */
+/* Beside a stopped process: a lock is waited for so long as the caller says, a name one second at most, and a rename
+ * may wait for two names. */
 #define BESIDE_LIMIT_NS (UINT64_C(3) * 1000 * 1000 * 1000)
 
 /* What may follow a death. */
@@ -34,8 +34,8 @@ static const struct next nexts[] = {{1, {LIFE_ATTACH}},
                                     {2, {LIFE_CREATE, LIFE_CLAIM}}};
 enum { N_NEXTS = sizeof nexts / sizeof *nexts };
 
-/* Of the case at work; there is one at a time. worlds[i] is what i returned calls have made, of the operation itself or of
- * what follows it; a call that was cut short has made either that or the following one. */
+/* Of the case at work; there is one at a time. worlds[i] is what i returned calls have made, of the operation itself
+ * or of what follows it; a call that was cut short has made either that or the following one. */
 static struct {
     struct world before, after;
     int status;
@@ -56,7 +56,7 @@ static struct people people_of(const struct run *run) {
     return (struct people){.tracer = run_process(getpid()), .first = run->first, .second = run->second};
 }
 
-/* -- the children that are killed -------------------------------------------------------------------------------------- */
+/* -- the children that are killed ---------------------------------------------------------------------------------- */
 
 static void first_process(void *context) {
     struct run *run = context;
@@ -88,7 +88,7 @@ static void second_process(void *context) {
     _exit(0);
 }
 
-/* -- expectations ------------------------------------------------------------------------------------------------------ */
+/* -- expectations -------------------------------------------------------------------------------------------------- */
 
 static void expect_first(void) {
     at_work.n = 1;
@@ -164,7 +164,7 @@ static bool expect_next(struct run *run, char problem[PROBLEM_MAX]) {
     return true;
 }
 
-/* -- verifying --------------------------------------------------------------------------------------------------------- */
+/* -- verifying ----------------------------------------------------------------------------------------------------- */
 
 static bool verify(struct run *run, uint64_t seed, char problem[PROBLEM_MAX]) {
     struct people people = people_of(run);
@@ -179,7 +179,7 @@ static bool verify(struct run *run, uint64_t seed, char problem[PROBLEM_MAX]) {
            verify_life(&run->setup, run->which->life->op, &people, &world, seed, problem);
 }
 
-/* -- the reader beside a stopped process ------------------------------------------------------------------------------- */
+/* -- the reader beside a stopped process --------------------------------------------------------------------------- */
 
 static bool reader_begin(struct run *run, char problem[PROBLEM_MAX]) {
     const struct scratch *scratch = &run->setup.scratch;
@@ -274,7 +274,7 @@ static bool reader_look(struct run *run, size_t done, char problem[PROBLEM_MAX])
     return !reader.looks_by_name || done % 4 != 0 || look_by_name(run, problem);
 }
 
-/* -- stopped ----------------------------------------------------------------------------------------------------------- */
+/* -- stopped ------------------------------------------------------------------------------------------------------- */
 
 /* Which of what may follow. Not a create beside a removal: the core tries that for longer than the limit. */
 static size_t choose_beside(struct run *run) {

@@ -31,9 +31,10 @@ static const char help[] =
     "in\n"
     "    its 65th round and later, beyond a sample of 200 per case and stage: that is copying a row (skipped);\n"
     "  - and after some that changed nothing, to see that these leave what the one before has left.\n"
-    "For each different state that these kills left, the same is done to each operation that may follow, but for "
-    "states\n"
-    "that the kill of such an operation has left before in the same case.\n";
+    "For each different state that these kills left, the same is done to each operation that may follow, but for what\n"
+    "the kill of such an operation would leave a second time in the same case; and where it does, instruction by\n"
+    "instruction and store by store, what it did after another death, it is not killed again (alike).\n"
+    "Between the instructions that are killed at, a kill leaves what the one before has left.\n";
 
 int main(int argc, char **argv) {
     struct options options = options_parse(argc, argv, help);

@@ -27,7 +27,7 @@ static struct {
     bool saw_after;
 } reader;
 
-/* -- the children that are killed -------------------------------------------------------------------------------------- */
+/* -- the children that are killed ---------------------------------------------------------------------------------- */
 
 static struct tmgr_table *attach_to_write(const struct run *run) {
     struct tmgr_table *table;
@@ -78,7 +78,7 @@ static bool expect_next(struct run *run, char problem[PROBLEM_MAX]) {
     return true;
 }
 
-/* -- verifying --------------------------------------------------------------------------------------------------------- */
+/* -- verifying ----------------------------------------------------------------------------------------------------- */
 
 static struct expected expectation(const struct run *run, bool second_started) {
     return (struct expected){.candidates = at_work.candidates,
@@ -94,7 +94,7 @@ static bool verify(struct run *run, uint64_t seed, char problem[PROBLEM_MAX]) {
     return verify_rows(&run->setup, &expected, seed, seed & 2, problem);
 }
 
-/* -- the reader beside a stopped writer -------------------------------------------------------------------------------- */
+/* -- the reader beside a stopped writer ---------------------------------------------------------------------------- */
 
 static bool reader_begin(struct run *run, char problem[PROBLEM_MAX]) {
     memset(&reader, 0, sizeof reader);
@@ -180,9 +180,10 @@ static bool reader_look(struct run *run, size_t done, char problem[PROBLEM_MAX])
            (done % 32 != 0 || all_is_right(run, problem));
 }
 
-/* -- stopped ----------------------------------------------------------------------------------------------------------- */
+/* -- stopped ------------------------------------------------------------------------------------------------------- */
 
-/* Another writer of the stripe, while the first is stopped: it is served, or told BUSY in time. Exit 0, 1, or a problem. */
+/* Another writer of the stripe, while the first is stopped: it is served, or told BUSY in time. Exit 0, 1, or a
+ * problem. */
 static int write_beside(struct run *run) {
     fflush(NULL);
     pid_t child = fork();
@@ -232,7 +233,7 @@ static void stop_at(struct run *run, size_t k) {
     run->next = NO_NEXT;
 }
 
-/* -- setting up -------------------------------------------------------------------------------------------------------- */
+/* -- setting up ---------------------------------------------------------------------------------------------------- */
 
 /* The tables that the operation may leave: before, after; of delete_many, where each key is by itself, all prefixes. */
 static void prepare(struct run *run) {

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* -- clocks ------------------------------------------------------------------------------------------------------------ */
+/* -- clocks -------------------------------------------------------------------------------------------------------- */
 
 static bool clock_stands_still;
 
@@ -36,7 +36,7 @@ uint64_t run_now_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* -- reports ----------------------------------------------------------------------------------------------------------- */
+/* -- reports ------------------------------------------------------------------------------------------------------- */
 
 void run_report(struct run *run, const char *problem) {
     const char *next = run->next == NO_NEXT ? NULL : run->subject->nexts[run->next];
@@ -63,10 +63,10 @@ struct process run_process(pid_t child) {
     return (struct process){child, process.start};
 }
 
-/* -- children ---------------------------------------------------------------------------------------------------------- */
+/* -- children ------------------------------------------------------------------------------------------------------ */
 
-/* The breakpoint that saves steps is missed by a child that takes another way than the recorded one (the C library's heap
- * is not the same every time): then another child is stepped all the way. */
+/* The breakpoint that saves steps is missed by a child that takes another way than the recorded one (its number has
+ * more digits, say): then another child is stepped all the way. */
 struct process run_child(struct run *run, const struct image *from, tracer_child_fn writer, const struct trace *trace,
                          size_t k, uint32_t first_returned, bool slowly, bool *is_astray) {
     bool gone = false;

@@ -29,8 +29,8 @@ struct subject {
     /* What may follow a death. */
     const char *const *nexts;
     size_t n_nexts;
-    /* A reader beside the stopped child, in this process. look: every so many steps; false and a problem: it saw what was
-     * not so. done: of the child's steps. */
+    /* A reader beside the stopped child, in this process. look: every so many steps; false and a problem: it saw what
+     * was not so. done: of the child's steps. */
     bool (*reader_begin)(struct run *run, char problem[PROBLEM_MAX]);
     bool (*reader_look)(struct run *run, size_t done, char problem[PROBLEM_MAX]);
     void (*reader_end)(struct run *run);
@@ -75,9 +75,9 @@ void run_use_own_heap(void); /* the half of it that heap.c does */
 
 /* Who the child is. */
 struct process run_process(pid_t child);
-/* The scratch is put back to the image, and a child brought to k instructions of the trace: it is stopped there. *is_astray:
- * it has got there by another way. That is known for sure if it goes slowly, looking at every step; else only where it
- * ends is looked at. */
+/* The scratch is put back to the image, and a child brought to k instructions of the trace: it is stopped there.
+ * *is_astray: it has got there by another way. That is known for sure if it goes slowly, looking at every step; else
+ * only where it ends is looked at. */
 struct process run_child(struct run *run, const struct image *from, tracer_child_fn writer, const struct trace *trace,
                          size_t k, uint32_t first_returned, bool slowly, bool *is_astray);
 /* A child left stopped goes on. Its wait status; negative: it does not come to its end, and was killed. */

@@ -186,8 +186,9 @@ static bool is_owner_word(size_t offset) {
            (in_record == offsetof(struct owner_record, heir) || in_record == offsetof(struct owner_record, from));
 }
 
-/* What the word would be if processes had no numbers. A lock holds the number of its holder, which is also a thread's, in
- * the low half of a word; an owner word holds it from bit 42 on, start time and all, down to the number of its record. */
+/* What the word would be if processes had no numbers. A lock holds the number of its holder, which is also a thread's,
+ * in the low half of a word; an owner word holds it from bit 42 on, start time and all, down to the number of its
+ * record. */
 static uint64_t without_numbers(uint64_t value, size_t offset, const struct cast *cast) {
     for (uint64_t i = 0; i < 2; i++) {
         uint64_t pid = (uint64_t)cast->at[i].pid,

@@ -19,7 +19,7 @@ static void fail(const struct setup *setup, const char *what, int status) {
     exit(3);
 }
 
-/* -- the table's own words, read from the mapping ---------------------------------------------------------------------- */
+/* -- the table's own words, read from the mapping ------------------------------------------------------------------ */
 
 static struct control *control_of(uint8_t *base) { return (struct control *)(void *)base; }
 static struct stripe *stripes_of(uint8_t *base) { return (struct stripe *)(void *)(base + STRIPES_OFFSET); }
@@ -77,7 +77,7 @@ static struct shape shape_of(const struct image *image) {
     return shape;
 }
 
-/* -- building ---------------------------------------------------------------------------------------------------------- */
+/* -- building ------------------------------------------------------------------------------------------------------ */
 
 struct op op_single(enum verb verb, uint64_t id, uint64_t stamp, size_t payload) {
     struct op op = {.verb = verb, .n = 1};
@@ -160,7 +160,7 @@ void setup_until(struct setup *setup, enum event event, maker_fn make) {
     fail(setup, "the event does not happen", TMGR_OK);
 }
 
-/* -- setting up -------------------------------------------------------------------------------------------------------- */
+/* -- setting up ---------------------------------------------------------------------------------------------------- */
 
 static void create(struct setup *setup) {
     struct tmgr_options options = life_options(setup->n_stripes);

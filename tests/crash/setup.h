@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* setup.h - the table that an operation is killed on. Where a case needs an event (a split, a growth...), writes go on until
- * the next one would bring it about: each is tried, and undone from an image if it was the one. */
+/* setup.h - the table that an operation is killed on. Where a case needs an event (a split, a growth...), writes go on
+ * until the next one would bring it about: each is tried, and undone from an image if it was the one. */
 #ifndef SETUP_H
 #define SETUP_H
 
@@ -28,7 +28,7 @@ struct crash_case;
 void setup_make(struct setup *setup, const struct crash_case *which, uint64_t seed);
 void setup_free(struct setup *setup);
 
-/* -- for `prepare` of a case: the model follows what is done ------------------------------------------------------------ */
+/* -- for `prepare` of a case: the model follows what is done ------------------------------------------------------- */
 
 void setup_put(struct setup *setup, uint64_t id, size_t payload);
 /* Rows with ids from <= id < to, payloads of least to most bytes. */

@@ -7,14 +7,15 @@
  *            each chosen j the process that makes it, and mends what there is to mend, is SIGKILLed after j
  *   stop     for sampled k: the child is left SIGSTOPped, others read and write, then it goes on
  *
- * What is chosen: see effects.h. What was left is verified by a child of its own, which may crash or hang without harm. */
+ * What is chosen: see effects.h. What was left is verified by a child of its own, which may crash or hang without
+ * harm. */
 #include "run.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* -- watching ---------------------------------------------------------------------------------------------------------- */
+/* -- watching ------------------------------------------------------------------------------------------------------ */
 
 struct watcher {
     struct run *run;
@@ -82,7 +83,7 @@ static bool watch(struct run *run) {
     return ended;
 }
 
-/* -- killing ----------------------------------------------------------------------------------------------------------- */
+/* -- killing ------------------------------------------------------------------------------------------------------- */
 
 /* One more kill of that kind, on the recorded way at every step: has it left something else as well? */
 static void confirm(struct run *run, const struct image *from, tracer_child_fn writer, const struct trace *trace,
@@ -232,7 +233,7 @@ static void kill_one(struct run *run, struct coverage *coverage) {
         run->subject->stop_at(run, only);
 }
 
-/* -- stopping ---------------------------------------------------------------------------------------------------------- */
+/* -- stopping ------------------------------------------------------------------------------------------------------ */
 
 static void stop_all(struct run *run) {
     struct coverage coverage = {0};
@@ -250,7 +251,7 @@ static void stop_all(struct run *run) {
     free(ks);
 }
 
-/* -- a case ------------------------------------------------------------------------------------------------------------ */
+/* -- a case -------------------------------------------------------------------------------------------------------- */
 
 static void print_counts(const struct run *run, double seconds) {
     printf("case=%s seed=%llu instructions=%zu changes=%zu skipped=%zu kills=%zu repair_kills=%zu alike=%zu states=%zu "

@@ -41,9 +41,9 @@ def test_a_killed_writer_leaves_the_table_before_or_after_its_write(executable: 
     assert done.returncode == 0, done.stdout + done.stderr
     assert counts is not None
     assert counts["failures"] == 0
-    assert (
-        counts["kills"] >= KILLS_PER_CASE // 2
-    )  # places picked twice, or reached by no instruction, are killed at once
+    assert counts["kills"] >= KILLS_PER_CASE // 2  # places picked twice are killed at once
+    assert counts["repair_kills"] >= REPAIR_KILLS_PER_CASE // 2
+    assert counts["reads"] > 0
 
 
 def test_the_sample_has_500_kills_and_every_case(executable: Path) -> None:
@@ -65,6 +65,19 @@ def test_a_writer_that_repairs_is_killed_too(executable: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert counts is not None
     assert counts["repair_kills"] >= 100
+
+
+@pytest.mark.parametrize("name", ["give_away", "rename"])
+def test_whatever_follows_a_death_in_a_tables_life_is_killed_too(executable: Path, name: str) -> None:
+    """A claim, a create, a drop... after a death is killed at sampled instructions, then made to its end by a third."""
+    arguments = [f"--seed={SEED + 1}", "--kills=8", "--repairs=120", "--stops=0", "--watch=50"]
+    done = subprocess.run(
+        [str(executable), f"--case={name}", *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    counts = summary(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert counts is not None
+    assert counts["repair_kills"] >= 60
 
 
 def test_a_reader_stopped_anywhere_sees_what_was_so() -> None:

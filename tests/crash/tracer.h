@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tracer.h - runs a forked child one machine instruction at a time (ptrace), to stop or kill it after exactly k of them.
+/* tracer.h - runs a forked child one machine instruction at a time (ptrace), to stop or kill it after exactly k of
+ * them.
  *
  * The child calls tracer_begin(), does its work, and calls tracer_end(). Instruction 0 is the first one after the
  * trap in tracer_begin; a system call counts as one; so does each round of a `rep` instruction. tracer_record()
  * notes where every instruction is. As the child is a fork and repeats itself, tracer_run_to() gets to k faster than
- * by k steps: it runs freely to the last place before k that is reached for the first time there, and steps the rest. */
+ * by k steps: it runs freely to the last place before k that is reached for the first time, and steps the rest. */
 #ifndef TRACER_H
 #define TRACER_H
 
@@ -31,13 +32,14 @@ struct trace {
 /* Called between two instructions, the child being stopped after `done` of them. False: stop recording (the child
  * stays stopped). */
 typedef bool (*tracer_step_fn)(void *context, pid_t child, size_t done);
-/* Steps the child from tracer_begin to tracer_end. step may be NULL. False: the child died, or did more than `limit`. */
+/* Steps the child from tracer_begin to tracer_end. step may be NULL. False: it died, or did more than `limit`. */
 bool tracer_record(pid_t child, struct trace *trace, size_t limit, tracer_step_fn step, void *context);
 void trace_free(struct trace *trace);
 
-/* From tracer_begin to k instructions on, or to tracer_end if that comes first. With landmarks (which may be NULL) it runs
- * freely to the last one before k; without, every step is compared. False: the child is at another place than `expected` says, somewhere between begin and
- * end all the same; or, *gone, it has passed the landmark's place by another way, ran to its end, and is no more. */
+/* From tracer_begin to k instructions on, or to tracer_end if that comes first. With landmarks (which may be NULL) it
+ * runs freely to the last one before k; without, every step is compared. False: the child is at another place than
+ * `expected` says, somewhere between begin and end all the same; or, *gone, it has passed the landmark's place by
+ * another way, ran to its end, and is no more. */
 bool tracer_run_to(pid_t child, const struct trace *landmarks, const struct trace *expected, size_t k, bool *gone);
 /* What the instruction that the stopped child executes next may do to memory other than its stack. NONE is certain. */
 enum tracer_effect { EFFECT_NONE, EFFECT_STORE, EFFECT_CALL };

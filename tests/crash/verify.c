@@ -26,7 +26,7 @@ static bool attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_t
     return status == TMGR_OK || wrong(problem, "attach: %s", tmgr_status_text(status));
 }
 
-/* -- rows -------------------------------------------------------------------------------------------------------------- */
+/* -- rows ---------------------------------------------------------------------------------------------------------- */
 
 bool verify_read(const struct setup *setup, const struct expected *expected, struct model *model,
                  char problem[PROBLEM_MAX]) {
@@ -163,7 +163,7 @@ bool verify_rows(const struct setup *setup, const struct expected *expected, uin
     return good || wrong(problem, "%s: %.300s", stage, part);
 }
 
-/* -- the life of a table ----------------------------------------------------------------------------------------------- */
+/* -- the life of a table ------------------------------------------------------------------------------------------- */
 
 static bool expect(int got, int wanted, const char *what, char problem[PROBLEM_MAX]) {
     return got == wanted ||

@@ -20,13 +20,14 @@ struct expected {
  * it. False: none; the problem says how the last candidate differs. */
 bool verify_read(const struct setup *setup, const struct expected *expected, struct model *model,
                  char problem[PROBLEM_MAX]);
-/* All of it: verify_read, writes in other stripes (which take what pages are free), every stripe passed by a writer, check,
- * the operation once more, mixed operations, check, all rows away, check. repair_first: check(repair) comes second. */
+/* All of it: verify_read, writes in other stripes (which take what pages are free), every stripe passed by a writer,
+ * check, the operation once more, mixed operations, check, all rows away, check. repair_first: check(repair) comes
+ * second. */
 bool verify_rows(const struct setup *setup, const struct expected *expected, uint64_t seed, bool repair_first,
                  char problem[PROBLEM_MAX]);
 
-/* Of a world that is as it may be, seen by the checker: each table can be written to, owned as its words say and removed;
- * `op` does what it should; in the end nothing is left, and the name is free. */
+/* Of a world that is as it may be, seen by the checker: each table can be written to, owned as its words say and
+ * removed; `op` does what it should; in the end nothing is left, and the name is free. */
 bool verify_life(const struct setup *setup, enum life_op op, const struct people *people, struct world *world,
                  uint64_t seed, char problem[PROBLEM_MAX]);
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* -- looking ----------------------------------------------------------------------------------------------------------- */
+/* -- looking ------------------------------------------------------------------------------------------------------- */
 
 static uint64_t digest(const void *data, size_t len) {
     const uint8_t *bytes = data;
@@ -104,7 +104,7 @@ void world_text(const struct world *world, char *out, size_t size) {
     }
 }
 
-/* -- what operations do ------------------------------------------------------------------------------------------------ */
+/* -- what operations do -------------------------------------------------------------------------------------------- */
 
 size_t world_find(const struct world *world) {
     for (size_t i = 0; i < PLACES; i++)

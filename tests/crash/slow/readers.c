@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* readers.c - a reader is stopped after r instructions of a read, others write, and then it reads on.
  *
- * For each r, each read and each script of writes: the table is put back, a fresh child with a read-only mapping is stepped
- * through r instructions of the read, the whole script runs meanwhile, and the child goes on to its end. What it then
- * returns must have been true at some moment of the read: every row sound and one that was written; a key that is there
- * throughout found; in a scan each row that is there throughout exactly once; the length one of those it had. */
+ * For each r, each read and each script of writes: the table is put back, a fresh child with a read-only mapping is
+ * stepped through r instructions of the read, the whole script runs meanwhile, and the child goes on to its end. What
+ * it then returns must have been true at some moment of the read: every row sound and one that was written; a key that
+ * is there throughout found; in a scan each row that is there throughout exactly once; the length one that it had. */
 #include "model.h"
 #include "options.h"
 #include "scratch.h"
@@ -29,7 +29,7 @@ enum {
     SECONDS = 10
 };
 
-/* -- what the reader and the tracer share ------------------------------------------------------------------------------ */
+/* -- what the reader and the tracer share -------------------------------------------------------------------------- */
 
 struct result {
     volatile int32_t status;
@@ -43,7 +43,7 @@ static struct result *result;
 static uint64_t seed;
 static bool has_large_rows; /* else reads are short enough to be stopped everywhere */
 
-/* -- reads --------------------------------------------------------------------------------------------------------------- */
+/* -- reads --------------------------------------------------------------------------------------------------------- */
 
 static void judge_rows(const struct tmgr_buffer *buffer, uint8_t *seen) {
     uint64_t id;
@@ -146,7 +146,7 @@ static const struct reading {
                 {"large", read_large},   {"contains", read_contains}, {"len", read_len},
                 {"scan", read_scan},     {"step", read_step},         {"many", read_many}};
 
-/* -- scripts of writes --------------------------------------------------------------------------------------------------- */
+/* -- scripts of writes --------------------------------------------------------------------------------------------- */
 
 static void expect_ok(int status, const char *what) {
     if (status != TMGR_OK) {
@@ -257,7 +257,7 @@ static const struct script {
                {"multi_row", multi_row, 0, 0},
                {"delete_all", delete_all_and_refill, 0, FLICKER + 1}};
 
-/* -- one run ------------------------------------------------------------------------------------------------------------- */
+/* -- one run ------------------------------------------------------------------------------------------------------- */
 
 static struct tmgr_table *attach(enum tmgr_mapping mapping) {
     struct tmgr_table *table;
