@@ -241,9 +241,10 @@ static const struct life life_create = {.op = LIFE_CREATE, .start = START_ABSENT
 static const struct life life_create_over_gone = {.op = LIFE_CREATE, .start = START_GONE};
 static const struct life life_attach_gone = {.op = LIFE_ATTACH, .start = START_GONE};
 static const struct life life_claim = {.op = LIFE_CLAIM, .start = START_ORPHAN};
-static const struct life life_inherit = {.op = LIFE_INHERIT, .start = START_ORPHAN};
+static const struct life life_inherit = {.op = LIFE_KEEP, .start = START_ORPHAN};
 static const struct life life_settle = {.op = LIFE_SETTLE, .start = START_HEIR};
 static const struct life life_give_away = {.op = LIFE_GIVE_AWAY, .start = START_ORPHAN, .victim_claims = true};
+static const struct life life_pass_on = {.op = LIFE_PASS_ON, .start = START_ORPHAN, .victim_keeps = true};
 static const struct life life_setopts = {.op = LIFE_SETOPTS, .start = START_ORPHAN, .victim_claims = true};
 static const struct life life_rename = {.op = LIFE_RENAME, .start = START_OWNED};
 static const struct life life_rename_over_gone = {.op = LIFE_RENAME, .start = START_OWNED, .other_is_gone = true};
@@ -299,6 +300,7 @@ const struct crash_case crash_cases[] = {
     {"inherit", 2, small_table, &life_inherit},
     {"settle", 2, small_table, &life_settle},
     {"give_away", 2, small_table, &life_give_away},
+    {"pass_on", 2, small_table, &life_pass_on},
     {"setopts", 2, small_table, &life_setopts},
     {"rename", 2, small_table, &life_rename},
     {"rename_over_gone", 2, small_table, &life_rename_over_gone},

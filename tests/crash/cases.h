@@ -10,9 +10,11 @@ enum life_op {
     LIFE_ATTACH,
     LIFE_CREATE,
     LIFE_CLAIM,
-    LIFE_INHERIT, /* a claim as the manager */
+    LIFE_KEEP,       /* a claim as the manager, for whoever comes */
+    LIFE_CLAIM_KEPT, /* a claim, also of what a live manager keeps */
     LIFE_SETTLE,
     LIFE_GIVE_AWAY, /* to the caller's parent, as below */
+    LIFE_PASS_ON,   /* what is kept, likewise */
     LIFE_SETOPTS,   /* the parent becomes the heir */
     LIFE_RENAME,    /* to the other name */
     LIFE_DROP,
@@ -31,6 +33,7 @@ struct life {
     enum life_op op; /* to be killed */
     enum life_start start;
     bool victim_claims; /* the victim becomes the owner before it is traced */
+    bool victim_keeps;  /* as the manager */
     bool other_is_gone; /* the other name is START_GONE */
 };
 /* Makes the call. *table: attached to, by whichever name it bears, if the operation needs it and it is NULL. The status

@@ -20,8 +20,8 @@ struct next {
     size_t n;
     enum life_op calls[CALLS_MAX];
 };
-static const char *const names[] = {"attach",  "create", "claim", "settle",       "give_away",
-                                    "setopts", "rename", "drop",  "drop_segment", "create_and_claim"};
+static const char *const names[] = {"attach", "create", "claim",        "settle",           "give_away",  "setopts",
+                                    "rename", "drop",   "drop_segment", "create_and_claim", "claim_kept", "pass_on"};
 static const struct next nexts[] = {{1, {LIFE_ATTACH}},
                                     {1, {LIFE_CREATE}},
                                     {1, {LIFE_CLAIM}},
@@ -31,7 +31,9 @@ static const struct next nexts[] = {{1, {LIFE_ATTACH}},
                                     {1, {LIFE_RENAME}},
                                     {1, {LIFE_DROP}},
                                     {1, {LIFE_DROP_SEGMENT}},
-                                    {2, {LIFE_CREATE, LIFE_CLAIM}}};
+                                    {2, {LIFE_CREATE, LIFE_CLAIM}},
+                                    {1, {LIFE_CLAIM_KEPT}},
+                                    {2, {LIFE_KEEP, LIFE_PASS_ON}}};
 enum { N_NEXTS = sizeof nexts / sizeof *nexts };
 
 /* Of the case at work; there is one at a time. worlds[i] is what i returned calls have made, of the operation itself
@@ -68,6 +70,8 @@ static void first_process(void *context) {
         _exit(5);
     if (life->victim_claims && life_call(&run->setup, LIFE_CLAIM, &table, WAIT_NS) != TMGR_OK)
         _exit(5);
+    if (life->victim_keeps && life_call(&run->setup, LIFE_KEEP, &table, WAIT_NS) != TMGR_OK)
+        _exit(5);
     tracer_begin();
     run->shared->first_status = life_call(&run->setup, life->op, &table, WAIT_NS);
     run->shared->first_returned = 1;
@@ -102,7 +106,7 @@ static void prepare(struct run *run) {
     struct people people;
     /* A victim that first claims is the owner before the call. */
     run->first = (struct process){0};
-    if (run->which->life->victim_claims)
+    if (run->which->life->victim_claims || run->which->life->victim_keeps)
         run->first = run_process(tracer_fork(first_process, run));
     people = people_of(run);
     if (!world_gather(&run->setup, &people, &at_work.before, problem))

@@ -46,8 +46,13 @@ int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **ta
     }
     switch (op) {
     case LIFE_CLAIM:
-    case LIFE_INHERIT:
-        return tmgr_claim(*table, op == LIFE_INHERIT, wait_ns);
+        return tmgr_claim(*table, TMGR_CLAIM_ORPHAN, wait_ns);
+    case LIFE_KEEP:
+        return tmgr_claim(*table, TMGR_CLAIM_TO_KEEP, wait_ns);
+    case LIFE_CLAIM_KEPT:
+        return tmgr_claim(*table, TMGR_CLAIM_ORPHAN_OR_KEPT, wait_ns);
+    case LIFE_PASS_ON:
+        return tmgr_pass_on(*table, (uint32_t)getppid(), false, wait_ns);
     case LIFE_SETTLE:
         return tmgr_settle(*table, wait_ns);
     case LIFE_GIVE_AWAY:

@@ -187,7 +187,7 @@ static bool use(const struct setup *setup, size_t place, struct facts *facts, ui
     settled = claimed;
     int settle = facts_after(&settled, LIFE_SETTLE, ROLE_CHECKER);
     bool good = check_is_clean(table, false, problem) && table_equals_model(table, &model, problem) &&
-                expect(tmgr_claim(table, false, WAIT_NS), claim, "claim", problem) &&
+                expect(tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS), claim, "claim", problem) &&
                 expect(tmgr_settle(table, WAIT_NS), settle, "settle", problem) &&
                 run_mixed(table, &model, seed, MIXED, MIXED_IDS, problem) &&
                 table_equals_model(table, &model, problem) && check_is_clean(table, false, problem);

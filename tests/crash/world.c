@@ -124,13 +124,16 @@ static void hand_over(struct facts *facts, enum role to, uint32_t reason) {
     facts->seq++;
 }
 
-static void inherit(struct facts *facts, enum role to, uint32_t reason, bool keeps_data) {
+/* A manager that only kept the table is nobody's predecessor, and leaves what it was told to its successor. */
+static void inherit(struct facts *facts, enum role to, uint32_t reason) {
+    enum role from = facts->reason == TMGR_KEPT ? facts->from : facts->owner;
     facts->transfer_data = facts->heir_data;
-    if (!keeps_data)
+    if (reason != TMGR_KEPT)
         facts->heir_data = digest(NULL, 0);
     facts->heir = TMGR_HEIR_MANAGER;
     facts->heir_process = ROLE_NOBODY;
     hand_over(facts, to, reason);
+    facts->from = from;
 }
 
 static int settle(struct facts *facts, enum role who) {
@@ -138,25 +141,37 @@ static int settle(struct facts *facts, enum role who) {
         return TMGR_OWNED;
     if (!is_alive(facts->heir_process, who))
         return TMGR_ABSENT;
-    inherit(facts, facts->heir_process, TMGR_INHERITED, false);
+    inherit(facts, facts->heir_process, TMGR_INHERITED);
     return TMGR_OK;
 }
 
-static int claim(struct facts *facts, enum role who, bool as_manager) {
-    if (facts->owner == who)
-        return TMGR_OK;
+static int claim(struct facts *facts, enum life_op op, enum role who) {
     int status = settle(facts, who);
-    if (status != TMGR_ABSENT)
+    if (status == TMGR_OK)
         return facts->owner == who ? TMGR_OK : TMGR_OWNED;
-    inherit(facts, who, as_manager ? TMGR_INHERITED : TMGR_CLAIMED, as_manager);
+    if (status == TMGR_OWNED && (op != LIFE_CLAIM_KEPT || facts->reason != TMGR_KEPT))
+        return facts->owner == who ? TMGR_OK : TMGR_OWNED;
+    inherit(facts, who, op == LIFE_KEEP ? TMGR_KEPT : TMGR_CLAIMED);
+    return TMGR_OK;
+}
+
+static int pass_on(struct facts *facts, enum role who) {
+    enum role from = facts->from;
+    if (facts->owner != who || facts->reason != TMGR_KEPT)
+        return TMGR_NOT_OWNER;
+    hand_over(facts, ROLE_TRACER, TMGR_INHERITED);
+    facts->from = from;
     return TMGR_OK;
 }
 
 int facts_after(struct facts *facts, enum life_op op, enum role who) {
     switch (op) {
     case LIFE_CLAIM:
-    case LIFE_INHERIT:
-        return claim(facts, who, op == LIFE_INHERIT);
+    case LIFE_KEEP:
+    case LIFE_CLAIM_KEPT:
+        return claim(facts, op, who);
+    case LIFE_PASS_ON:
+        return pass_on(facts, who);
     case LIFE_SETTLE:
         return settle(facts, who);
     case LIFE_GIVE_AWAY:
