@@ -9,6 +9,7 @@
  *       belongs to the stripe that reaches it.
  *   I5  a row's key is well-formed, its hash is the one in the block and in the slot's tag, and leads to this stripe and
  *       this bucket; no key stands twice.
+ *   I5t of a tree: levels fall by one; every entry has the head and the place that its key demands, between the separators.
  *   I6  rows and bytes of a stripe equal what is reachable.
  *   I7  at rest: no intent, no page step, no transaction; nothing beyond the last bucket; the ring's marks are in order. */
 #include "hash.h"
@@ -359,6 +360,130 @@ static void check_root(struct walk *w, const struct root *root, bool current) {
         check_bucket(w, root, n_buckets, n_buckets, current); /* made by a split that was not finished: empty */
 }
 
+/* -- I5t: trees -------------------------------------------------------------------------------------------------------------------- */
+
+/* The keys that may stand below a node: sort keys, NULL for none. */
+struct span_of_keys {
+    const uint8_t *low, *high;
+    size_t low_len, high_len;
+};
+
+static void misplaced(struct walk *w, uint64_t offset, const char *what) {
+    problem(w, "I5t stripe %u: node %llu: %s", number(w), (unsigned long long)offset, what);
+}
+
+static bool key_lies_in(const struct span_of_keys *span, const uint8_t *sort, size_t len) {
+    return sorted_compare(sort, len, span->low, span->low_len) >= 0 &&
+           (span->high == NULL || sorted_compare(sort, len, span->high, span->high_len) < 0);
+}
+
+/* One row of a leaf; `low` becomes its key, for the next one has to lie above it. */
+static void check_leaf_entry(struct walk *w, const struct node *node, uint32_t entry, const struct span_of_keys *span,
+                             struct tmgr_buffer *low, bool current) {
+    uint64_t slot = load_relaxed(&node->slots[entry]), at_node = offset_of(w->t, node);
+    if (slot == 0 || slot & SLOT_PENDING)
+        return; /* a hole; what is pending is reached through its log */
+    struct tmgr_buffer scratch = {NULL, 0, 0};
+    struct term_span key;
+    struct sorted sorted;
+    size_t len;
+    enum tmgr_status why;
+    uint64_t bytes = reach_row(w, slot_offset(slot), "a leaf");
+    const uint8_t *row = bytes != 0 ? row_view(w->t, slot_offset(slot), &scratch, &len) : NULL;
+    w->block_bytes += bytes;
+    w->rows += row != NULL && current;
+    if (row != NULL &&
+        (!term_row(row, len, w->t->keypos, &key, &why) || sorted_make(&sorted, row + key.offset, key.len) != TMGR_OK)) {
+        misplaced(w, at_node, "a row is malformed");
+    } else if (row != NULL) {
+        struct span_of_keys rest = {low->data, span->high, low->len, span->high_len};
+        if (!key_lies_in(&rest, sorted.bytes, sorted.len) ||
+            (low->capacity > low->len && low->data[low->len] != 0 &&
+             sorted_compare(sorted.bytes, sorted.len, low->data, low->len) == 0))
+            misplaced(w, at_node, "a key is out of order, stands twice or belongs elsewhere");
+        if (load_relaxed(&node->heads[entry]) != oset_head(node, sorted.bytes, sorted.len))
+            misplaced(w, at_node, "a head is not that of its key");
+        low->len = 0;
+        if (buffer_reserve(low, sorted.len + 1)) {
+            buffer_append(low, sorted.bytes, sorted.len);
+            low->data[low->len] = 1; /* a key, which may not stand again */
+        }
+        sorted_free(&sorted);
+    }
+    tmgr_buffer_free(&scratch);
+}
+
+static bool entries_are_distinct(uint64_t order) {
+    uint32_t listed = 0;
+    for (uint32_t rank = 0; rank < order_count(order); rank++) {
+        uint32_t bit = 1u << order_entry(order, rank);
+        if (listed & bit || order_entry(order, rank) >= NODE_ENTRIES)
+            return false;
+        listed |= bit;
+    }
+    return order_count(order) <= NODE_ENTRIES;
+}
+
+/* `level` of the node; above LEVELS_MAX: that of the root, whatever it is. */
+static void check_node(struct walk *w, uint64_t offset, uint32_t level, const struct span_of_keys *span, bool current) {
+    if (!in_arena(w, offset, sizeof(struct node)) || oset_node(w->t, offset) == NULL) {
+        misplaced(w, offset, "it is no node");
+        return;
+    }
+    const struct node *node = at(w->t, offset);
+    uint64_t shape = load_relaxed(&node->shape), order = load_relaxed(&node->order);
+    if (!reach_counted(w, offset, sizeof *node + node_low_len(shape), "a tree"))
+        return;
+    if ((level <= LEVELS_MAX && node_level(shape) != level) || !entries_are_distinct(order)) {
+        misplaced(w, offset, "its level or its order is damaged");
+        return;
+    }
+    if (sorted_compare((const uint8_t *)node->low, node_low_len(shape), span->low, span->low_len) != 0)
+        misplaced(w, offset, "its low is not its separator");
+    struct tmgr_buffer low = {NULL, 0, 0};
+    if (!buffer_reserve(&low, span->low_len + 1)) {
+        misplaced(w, offset, "no memory to check it");
+        return;
+    }
+    buffer_append(&low, span->low, span->low_len);
+    low.data[low.len] = 0;
+    for (uint32_t rank = 0; rank < order_count(order) && w->n_problems < KEPT; rank++) {
+        uint32_t entry = order_entry(order, rank);
+        if (node_level(shape) == 0) {
+            check_leaf_entry(w, node, entry, span, &low, current);
+            continue;
+        }
+        const struct node *child = oset_node(w->t, load_relaxed(&node->slots[entry])), *next = NULL;
+        if (rank + 1 < order_count(order))
+            next = oset_node(w->t, load_relaxed(&node->slots[order_entry(order, rank + 1)]));
+        if (child == NULL || (rank + 1 < order_count(order) && next == NULL)) {
+            misplaced(w, offset, "a child is damaged");
+            break;
+        }
+        struct span_of_keys below = *span;
+        below.low = (const uint8_t *)child->low;
+        below.low_len = node_low_len(load_relaxed(&child->shape));
+        if (next != NULL) {
+            below.high = (const uint8_t *)next->low;
+            below.high_len = node_low_len(load_relaxed(&next->shape));
+        }
+        if (!key_lies_in(span, below.low, below.low_len) ||
+            (next != NULL && sorted_compare(below.low, below.low_len, below.high, below.high_len) >= 0))
+            misplaced(w, offset, "separators are out of order");
+        if (rank > 0 && load_relaxed(&node->heads[entry]) != oset_head(node, below.low, below.low_len))
+            misplaced(w, offset, "a head is not that of its separator");
+        check_node(w, load_relaxed(&node->slots[entry]), node_level(shape) - 1, &below, current);
+    }
+    tmgr_buffer_free(&low);
+}
+
+static void check_tree(struct walk *w, const struct root *root, bool current) {
+    static const uint8_t nothing[1];
+    struct span_of_keys all = {nothing, NULL, 0, 0};
+    if (load_relaxed(&root->top) != 0)
+        check_node(w, load_relaxed(&root->top), UINT32_MAX, &all, current);
+}
+
 /* -- everything ------------------------------------------------------------------------------------------------------------------------ */
 
 static void check_stripe(struct walk *w) {
@@ -368,15 +493,16 @@ static void check_stripe(struct walk *w) {
         problem(w, "I1 stripe %u: its lock is damaged", number(w));
     if (load_relaxed(&s->intent.op) != OP_IDLE || load_relaxed(&s->intent.page_step) != 0 ||
         load_relaxed(&s->intent.new_block) != 0 || load_relaxed(&s->tx) != 0 || load_relaxed(&s->tx_log) != 0 ||
-        load_relaxed(&s->dirty) != 0)
+        load_relaxed(&s->dirty) != 0 || load_relaxed(&s->reshape.kind) != RESHAPE_NONE)
         problem(w, "I7 stripe %u: a write was cut short and has not been repaired", number(w));
     for (uint32_t i = 0; i < w->t->n_stripes * DESCRIPTORS; i++)
         if (load_relaxed(&w->t->stripes[i / DESCRIPTORS].descriptors[i % DESCRIPTORS].participants) >> number(w) & 1 &&
             load_relaxed(&s->leftover) == 0 && load_relaxed(&s->tx) == 0)
             problem(w, "I7 stripe %u: descriptor %u counts on it, and it has no records", number(w), i);
     bool behind = load_acquire(&s->gen) != load_acquire(&w->t->control->gen);
-    check_root(w, current_root(s), !behind);
-    check_root(w, other_root(s), false);
+    void (*check_index)(struct walk *, const struct root *, bool) = w->t->ordered ? check_tree : check_root;
+    check_index(w, current_root(s), !behind);
+    check_index(w, other_root(s), false);
     check_logs(w);
     if (!behind && w->rows != load_relaxed(&s->rows[0]))
         problem(w, "I6 stripe %u: %llu rows are reachable, %llu are counted", number(w), (unsigned long long)w->rows,

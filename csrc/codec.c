@@ -118,6 +118,8 @@ static PyMethodDef binding_methods[] = {
     {"contains", (PyCFunction)binding_contains, METH_O, "contains(key): bool"},
     {"lookup_many", (PyCFunction)binding_lookup_many, METH_O, "lookup_many(keys): list of lists of rows"},
     {"length", (PyCFunction)binding_length, METH_NOARGS, "length(): int"},
+    {"range", (PyCFunction)(void (*)(void))binding_range, METH_FASTCALL,
+     "range(lo, hi, reverse, limit): iterator over the rows of an ordered_set between two keys"},
     {"scan", (PyCFunction)binding_scan, METH_NOARGS, "scan(): iterator over all rows"},
     {"step", FASTCALL(binding_step), METH_FASTCALL, "step(direction[, key]): row or None"},
     {"insert", (PyCFunction)binding_insert, METH_O, "insert(row | [rows])"},

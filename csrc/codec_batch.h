@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* codec_batch.h - two objects with a life of their own: Scan, the iterator over all rows, and Batch, the operations of an
+/* codec_batch.h - two objects with a life of their own: Scan, the iterator over all rows or those of a range, and Batch, the operations of an
  * atomic() block. Neither holds anything in shared memory between calls. */
 #ifndef TABLEMGR_CODEC_BATCH_H
 #define TABLEMGR_CODEC_BATCH_H
@@ -37,9 +37,18 @@ struct scan {
     size_t left;   /* rows there */
     size_t want_bytes;
     struct tmgr_cursor cursor;
+    struct tmgr_buffer keys; /* the bounds of a range, encoded */
+    struct tmgr_range range;
+    size_t limit; /* rows of a range that are still wanted */
+    bool is_range;
     bool busy;
     bool has_ended;
 };
+
+static int step_range(struct request *r, int64_t wait_ns) {
+    (void)wait_ns;
+    return r->api->rows(r->table, r->range, r->cursor, r->limit, r->want_bytes, r->result, &r->n);
+}
 
 static int step_scan(struct request *r, int64_t wait_ns) {
     (void)wait_ns;
@@ -52,15 +61,21 @@ static bool scan_fetch(struct scan *self) {
     struct request r = {.api = binding->api,
                         .table = binding->table,
                         .cursor = &self->cursor,
+                        .range = &self->range,
+                        .limit = self->limit,
                         .want_bytes = self->want_bytes,
                         .result = &self->rows};
-    int status = do_read(binding, &r, step_scan);
+    if (self->limit == 0) {
+        return false;
+    }
+    int status = do_read(binding, &r, self->is_range ? step_range : step_scan);
     if (status != TMGR_OK) {
         if (status != TMGR_END) {
-            refuse(binding, status, "iter", NULL);
+            refuse(binding, status, self->is_range ? "range" : "iter", NULL);
         }
         return false;
     }
+    self->limit -= self->is_range ? r.n : 0;
     self->offset = 0;
     self->left = r.n;
     self->want_bytes = SCAN_MOST_BYTES;
@@ -103,7 +118,38 @@ static PyObject *binding_scan(struct binding *self, PyObject *unused) {
         Py_INCREF(self);
         scan->binding = self;
         scan->want_bytes = SCAN_FIRST_BYTES;
+        scan->limit = SIZE_MAX;
     }
+    return (PyObject *)scan;
+}
+
+/* range(lo, hi, reverse, limit): None is no bound, and no limit. */
+static PyObject *binding_range(struct binding *self, PyObject *const *arguments, Py_ssize_t n) {
+    if (!has_arguments("range", n, 4, 4)) {
+        return NULL;
+    }
+    struct scan *scan = (struct scan *)binding_scan(self, NULL);
+    if (scan == NULL) {
+        return NULL;
+    }
+    struct place here = {.kind = ROOT, .name = "bound"};
+    struct encoder e = encoder_for(self, &scan->keys, &here);
+    size_t lo_len = 0;
+    bool done = arguments[0] == Py_None || encode_key(&e, arguments[0]);
+    lo_len = scan->keys.len;
+    done = done && (arguments[1] == Py_None || encode_key(&e, arguments[1]));
+    int reverse = done ? PyObject_IsTrue(arguments[2]) : -1;
+    scan->limit = reverse >= 0 && arguments[3] != Py_None ? PyLong_AsSize_t(arguments[3]) : SIZE_MAX;
+    if (reverse < 0 || PyErr_Occurred()) {
+        Py_DECREF(scan);
+        return NULL;
+    }
+    scan->is_range = true;
+    scan->range.lo = arguments[0] != Py_None ? scan->keys.data : NULL;
+    scan->range.lo_len = lo_len;
+    scan->range.hi = arguments[1] != Py_None ? scan->keys.data + lo_len : NULL;
+    scan->range.hi_len = scan->keys.len - lo_len;
+    scan->range.flags = reverse ? TMGR_RANGE_REVERSE : 0;
     return (PyObject *)scan;
 }
 
@@ -117,6 +163,8 @@ static void scan_dealloc(struct scan *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     free(self->rows.data);
+    free(self->keys.data);
+    free(self->cursor.last.data);
     Py_XDECREF(self->binding);
     type->tp_free(self);
     Py_DECREF(type);

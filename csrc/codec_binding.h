@@ -172,6 +172,8 @@ struct request {
     size_t n; /* ops or keys */
     struct tmgr_buffer *result;
     struct tmgr_cursor *cursor;
+    const struct tmgr_range *range;
+    size_t limit; /* rows */
     size_t want_bytes;
     int direction;
     size_t failed; /* index of the op that was refused */

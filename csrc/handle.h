@@ -20,6 +20,8 @@ struct tmgr_table {
     uint32_t n_stripes; /* power of two */
     uint32_t stripe_shift;
     uint32_t keypos;
+    uint32_t type;
+    bool ordered; /* an ordered_set: oset.h finds its rows, not hset.h */
     int fd;
     _Atomic bool writable; /* the mapping */
     bool may_write;        /* the descriptor and the namespaces: the mapping can be made writable */

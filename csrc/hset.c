@@ -346,8 +346,7 @@ int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, 
 
 /* -- writing ------------------------------------------------------------------------------------------------------------------------- */
 
-/* A row's block as a writer sees it through a slot: pending ones by what they will be if their transaction commits. */
-static uint64_t slot_row(struct tmgr_table *t, uint64_t slot, bool *damaged) {
+uint64_t hset_slot_row(struct tmgr_table *t, uint64_t slot, bool *damaged) {
     if (slot & SLOT_PENDING) {
         const struct tx_record *record = at_checked(t, slot_offset(slot), sizeof *record);
         *damaged = record == NULL;
@@ -388,7 +387,7 @@ int hset_locate(struct tmgr_table *t, struct stripe *s, const struct probe *prob
             if (slot == 0 || slot_tag(slot) != tag)
                 continue;
             bool damaged = false;
-            uint64_t row = slot_row(t, slot, &damaged);
+            uint64_t row = hset_slot_row(t, slot, &damaged);
             if (damaged || (row != 0 && !offset_is_valid(t, row, UNIT_BYTES)))
                 return poison(t, POISON_ROWS);
             if (row != 0 && row_has_key(t, row, probe)) {
@@ -428,15 +427,23 @@ static int back_bucket(struct tmgr_table *t, struct stripe *s, struct root *root
     return load_relaxed(place) == 0 ? link_block(t, s, place, buckets * sizeof(struct bucket)) : TMGR_OK;
 }
 
-int hset_extend(struct tmgr_table *t, struct stripe *s, struct place *place) {
+int hset_start(struct tmgr_table *t, struct stripe *s) {
     struct root *root = current_root(s);
+    if (load_relaxed(&root->n_buckets) != 0)
+        return TMGR_OK;
+    int status = back_bucket(t, s, root, 0);
+    if (status == TMGR_OK)
+        publish(&root->n_buckets, FIRST_BUCKETS);
+    return status;
+}
+
+int hset_extend(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place) {
     int status = stripe_make_room(t, s);
-    if (status == TMGR_OK && load_relaxed(&root->n_buckets) == 0) {
-        status = back_bucket(t, s, root, 0);
-        if (status == TMGR_OK) {
-            publish(&root->n_buckets, FIRST_BUCKETS);
-            place->last = NULL; /* the caller locates again: now there are buckets */
-        }
+    if (status == TMGR_OK && place->last == NULL) { /* there was no bucket */
+        status = hset_start(t, s);
+        if (status == TMGR_OK)
+            status = hset_locate(t, s, probe, place) == TMGR_ABSENT && place->slot != NULL ? TMGR_OK
+                                                                                           : poison(t, POISON_BUCKETS);
         return status;
     }
     if (status == TMGR_OK)

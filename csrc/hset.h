@@ -59,10 +59,14 @@ struct place {
     uint64_t content;    /* what the slot holds, 0 if the key is absent */
     struct bucket *last; /* of the chain */
 };
+/* A row's block as a writer sees it through a slot: pending ones by what they will be if their transaction commits; 0: none. */
+uint64_t hset_slot_row(struct tmgr_table *t, uint64_t slot, bool *damaged);
 /* ABSENT or OK, or a failure. */
 int hset_locate(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place);
-/* Make place->slot a free slot. */
-int hset_extend(struct tmgr_table *t, struct stripe *s, struct place *place);
+/* The first buckets, if there are none. */
+int hset_start(struct tmgr_table *t, struct stripe *s);
+/* Make place->slot a free slot for this key. */
+int hset_extend(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place);
 /* Split buckets until there are enough for `rows`, at most `most` of them. Running out of memory only ends it early. */
 int hset_grow(struct tmgr_table *t, struct stripe *s, uint64_t rows, uint64_t most);
 /* Follow a delete_all. */

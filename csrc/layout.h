@@ -74,9 +74,41 @@ static_assert(sizeof(struct bucket) == 64, "a bucket is one cache line");
 enum { SEGMENTS_INLINE = 24, DIRECTORY_PAGES = 16, DIRECTORY_ENTRIES = PAGE_BYTES / 8, SEGMENT_BUCKETS = 1024 };
 #define BUCKETS_MAX (2048u + (SEGMENTS_INLINE - 9u + DIRECTORY_PAGES * DIRECTORY_ENTRIES) * SEGMENT_BUCKETS)
 struct root {
-    word n_buckets; /* 0, or 8 and more. COMMIT POINT of a split. Never shrinks while the root is current. */
-    word segments[SEGMENTS_INLINE];
+    union {
+        word n_buckets; /* 0, or 8 and more. COMMIT POINT of a split. Never shrinks while the root is current. */
+        word reshapes;  /* of an ordered_set: splits so far. Readers. */
+    };
+    union {
+        word segments[SEGMENTS_INLINE];
+        word
+            top; /* of an ordered_set: offset of the tree's root node, or 0. COMMIT POINT of a change of it. Readers. */
+    };
     word directory[DIRECTORY_PAGES];
+};
+
+/* -- ordered_set: see oset.h ----------------------------------------------------------------------------------------- */
+
+/* order: number of entries that count (bits 0..3), their numbers by rank (4 bits each from bit 4), changes (bits 56..63: a
+ * reader that finds the word as it was has seen no entry used for another key; within one epoch the 8 bits cannot wrap). */
+enum { NODE_ENTRIES = 13, LEVELS_MAX = 24, ORDER_CHANGES_SHIFT = 56 };
+struct node {
+    word order;               /* COMMIT POINT of each change of the node. Readers. */
+    word shape;               /* level (bits 0..7; 0: a leaf), skip (8..31), bytes of low (32..63); constant */
+    word heads[NODE_ENTRIES]; /* 8 bytes of the entry's sort key after the first `skip`; see oset_head(). Readers. */
+    word slots[NODE_ENTRIES]; /* leaf: slot; else offset of the child. Readers. */
+    word low[];               /* sort key, perhaps shortened, below which no key is led here; constant */
+};
+static_assert(4 + 4 * NODE_ENTRIES <= ORDER_CHANGES_SHIFT, "ranks and changes do not overlap");
+
+enum reshape_kind { RESHAPE_NONE = 0, RESHAPE_SPLIT = 1, RESHAPE_MERGE = 2 };
+/* What is left to do after the commit point of a split or a merge. Absolute. Repair. */
+struct reshape {
+    word kind;
+    word node;           /* split: C; merge: R */
+    word parent;         /* P */
+    word twin;           /* split: R; merge: M. The commit point has been passed if P leads to it. */
+    word order_after;    /* split: of C; merge: of P */
+    word reshapes_after; /* split */
 };
 
 /* -- multi-row writes ----------------------------------------------------------------------------------------------- */
@@ -147,7 +179,7 @@ struct stripe {
 
     struct descriptor descriptors[DESCRIPTORS];
     struct root root[2]; /* the other one is being torn down after delete_all, or empty */
-    word unused_root[6];
+    struct reshape reshape;
 
     struct intent intent;
 

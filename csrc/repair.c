@@ -8,7 +8,7 @@
 static int repair(struct tmgr_table *t, struct stripe *s) {
     int status = stripe_finish(t, s);
     if (status == TMGR_OK)
-        status = hset_repair(t, s);
+        status = index_repair(t, s);
     if (status == TMGR_OK)
         status = txn_repair(t, s);
     if (status != TMGR_OK)
@@ -21,7 +21,7 @@ static int repair(struct tmgr_table *t, struct stripe *s) {
 
 static int to_do(struct tmgr_table *t, struct stripe *s, uint64_t units) {
     int status = txn_resolve(t, s, &units); /* before tear-down, for records point into buckets */
-    return status == TMGR_OK && load_relaxed(&s->leftover) == 0 ? hset_tear_down(t, s, &units) : status;
+    return status == TMGR_OK && load_relaxed(&s->leftover) == 0 ? index_tear_down(t, s, &units) : status;
 }
 
 int stripe_catch_up(struct tmgr_table *t, struct stripe *s) { return to_do(t, s, UINT64_MAX); }

@@ -111,6 +111,8 @@ static void handle_adopt(struct tmgr_table *t) {
     t->n_stripes = (uint32_t)load_relaxed(&t->control->n_stripes);
     t->stripe_shift = 64u - (uint32_t)__builtin_ctz(t->n_stripes);
     t->keypos = (uint32_t)(load_relaxed(&t->control->type_keypos) >> 32);
+    t->type = (uint32_t)load_relaxed(&t->control->type_keypos);
+    t->ordered = t->type == TMGR_ORDERED_SET;
     t->arena = load_relaxed(&t->control->arena_offset);
 }
 
@@ -249,7 +251,7 @@ int tmgr_admit(struct tmgr_table *t, bool write) {
 /* -- create ---------------------------------------------------------------------------------------------------------------------- */
 
 static bool options_are_sound(const struct tmgr_options *o) {
-    return o->type == TMGR_SET && o->access <= TMGR_PRIVATE && o->heir <= TMGR_HEIR_PROCESS &&
+    return o->type <= TMGR_ORDERED_SET && o->access <= TMGR_PRIVATE && o->heir <= TMGR_HEIR_PROCESS &&
            o->n_stripes <= STRIPES_MAX && (o->n_stripes & (o->n_stripes - 1)) == 0;
 }
 
@@ -314,7 +316,9 @@ static void reopen(struct tmgr_table *t) {
 }
 
 static int create_in(struct tmgr_table *t, const char *name, size_t name_len, const struct tmgr_options *options) {
-    uint64_t n_stripes = options->n_stripes != 0 ? options->n_stripes : STRIPES_DEFAULT;
+    uint64_t n_stripes = options->type == TMGR_ORDERED_SET ? 1 /* one tree */
+                         : options->n_stripes != 0         ? options->n_stripes
+                                                           : STRIPES_DEFAULT;
     uint64_t size = arena_offset(n_stripes) + FIRST_BYTES;
     if (options->max_bytes != 0 && options->max_bytes < size)
         return TMGR_BAD_OPTION;
@@ -372,11 +376,12 @@ static int verify(const struct control *control, uint64_t file_bytes) {
         return TMGR_LAYOUT;
     if (n == 0 || n > STRIPES_MAX || (n & (n - 1)) != 0 || load_relaxed(&control->arena_offset) != arena_offset(n) ||
         size <= arena_offset(n) || size > file_bytes || size % PAGE_BYTES != 0 || size >= OFFSET_LIMIT ||
-        load_relaxed(&control->max_bytes) < size || (load_relaxed(&control->type_keypos) & 0xffffffff) != TMGR_SET ||
+        load_relaxed(&control->max_bytes) < size ||
+        (load_relaxed(&control->type_keypos) & 0xffffffff) > TMGR_ORDERED_SET ||
         (load_relaxed(&control->state) != STATE_LIVE && load_relaxed(&control->state) != STATE_DROPPED) ||
         !lock_is_sound(control->control_lock) || !lock_is_sound(control->arena_lock))
         return TMGR_CORRUPT;
-    return TMGR_OK;
+    return load_relaxed(&control->type_keypos) << 32 >> 32 == TMGR_ORDERED_SET && n != 1 ? TMGR_CORRUPT : TMGR_OK;
 }
 
 static int open_segment(struct tmgr_table *t, enum tmgr_mapping mapping) {

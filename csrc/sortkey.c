@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sortkey.c - see sortkey.h. A term of n bytes never gives more than 2 * n bytes (each function here says why), and words
- * are stored whole, at most 8 bytes beyond what counts: this is sortkey_bound, which is checked once, at the door. */
+ * are stored whole, at most 9 bytes beyond what counts: this is sortkey_bound, which is checked once, at the door. */
 #include "sortkey.h"
 
 #include <endian.h>
@@ -45,6 +45,10 @@ struct writer {
 
 static inline uint64_t load_word(const uint8_t *at, size_t n) {
     uint64_t value = 0;
+    if (n == 8) {
+        memcpy(&value, at, 8);
+        return be64toh(value);
+    }
     for (size_t i = 0; i < n; i++) {
         value = value << 8 | at[i];
     }
@@ -75,21 +79,30 @@ static inline uint8_t *put_exponent(uint8_t *out, int zero, bool is_negative, in
     return put_word(out + 1, is_negative ? ~biased : biased, far_bytes);
 }
 
+/* The 8 digits of the low 56 bits, one to a byte: split in two, and each half again. */
+static inline uint64_t spread(uint64_t x) {
+    x = (x & UINT64_C(0x000000000fffffff)) | (x & UINT64_C(0x00fffffff0000000)) << 4;
+    x = (x & UINT64_C(0x00003fff00003fff)) | (x & UINT64_C(0x0fffc0000fffc000)) << 2;
+    return (x & UINT64_C(0x007f007f007f007f)) | (x & UINT64_C(0x3f803f803f803f80)) << 1;
+}
+
 /* magnitude * 128**scale. An int of n bytes, 1 to 8, has (8 * n + 6) / 7 digits at most; one of 1 byte is below 128. */
 static inline uint8_t *put_number(uint8_t *out, bool is_negative, uint64_t magnitude, int scale) {
     if (magnitude == 0) {
         *out = FIRST_NUMBER;
         return out + 1;
     }
-    int digits = (63 - __builtin_clzll(magnitude)) / 7 + 1;
-    int last = __builtin_ctzll(magnitude) / 7 * 7;
-    uint8_t flip = is_negative ? 0xff : 0;
-    out = put_exponent(out, FIRST_NUMBER, is_negative, digits + scale, NUMBER_EXPONENT_BYTES);
-    for (int shift = 7 * (digits - 1); shift > last; shift -= 7) {
-        *out++ = (uint8_t)((magnitude >> shift & 0x7f) << 1 | 1) ^ flip;
+    unsigned digits = (63 - (unsigned)__builtin_clzll(magnitude)) / 7 + 1;
+    unsigned written = digits - (unsigned)__builtin_ctzll(magnitude) / 7;
+    uint64_t flip = is_negative ? UINT64_MAX : 0;
+    out = put_exponent(out, FIRST_NUMBER, is_negative, (int)digits + scale, NUMBER_EXPONENT_BYTES);
+    uint8_t *end = out + written;
+    for (; digits > 8; digits--) {
+        *out++ = (uint8_t)((magnitude >> 7 * (digits - 1)) << 1 | 1) ^ (uint8_t)flip;
     }
-    *out++ = (uint8_t)((magnitude >> last & 0x7f) << 1) ^ flip;
-    return out;
+    put_word(out, (spread(magnitude << 7 * (8 - digits)) << 1 | UINT64_C(0x0101010101010101)) ^ flip, 8);
+    end[-1] ^= 1;
+    return end;
 }
 
 static inline uint8_t *put_int64(uint8_t *out, int64_t value) {

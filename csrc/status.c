@@ -27,6 +27,7 @@ static const char *const texts[] = {
     [TMGR_KEY_DIFFERS] = "the two rows have different keys",
     [TMGR_BAD_OPTION] = "an option out of its range",
     [TMGR_NO_PROCESS] = "no such process",
+    [TMGR_OPERATION] = "tables of this type have no such operation",
     [TMGR_SELF] = "the receiver is the owner",
     [TMGR_LAYOUT] = "not a table of this build's layout",
     [TMGR_CORRUPT] = "damaged",

@@ -4,13 +4,14 @@
 #include "hash.h"
 #include "lock.h"
 #include "os.h"
+#include "range.h"
 #include "repair.h"
 #include "segment.h"
 
 #include <stdlib.h>
 
 static struct probe probe_of(struct tmgr_table *t, const uint8_t *key, size_t len) {
-    return (struct probe){key, len, hash_bytes(key, len, t->hash_seed)};
+    return (struct probe){key, len, t->ordered ? 0 : hash_bytes(key, len, t->hash_seed)};
 }
 
 /* -- scratch memory: one spare per process, more are allocated while it is out ---------------------------------------------- */
@@ -46,7 +47,7 @@ int tmgr_lookup(struct tmgr_table *t, const uint8_t *key, size_t key_len, struct
         return status;
     struct probe probe = probe_of(t, key, key_len);
     row->len = 0;
-    status = hset_find(t, stripe_of_hash(t, probe.hash), &probe, row);
+    status = index_find(t, stripe_of_hash(t, probe.hash), &probe, row);
     segment_leave(t);
     return status;
 }
@@ -65,11 +66,11 @@ enum { GROUP = 16, NIL = 0xc0 }; /* keys looked up together, so that their cache
 static int lookup_group(struct tmgr_table *t, const struct probe *probes, size_t n, struct tmgr_buffer *out) {
     const struct bucket *buckets[GROUP];
     for (size_t i = 0; i < n; i++)
-        buckets[i] = hset_prefetch_bucket(t, stripe_of_hash(t, probes[i].hash), probes[i].hash);
+        buckets[i] = index_prefetch(t, stripe_of_hash(t, probes[i].hash), probes[i].hash);
     for (size_t i = 0; i < n; i++)
         hset_prefetch_row(t, buckets[i], probes[i].hash);
     for (size_t i = 0; i < n; i++) {
-        int status = hset_find(t, stripe_of_hash(t, probes[i].hash), &probes[i], out);
+        int status = index_find(t, stripe_of_hash(t, probes[i].hash), &probes[i], out);
         if (status == TMGR_ABSENT)
             status = buffer_append(out, &(uint8_t){NIL}, 1) ? TMGR_OK : TMGR_NO_MEMORY;
         if (status != TMGR_OK)
@@ -165,6 +166,27 @@ int tmgr_len(struct tmgr_table *t, uint64_t *rows) {
 
 #define POSITION_END (UINT64_C(1) << 32)
 
+static int scan_buckets(struct tmgr_table *t, struct tmgr_cursor *cursor, size_t want_bytes, struct tmgr_buffer *out,
+                        size_t *n_rows) {
+    int status = TMGR_OK;
+    while (!cursor->done && cursor->stripe < t->n_stripes && (out->len < want_bytes || *n_rows == 0)) {
+        size_t n;
+        uint64_t before, after;
+        status = hset_bucket_rows(t, &t->stripes[cursor->stripe], cursor->position, out, &n, &before, &after);
+        if (status != TMGR_OK)
+            break;
+        *n_rows += n;
+        hset_prefetch_position(t, &t->stripes[cursor->stripe], after);
+        cursor->position = after;
+        if (after >= POSITION_END) {
+            cursor->position = 0;
+            cursor->done = ++cursor->stripe >= t->n_stripes;
+        }
+    }
+    return *n_rows > 0 ? TMGR_OK
+                       : status; /* what was read before a failure is good; the next call meets the failure again */
+}
+
 int tmgr_scan(struct tmgr_table *t, struct tmgr_cursor *cursor, size_t want_bytes, struct tmgr_buffer *out,
               size_t *n_rows) {
     int status = segment_enter(t, false);
@@ -172,26 +194,22 @@ int tmgr_scan(struct tmgr_table *t, struct tmgr_cursor *cursor, size_t want_byte
         return status;
     out->len = 0;
     *n_rows = 0;
-    struct tmgr_cursor at_bucket = *cursor;
-    while (!at_bucket.done && at_bucket.stripe < t->n_stripes && (out->len < want_bytes || *n_rows == 0)) {
-        size_t n;
-        uint64_t before, after;
-        status = hset_bucket_rows(t, &t->stripes[at_bucket.stripe], at_bucket.position, out, &n, &before, &after);
-        if (status != TMGR_OK)
-            break;
-        *n_rows += n;
-        hset_prefetch_position(t, &t->stripes[at_bucket.stripe], after);
-        at_bucket.position = after;
-        if (after >= POSITION_END) {
-            at_bucket.position = 0;
-            at_bucket.done = ++at_bucket.stripe >= t->n_stripes;
-        }
-    }
+    status = t->ordered ? range_rows(t, &(struct tmgr_range){0}, cursor, SIZE_MAX, want_bytes, out, n_rows)
+                        : scan_buckets(t, cursor, want_bytes, out, n_rows);
     segment_leave(t);
-    if (status != TMGR_OK && *n_rows == 0)
+    return status != TMGR_OK ? status : *n_rows == 0 ? TMGR_END : TMGR_OK;
+}
+
+int tmgr_rows(struct tmgr_table *t, const struct tmgr_range *range, struct tmgr_cursor *cursor, size_t max_rows,
+              size_t want_bytes, struct tmgr_buffer *out, size_t *n_rows) {
+    int status = segment_enter(t, false);
+    if (status != TMGR_OK)
         return status;
-    *cursor = at_bucket; /* what was read before a failure is good; the next call meets the failure again */
-    return *n_rows == 0 ? TMGR_END : TMGR_OK;
+    out->len = 0;
+    *n_rows = 0;
+    status = t->ordered ? range_rows(t, range, cursor, max_rows, want_bytes, out, n_rows) : TMGR_OPERATION;
+    segment_leave(t);
+    return status != TMGR_OK ? status : *n_rows == 0 ? TMGR_END : TMGR_OK;
 }
 
 /* Where a row stands in the order. */
@@ -270,8 +288,11 @@ int tmgr_step(struct tmgr_table *t, int direction, const uint8_t *key, size_t ke
     struct standing from = {0, 0, NULL, 0};
     if (key != NULL)
         from = standing_of(t, key, key_len);
-    status =
-        rows != NULL ? step_in(t, direction < 0 ? -1 : 1, key != NULL ? &from : NULL, rows, &found) : TMGR_NO_MEMORY;
+    if (t->ordered)
+        status = rows != NULL ? range_step(t, direction, key, key_len, rows, &found) : TMGR_NO_MEMORY;
+    else
+        status = rows != NULL ? step_in(t, direction < 0 ? -1 : 1, key != NULL ? &from : NULL, rows, &found)
+                              : TMGR_NO_MEMORY;
     row->len = 0;
     if (status == TMGR_OK && !buffer_append(row, rows->data + found.offset, found.len))
         status = TMGR_NO_MEMORY;
@@ -299,10 +320,10 @@ struct call {
 /* Does it with the stripe's lock held. */
 typedef int (*locked_fn)(struct tmgr_table *t, struct stripe *s, struct call *call);
 
-/* hset_locate, with slots of left-over transactions resolved on the way. */
+/* index_locate, with slots of left-over transactions resolved on the way. */
 static int locate(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place) {
     for (;;) {
-        int status = hset_locate(t, s, probe, place);
+        int status = index_locate(t, s, probe, place);
         if (status != TMGR_OK || !(place->content & SLOT_PENDING) || load_relaxed(&s->tx) != 0)
             return status;
         status = txn_resolve_slot(t, s, place->slot);
@@ -315,11 +336,8 @@ static int put(struct tmgr_table *t, struct stripe *s, const struct probe *probe
                const uint8_t *row, size_t len) {
     uint64_t offset, bytes, old = 0, old_bytes = 0;
     int status = stripe_make_room(t, s);
-    while (status == TMGR_OK && place->slot == NULL) { /* the first bucket of all, or one more */
-        status = hset_extend(t, s, place);
-        if (status == TMGR_OK && place->last == NULL && hset_locate(t, s, probe, place) != TMGR_ABSENT)
-            status = poison(t, POISON_BUCKETS);
-    }
+    if (status == TMGR_OK && place->slot == NULL)
+        status = index_extend(t, s, probe, place);
     if (status == TMGR_OK)
         status = row_begin(t, s, row, len, probe, &offset, &bytes);
     if (status != TMGR_OK)
@@ -328,7 +346,7 @@ static int put(struct tmgr_table *t, struct stripe *s, const struct probe *probe
         old = row_block(t, slot_offset(place->content), &old_bytes);
     bool fresh = place->content == 0;
     stripe_commit(t, s, place->slot, slot_make(tag_of_hash(probe->hash), offset, 0), fresh, bytes, old, old_bytes);
-    return fresh ? hset_grow(t, s, load_relaxed(&s->rows[0]), 2) : TMGR_OK;
+    return fresh ? index_grow(t, s, load_relaxed(&s->rows[0]), 2) : TMGR_OK;
 }
 
 /* An insert writes a block whatever it finds; so the block is made while the row that it may replace is on its way from
@@ -337,8 +355,13 @@ static int insert_locked(struct tmgr_table *t, struct stripe *s, struct call *ca
     struct place place;
     uint64_t offset, bytes, old = 0, old_bytes = 0;
     const struct probe *probe = &call->probe;
+    int status;
+    if (t->ordered) {
+        status = locate(t, s, probe, &place);
+        return status == TMGR_OK || status == TMGR_ABSENT ? put(t, s, probe, &place, call->row, call->row_len) : status;
+    }
     hset_prefetch_row(t, call->bucket, probe->hash);
-    int status = stripe_make_room(t, s);
+    status = stripe_make_room(t, s);
     if (status == TMGR_OK)
         status = row_begin(t, s, call->row, call->row_len, probe, &offset, &bytes);
     if (status != TMGR_OK)
@@ -365,20 +388,20 @@ static int insert_new_locked(struct tmgr_table *t, struct stripe *s, struct call
     return status == TMGR_ABSENT ? put(t, s, &call->probe, &place, call->row, call->row_len) : status;
 }
 
-static int remove_at(struct tmgr_table *t, struct stripe *s, struct place *place) {
+static int remove_at(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place) {
     uint64_t bytes, block;
     int status = stripe_make_room(t, s);
     if (status != TMGR_OK)
         return status;
     block = row_block(t, slot_offset(place->content), &bytes);
     stripe_commit(t, s, place->slot, 0, -1, 0, block, bytes);
-    return TMGR_OK;
+    return index_tidy(t, s, probe);
 }
 
 static int delete_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
     struct place place;
     int status = locate(t, s, &call->probe, &place);
-    return status == TMGR_OK ? remove_at(t, s, &place) : status;
+    return status == TMGR_OK ? remove_at(t, s, &call->probe, &place) : status;
 }
 
 static const uint8_t *stored_row(struct tmgr_table *t, struct call *call, uint64_t offset, size_t *len) {
@@ -392,7 +415,9 @@ static int take_locked(struct tmgr_table *t, struct stripe *s, struct call *call
         return status;
     call->out->len = 0;
     status = row_copy(t, NULL, 0, slot_offset(place.content), call->out);
-    return status == TMGR_OK ? remove_at(t, s, &place) : status == TMGR_BUSY ? poison(t, POISON_ROWS) : status;
+    return status == TMGR_OK     ? remove_at(t, s, &call->probe, &place)
+           : status == TMGR_BUSY ? poison(t, POISON_ROWS)
+                                 : status;
 }
 
 /* OK if the stored row is the one the caller named. */
@@ -410,7 +435,7 @@ static int locate_exactly(struct tmgr_table *t, struct stripe *s, struct call *c
 static int delete_object_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
     struct place place;
     int status = locate_exactly(t, s, call, &place);
-    return status == TMGR_OK ? remove_at(t, s, &place) : status;
+    return status == TMGR_OK ? remove_at(t, s, &call->probe, &place) : status;
 }
 
 static int swap_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
@@ -470,7 +495,7 @@ static int once(struct tmgr_table *t, locked_fn verb, struct call *call) {
     if (status != TMGR_OK)
         return status;
     struct stripe *s = stripe_of_hash(t, call->probe.hash);
-    call->bucket = hset_prefetch_bucket(t, s, call->probe.hash);
+    call->bucket = index_prefetch(t, s, call->probe.hash);
     status = stripe_lock(t, s, call->wait_ns);
     if (status == TMGR_OK) {
         if (call->wait_ns > 0) /* access may have changed while we waited */
@@ -576,6 +601,25 @@ int tmgr_delete_object(struct tmgr_table *t, const uint8_t *row, size_t row_len,
     return status == TMGR_OK ? run_with_scratch(t, delete_object_locked, &call) : status;
 }
 
+static int same_key(struct tmgr_table *t, const struct probe *a, const struct probe *b) {
+    if (a->len == b->len && memcmp(a->key, b->key, a->len) == 0)
+        return TMGR_OK;
+    if (!t->ordered)
+        return TMGR_KEY_DIFFERS;
+    struct sorted left, right;
+    int status = sorted_make(&left, a->key, a->len);
+    if (status != TMGR_OK)
+        return status;
+    status = sorted_make(&right, b->key, b->len);
+    if (status == TMGR_OK) {
+        bool same = sorted_compare(left.bytes, left.len, right.bytes, right.len) == 0;
+        status = same ? TMGR_OK : TMGR_KEY_DIFFERS;
+        sorted_free(&right);
+    }
+    sorted_free(&left);
+    return status;
+}
+
 int tmgr_compare_and_swap(struct tmgr_table *t, const uint8_t *old_row, size_t old_len, const uint8_t *new_row,
                           size_t new_len, int64_t wait_ns) {
     struct call call = {.row = old_row, .row_len = old_len, .other = new_row, .other_len = new_len, .wait_ns = wait_ns};
@@ -585,9 +629,10 @@ int tmgr_compare_and_swap(struct tmgr_table *t, const uint8_t *old_row, size_t o
         status = check_row(t, new_row, new_len, &other);
     if (status != TMGR_OK)
         return status;
-    if (other.len != call.probe.len || memcmp(other.key, call.probe.key, other.len) != 0) {
-        status = tmgr_admit(t, true);
-        return status != TMGR_OK ? status : TMGR_KEY_DIFFERS;
+    status = same_key(t, &call.probe, &other);
+    if (status != TMGR_OK) {
+        int admitted = tmgr_admit(t, true);
+        return admitted != TMGR_OK ? admitted : status;
     }
     return run_with_scratch(t, swap_locked, &call);
 }
@@ -702,23 +747,13 @@ static int apply_delete_object(struct tmgr_table *t, struct batch *batch, size_t
 static int locate_in(struct tmgr_table *t, struct batch *batch, struct stripe *s, const struct probe *probe,
                      struct place *place, bool *present) {
     for (;;) {
-        int status = hset_locate(t, s, probe, place);
+        int status = index_locate(t, s, probe, place);
         uint64_t row;
         *present = false;
-        if (status == TMGR_ABSENT) {
-            if (place->slot != NULL)
-                return TMGR_OK;
-            status = stripe_make_room(t, s);
-            if (status == TMGR_OK)
-                status = hset_extend(t, s, place);
-            if (status != TMGR_OK || place->last != NULL)
-                return status;
-            continue;
-        }
         if (status != TMGR_OK)
-            return status;
+            return status == TMGR_ABSENT ? TMGR_OK : status;
         const struct tx_record *record =
-            place->content & SLOT_PENDING ? at(t, slot_offset(place->content)) : NULL; /* checked by hset_locate */
+            place->content & SLOT_PENDING ? at(t, slot_offset(place->content)) : NULL; /* checked by index_locate */
         if (record != NULL && load_relaxed(&record->tx) != batch->txn.name) {
             status = txn_resolve_slot(t, s, place->slot);
             if (status != TMGR_OK)
@@ -781,13 +816,10 @@ static int prepare_stripes(struct tmgr_table *t, struct batch *batch) {
     for (uint64_t left = batch->stripes; left != 0 && status == TMGR_OK; left &= left - 1) {
         struct stripe *s = &t->stripes[__builtin_ctzll(left)];
         uint64_t expected = batch->txn.expected[stripe_number(t, s)];
-        struct place place;
-        if (expected > FIRST_BUCKETS && load_relaxed(&current_root(s)->n_buckets) == 0) {
-            place = (struct place){NULL, 0, NULL};
-            status = hset_extend(t, s, &place);
-        }
+        if (expected > FIRST_BUCKETS && !t->ordered)
+            status = hset_start(t, s);
         if (status == TMGR_OK)
-            status = hset_grow(t, s, load_relaxed(&s->rows[0]) + expected, expected);
+            status = index_grow(t, s, load_relaxed(&s->rows[0]) + expected, expected);
     }
     return status;
 }
@@ -821,8 +853,8 @@ static int apply_locked(struct tmgr_table *t, struct batch *batch, uint64_t *bus
         if (i + AHEAD / 2 < batch->n)
             hset_prefetch_row(t, ahead[(i + AHEAD / 2) % AHEAD], batch->probes[i + AHEAD / 2].hash);
         if (i + AHEAD < batch->n)
-            ahead[i % AHEAD] = hset_prefetch_bucket(t, stripe_of_hash(t, batch->probes[i + AHEAD].hash),
-                                                    batch->probes[i + AHEAD].hash);
+            ahead[i % AHEAD] =
+                index_prefetch(t, stripe_of_hash(t, batch->probes[i + AHEAD].hash), batch->probes[i + AHEAD].hash);
         batch->failed = i;
         if (batch->ops[i].group > 1) {
             status = apply_group(t, batch, i);
@@ -832,9 +864,12 @@ static int apply_locked(struct tmgr_table *t, struct batch *batch, uint64_t *bus
         }
     }
     int ended = txn_end(t, &batch->txn, status == TMGR_OK);
+    for (size_t i = 0; t->ordered && i < batch->n && status == TMGR_OK && ended == TMGR_OK; i++)
+        if (batch->ops[i].kind == TMGR_OP_DELETE || batch->ops[i].kind == TMGR_OP_DELETE_OBJECT)
+            ended = index_tidy(t, &t->stripes[0], &batch->probes[i]);
     for (uint64_t left = batch->stripes; left != 0 && status == TMGR_OK && ended == TMGR_OK; left &= left - 1) {
         struct stripe *s = &t->stripes[__builtin_ctzll(left)];
-        ended = hset_grow(t, s, load_relaxed(&s->rows[0]), 2);
+        ended = index_grow(t, s, load_relaxed(&s->rows[0]), 2);
     }
     return status != TMGR_OK ? status : ended;
 }
@@ -1103,6 +1138,7 @@ const struct tmgr_api *tmgr_api(void) {
         .contains = tmgr_contains,
         .lookup_many = tmgr_lookup_many,
         .scan = tmgr_scan,
+        .rows = tmgr_rows,
         .step = tmgr_step,
         .insert = tmgr_insert,
         .insert_new = tmgr_insert_new,

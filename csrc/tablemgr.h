@@ -47,6 +47,7 @@ enum tmgr_status {
     TMGR_BAD_OPTION,   /* an option out of its range */
     TMGR_NO_PROCESS,   /* give_away: no such process, or it is dead */
     TMGR_SELF,         /* give_away: the receiver is the owner */
+    TMGR_OPERATION,    /* tables of this type have no such operation */
     /* trouble */
     TMGR_LAYOUT,    /* the segment is not a table of this build's layout */
     TMGR_CORRUPT,   /* damaged, or poisoned by a repair that could not verify what it found */
@@ -55,7 +56,7 @@ enum tmgr_status {
     TMGR_STATUS_COUNT
 };
 
-enum tmgr_type { TMGR_SET = 0 };
+enum tmgr_type { TMGR_SET = 0, TMGR_ORDERED_SET = 1 };
 enum tmgr_access { TMGR_PUBLIC = 0, TMGR_PROTECTED = 1, TMGR_PRIVATE = 2 };
 enum tmgr_heir { TMGR_HEIR_NONE = 0, TMGR_HEIR_MANAGER = 1, TMGR_HEIR_PROCESS = 2 };
 /* KEPT: inherited by a manager, which only keeps the table for whoever is to have it. */
@@ -140,11 +141,22 @@ struct tmgr_op {
     size_t updates_len;
 };
 
-/* A position in the traversal order between two buckets; all zero is the start. */
+/* A position in the traversal order; all zero is the start. `last` is to be freed with tmgr_buffer_free. */
 struct tmgr_cursor {
     uint32_t stripe;
     uint32_t done;
     uint64_t position;
+    struct tmgr_buffer last; /* ordered_set: the key behind which it stands */
+};
+
+enum tmgr_range_flag { TMGR_RANGE_AFTER_LO = 1, TMGR_RANGE_UP_TO_HI = 2, TMGR_RANGE_REVERSE = 4 };
+/* Part of an ordered_set: lo <= key < hi; a flag takes lo out or hi in. Keys are encoded; NULL: no bound. */
+struct tmgr_range {
+    const uint8_t *lo, *hi;
+    size_t lo_len, hi_len;
+    const uint8_t *prefix; /* an encoded tuple, or NULL: only tuples that begin with its elements */
+    size_t prefix_len;
+    uint32_t flags; /* a sum of enum tmgr_range_flag */
 };
 
 typedef void (*tmgr_problem_fn)(void *context, const char *problem);
@@ -196,6 +208,11 @@ int tmgr_len(struct tmgr_table *table, uint64_t *rows);
  * Each row that is in the table throughout is seen exactly once over the calls, whatever is written meanwhile. */
 int tmgr_scan(struct tmgr_table *table, struct tmgr_cursor *cursor, size_t want_bytes, struct tmgr_buffer *out,
               size_t *n_rows);
+/* Rows of a range behind the cursor (all zero: from its start; with REVERSE from its end, last row first), max_rows at most, until
+ * out holds at least want_bytes; n_rows: how many. END when none is left, and cursor->done as soon as that is known. Rows of one
+ * tree node are of one moment. OPERATION: the table is no ordered_set. BAD_ROW: a bound is no key. */
+int tmgr_rows(struct tmgr_table *table, const struct tmgr_range *range, struct tmgr_cursor *cursor, size_t max_rows,
+              size_t want_bytes, struct tmgr_buffer *out, size_t *n_rows);
 /* The row that follows (direction 1) or precedes (-1) the key in the table's order; key NULL: from the start or end.
  * The key need not be there. END. */
 int tmgr_step(struct tmgr_table *table, int direction, const uint8_t *key, size_t key_len, struct tmgr_buffer *row);
@@ -270,6 +287,8 @@ struct tmgr_api {
     int (*contains)(struct tmgr_table *, const uint8_t *, size_t);
     int (*lookup_many)(struct tmgr_table *, const uint8_t *, size_t, size_t, struct tmgr_buffer *);
     int (*scan)(struct tmgr_table *, struct tmgr_cursor *, size_t, struct tmgr_buffer *, size_t *);
+    int (*rows)(struct tmgr_table *, const struct tmgr_range *, struct tmgr_cursor *, size_t, size_t,
+                struct tmgr_buffer *, size_t *);
     int (*step)(struct tmgr_table *, int, const uint8_t *, size_t, struct tmgr_buffer *);
     int (*insert)(struct tmgr_table *, const uint8_t *, size_t, int64_t);
     int (*insert_new)(struct tmgr_table *, const uint8_t *, size_t, int64_t);

@@ -161,6 +161,19 @@ size_t term_array(const uint8_t *at, const uint8_t *end, uint32_t *n_elements) {
     return 0;
 }
 
+size_t term_tuple(const uint8_t *at, const uint8_t *end, uint32_t *n_elements) {
+    /* fixext 1 to 16, then ext 8, 16, 32 with 1, 2, 4 bytes of length; the type stands last. */
+    size_t left = (size_t)(end - at);
+    size_t header = left == 0                        ? 0
+                    : at[0] >= 0xd4 && at[0] <= 0xd8 ? 2
+                    : at[0] >= 0xc7 && at[0] <= 0xc9 ? 2 + (UINT64_C(1) << (at[0] - 0xc7))
+                                                     : 0;
+    if (header == 0 || left < header || at[header - 1] != TERM_TUPLE)
+        return 0;
+    size_t array = term_array(at + header, end, n_elements);
+    return array != 0 ? header + array : 0;
+}
+
 bool term_element(const uint8_t *row, size_t len, uint32_t position, struct term_span *element) {
     uint32_t n_elements;
     const uint8_t *end = row + len;

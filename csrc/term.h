@@ -57,6 +57,8 @@ size_t term_skip(const uint8_t *at, const uint8_t *end);
 bool term_skip_many(const uint8_t *at, const uint8_t *end, uint64_t n, size_t *len);
 /* Length of the header of the array at `at`, and its number of elements; 0 if there is no array header. */
 size_t term_array(const uint8_t *at, const uint8_t *end, uint32_t *n_elements);
+/* The same of a tuple: the length of all that stands before its first element. */
+size_t term_tuple(const uint8_t *at, const uint8_t *end, uint32_t *n_elements);
 /* The span of element `position`; false if the row is malformed up to there or has no such element. */
 bool term_element(const uint8_t *row, size_t len, uint32_t position, struct term_span *element);
 

@@ -120,7 +120,7 @@ int txn_put(struct tmgr_table *t, struct txn *txn, struct stripe *s, struct plac
     uint64_t offset, bytes, current;
     int status = stripe_make_room(t, s);
     if (status == TMGR_OK && place->slot == NULL)
-        status = hset_extend(t, s, place);
+        status = index_extend(t, s, probe, place);
     if (status == TMGR_OK)
         status = record_for(t, txn, s, place, &record);
     if (status != TMGR_OK)

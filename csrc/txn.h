@@ -20,7 +20,7 @@
 #ifndef TMGR_TXN_H
 #define TMGR_TXN_H
 
-#include "hset.h"
+#include "index.h"
 
 struct txn {
     uint64_t name;
@@ -32,7 +32,7 @@ struct txn {
 
 /* ABSENT: every descriptor of these stripes still has participants; *busy: the stripes to be resolved first. */
 int txn_begin(struct tmgr_table *t, struct txn *txn, uint64_t stripes, uint64_t *busy);
-/* The row that the key has inside the transaction: OK and its block's offset, or ABSENT. place as from hset_locate. */
+/* The row that the key has inside the transaction: OK and its block's offset, or ABSENT. place as from index_locate. */
 int txn_current(struct tmgr_table *t, struct txn *txn, const struct place *place, uint64_t *row);
 int txn_put(struct tmgr_table *t, struct txn *txn, struct stripe *s, struct place *place, const struct probe *probe,
             const uint8_t *row, size_t len);

@@ -40,10 +40,11 @@ class Status(IntEnum):
     BAD_OPTION = 21
     NO_PROCESS = 22
     SELF = 23
-    LAYOUT = 24
-    CORRUPT = 25
-    NO_MEMORY = 26
-    OS = 27
+    OPERATION = 24
+    LAYOUT = 25
+    CORRUPT = 26
+    NO_MEMORY = 27
+    OS = 28
 
 
 class TableError(Exception):
@@ -168,6 +169,10 @@ _MEANINGS: dict[Status, tuple[type[Exception], str]] = {
         "{doing}: there is no live process to name for table {table}{why}; start it first",
     ),
     Status.SELF: (ValueError, "{doing}: this process is the owner of table {table} already{why}"),
+    Status.OPERATION: (
+        TableTypeError,
+        "{doing}: table {table} is of a type that has no such operation{why}",
+    ),
     Status.LAYOUT: (
         CorruptTableError,
         "{doing}: the segment of table {table} is not a table of this version's layout{why}; use the version that made "

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the clients and the manager of an instance meet: a socket and a lock in directories of this user alone.
+"""Where the clients and the manager of an instance meet: a directory of this user alone, a socket and a lock in it.
 
-The socket is in `$XDG_RUNTIME_DIR/tablemgr`, else in `/tmp/tablemgr-UID`. A directory is opened once per use, never
-through a symbolic link, checked on the descriptor (owner, mode), and then reached through that descriptor only, so what
-was checked is what is used. That also keeps socket paths short, however long the directory's own path is.
+The directory is `$XDG_RUNTIME_DIR/tablemgr`, else `/tmp/tablemgr-UID`. It is opened once per use, never through a
+symbolic link, checked on the descriptor (owner, mode), and then reached through that descriptor only, so what was
+checked is what is used. That also keeps socket paths short, however long the directory's own path is.
 
 Whoever holds the flock on INSTANCE.lock is the manager; the kernel lets go of it when the process dies, whatever kills
-it. The lock is in `/tmp/tablemgr-UID` whatever the environment says, and names the directory of the holder's socket, so
-a login session and a cron job of one user agree on one manager. A socket that nobody listens on is what a SIGKILLed
-manager left; its successor replaces it.
+it. A socket that nobody listens on is what a SIGKILLed manager left; its successor replaces it.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ _NAME_MAX = 64
 
 
 def directory_path() -> str:
-    """The directory in which a manager that this process starts has its socket; it need not exist."""
+    """The path of the directory, for people; it need not exist."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/"):
         try:
@@ -47,34 +45,17 @@ def directory_path() -> str:
         else:
             if stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid():
                 return os.path.join(runtime, "tablemgr")
-    return _common_path()
-
-
-def _common_path() -> str:
     return f"/tmp/tablemgr-{os.geteuid()}"
 
 
-def lock_directory_path() -> str:
-    """The directory of the locks: the one under /tmp, unless another user was there first, to keep managers away."""
-    common = _common_path()
-    try:
-        info = os.lstat(common)
-    except OSError:
-        return common
-    return common if stat.S_ISDIR(info.st_mode) and _is_private(info) else directory_path()
-
-
-def _is_private(info: os.stat_result) -> bool:
-    return info.st_uid == os.geteuid() and not stat.S_IMODE(info.st_mode) & 0o077
-
-
 @contextmanager
-def directory(path: str, create: bool = False) -> Iterator[str]:
-    """A directory, opened and checked, as a short path that is valid inside the block.
+def directory(create: bool = False) -> Iterator[str]:
+    """The directory, opened and checked, as a short path that is valid inside the block.
 
     Raises FileNotFoundError if it is not there (and create is False), ManagerUnavailableError if it is not a directory
     of this user alone: somebody else could listen there in the manager's place.
     """
+    path = directory_path()
     if create:
         try:
             os.mkdir(path, 0o700)
@@ -92,7 +73,7 @@ def directory(path: str, create: bool = False) -> Iterator[str]:
         raise ManagerUnavailableError(f"will not use {path} for the manager's socket: {what}; remove it") from error
     try:
         info = os.fstat(fd)
-        if not _is_private(info):
+        if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o077:
             mode = stat.S_IMODE(info.st_mode)
             raise ManagerUnavailableError(
                 f"will not use {path} for the manager's socket: it belongs to uid {info.st_uid} with mode {mode:04o}, "
@@ -114,27 +95,11 @@ def file_name(instance: str, suffix: str) -> str:
 def connect(instance: str) -> socket.socket | None:
     """A connection to the instance's manager, blocking; None if none runs.
 
-    Raises ManagerUnavailableError if a directory cannot be trusted or the connection is refused for another reason.
+    Raises ManagerUnavailableError if the directory cannot be trusted or the connection is refused for another reason.
     """
-    own = directory_path()
-    peer = _connect(instance, own)
-    if peer is None:
-        other = FileLock(instance, "lock").holders_directory()
-        if other is not None and other != own:
-            peer = _connect(instance, other)
-    return peer
-
-
-def socket_path(instance: str) -> str:
-    """Where the socket of the instance's manager is, or of the next one that this process starts; for people."""
-    home = FileLock(instance, "lock").holders_directory() or directory_path()
-    return f"{home}/{file_name(instance, 'sock')}"
-
-
-def _connect(instance: str, home: str) -> socket.socket | None:
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        with directory(home) as path:
+        with directory() as path:
             # SO_SNDTIMEO bounds the wait for a place among the pending connections of a manager that is stopped
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(START_SECONDS), 0))
             peer.connect(f"{path}/{file_name(instance, 'sock')}")
@@ -159,7 +124,7 @@ def listen(instance: str) -> socket.socket:
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
-        with directory(directory_path(), create=True) as path:
+        with directory(create=True) as path:
             final, fresh = (f"{path}/{file_name(instance, suffix)}" for suffix in ("sock", "new"))
             Path(fresh).unlink(missing_ok=True)
             listener.bind(fresh)
@@ -172,34 +137,32 @@ def listen(instance: str) -> socket.socket:
     return listener
 
 
-def remove_socket(instance: str, home: str | None = None) -> None:
-    """Take the socket's name away, in this process's directory or in `home`; only for the holder of the lock."""
-    with directory(home or directory_path()) as path:
+def remove_socket(instance: str) -> None:
+    """Take the socket's name away; only for the holder of the lock."""
+    with directory() as path:
         Path(path, file_name(instance, "sock")).unlink(missing_ok=True)
 
 
 class FileLock:
-    """An exclusive flock on a file of the locks' directory; gone with the process at the latest.
+    """An exclusive flock on a file of the directory; gone with the process at the latest.
 
-    The file has the holder's pid and the directory of its socket, a line each. It is removed at release, by its holder;
-    an acquirer therefore checks that what it locked still has the name.
+    The file is removed at release, by its holder; an acquirer therefore checks that what it locked still has the name.
     """
 
     def __init__(self, instance: str, suffix: str) -> None:
         self._name = file_name(instance, suffix)
-        self._home = lock_directory_path()
         self._fd = -1
 
     def acquire(self) -> bool:
         """Take the lock without waiting; False if somebody else has it. Raises as `directory` does."""
-        with directory(self._home, create=True) as path:
+        with directory(create=True) as path:
             while True:
                 fd = os.open(f"{path}/{self._name}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if _is_file(fd, f"{path}/{self._name}"):
                         os.ftruncate(fd, 0)
-                        os.pwrite(fd, os.fsencode(f"{os.getpid()}\n{directory_path()}\n"), 0)
+                        os.pwrite(fd, str(os.getpid()).encode(), 0)
                         self._fd = fd
                         _held.add(self)
                         return True
@@ -216,7 +179,7 @@ class FileLock:
         if self._fd < 0:
             return
         try:
-            with directory(self._home) as path:
+            with directory() as path:
                 if _is_file(self._fd, f"{path}/{self._name}"):
                     os.unlink(f"{path}/{self._name}")
         except OSError:
@@ -231,20 +194,12 @@ class FileLock:
             self._fd = -1
 
     def holder(self) -> str:
-        """The pid of the holder, or "?": for messages."""
-        return self._told()[0] or "?"
-
-    def holders_directory(self) -> str | None:
-        """The directory of the socket of the holder, or of the last one if that was SIGKILLed."""
-        return self._told()[1] or None
-
-    def _told(self) -> list[str]:
+        """What the holder wrote about itself, its pid, or "?": for messages."""
         try:
-            with directory(self._home) as path:
-                told = Path(path, self._name).read_bytes()[:8192]
-        except OSError:  # ManagerUnavailableError is one, too
-            told = b""
-        return [*os.fsdecode(told).split("\n"), "", ""][:2]
+            with directory() as path:
+                return Path(path, self._name).read_text()[:20] or "?"
+        except OSError:
+            return "?"
 
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()

@@ -124,7 +124,7 @@ def create(
 
     Args:
         name: any non-empty text without NUL that fits into a file name once it is percent-encoded.
-        type: "set".
+        type: "set", or "ordered_set": rows in the order of their keys, numbers equal by value.
         access: who may write and read: "public" everybody, "protected" everybody reads and the owner writes, "private"
             the owner only.
         keypos: the position of the key in every row, from 0.
@@ -248,6 +248,7 @@ class Table:
         "_instance",
         "_keypos",
         "_readonly",
+        "_type",
         "inherited",
         "transfer",
     )
@@ -262,7 +263,9 @@ class Table:
         self._codec = codec
         self._readonly = readonly
         self._dropped = False
-        self._keypos = handle.describe().keypos
+        raw = handle.describe()
+        self._keypos = raw.keypos
+        self._type = segments.TYPES[raw.type]
         self._binding = _codec.Binding(
             handle.address, self._keypos, codec == codecs.PICKLE, lock_timeout, handle.fail, handle.pointer
         )
@@ -373,6 +376,25 @@ class Table:
     def prev_lookup(self, key: Any) -> tuple[Any, list[Row]] | _End:
         """(key, rows) of the key before this one, or END."""
         return self._key_and_rows(self._binding.step(-1, key))
+
+    def range(
+        self, lo: Any = None, hi: Any = None, *, reverse: bool = False, limit: SupportsIndex | None = None
+    ) -> Iterator[Row]:
+        """The rows of an ordered_set with lo <= key < hi, in the order of their keys, while others write.
+
+        lo, hi: bounds, which need not be keys of the table; None: no bound. reverse: from the end. limit: at most so
+        many rows. Each row that is there throughout comes exactly once. Raises TableTypeError for other types of
+        table, TypeError, ValueError.
+        """
+        status = self._handle.admits(write=False)
+        if status == Status.OK and self._type != "ordered_set":
+            status = Status.OPERATION
+        if status != Status.OK:
+            self._handle.fail(status, "range")
+        rows = None if limit is None else _whole(limit, "limit")
+        if rows is not None and rows < 0:
+            raise ValueError(f"limit must be a number of rows from 0 up, not {rows}")
+        return self._binding.range(lo, hi, reverse, rows)
 
     def _key(self, row: Row | None) -> Any:
         return END if row is None else row[self._keypos]

@@ -34,7 +34,7 @@ def look(name: str | None) -> Instance:
         instance=info.instance,
         manager=info.manager,
         since=info.since,
-        socket=rendezvous.socket_path(info.instance),
+        socket=f"{rendezvous.directory_path()}/{rendezvous.file_name(info.instance, 'sock')}",
         tables=len(info.tables),
         rows=sum(table.rows for table in info.tables),
         bytes_reserved=sum(table.bytes_reserved for table in info.tables),

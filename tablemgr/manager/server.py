@@ -73,22 +73,12 @@ class Server:
 
         Raises ManagerRunningError if the instance has one, ManagerUnavailableError if the directory is not usable.
         """
-        predecessors = self._lock.holders_directory()
         if not self._lock.acquire():
             raise ManagerRunningError(
                 f"instance {self.instance!r} has a manager already: process {self._lock.holder()}; "
                 "use it, stop it, or choose another instance"
             )
         try:
-            if peer := rendezvous.connect(self.instance):  # its lock is where this process cannot see it
-                peer.close()
-                raise ManagerRunningError(
-                    f"instance {self.instance!r} has a manager already, at {rendezvous.directory_path()}; "
-                    "use it, stop it, or choose another instance"
-                )
-            if predecessors is not None:  # it was SIGKILLed, and may have had another environment
-                with contextlib.suppress(OSError):
-                    rendezvous.remove_socket(self.instance, predecessors)
             self._estate = Estate(SharedMemory(self.instance))
             self._estate.round()
             with _descriptors:

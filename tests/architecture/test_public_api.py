@@ -61,7 +61,7 @@ def test_what_has_its_own_issue_is_absent() -> None:
     """No stubs: a name that is there works."""
     for name in ("claim_table", "abandon_table", "save", "load", "TableKeeper", "Clause", "ANY", "var", "register"):
         assert not hasattr(tm, name)
-    for name in ("match", "match_object", "select", "select_count", "select_delete", "range"):
+    for name in ("match", "match_object", "select", "select_count", "select_delete"):
         assert not hasattr(tm.Table, name)
 
 

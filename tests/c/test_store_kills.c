@@ -50,8 +50,8 @@ static void expect_status(int status, const char *scene, uint64_t nth, const cha
 }
 
 /* The hash seed is the caller's, so that the same ids share a stripe or a bucket in every run. */
-static struct tmgr_table *make_table(uint32_t n_stripes, uint64_t max_bytes, uint64_t hash_seed) {
-    struct tmgr_options options = {.mode = 0600, .n_stripes = n_stripes, .max_bytes = max_bytes};
+static struct tmgr_table *make_table(uint32_t type, uint32_t n_stripes, uint64_t max_bytes, uint64_t hash_seed) {
+    struct tmgr_options options = {.type = type, .mode = 0600, .n_stripes = n_stripes, .max_bytes = max_bytes};
     struct tmgr_table *table;
     int status = tmgr_create(segment, "kills", 5, &options, &table);
     if (status != TMGR_OK) {
@@ -188,7 +188,7 @@ static void others_carry_on(struct tmgr_table *table, struct model *model, const
 }
 
 static bool a_transaction_dies(const struct second_part *second, uint64_t nth) {
-    struct tmgr_table *table = make_table(STRIPES, 4 << 20, 1);
+    struct tmgr_table *table = make_table(TMGR_SET, STRIPES, 4 << 20, 1);
     struct model model;
     char problem[PROBLEM_MAX] = "";
     model_init(&model);
@@ -239,7 +239,7 @@ static void leave_empty_slabs(struct tmgr_table *table, struct model *model, con
 
 static bool a_reclaim_dies(uint64_t nth) {
     const char *scene = "write that reclaims memory";
-    struct tmgr_table *table = make_table(FULL_STRIPES, FULL_BYTES, 1);
+    struct tmgr_table *table = make_table(TMGR_SET, FULL_STRIPES, FULL_BYTES, 1);
     struct model model;
     char problem[PROBLEM_MAX] = "";
     model_init(&model);
@@ -306,7 +306,7 @@ static int flush_stripe(struct tmgr_table *table, void *context) {
 }
 
 static bool a_drain_dies(size_t key_len, const char *scene, uint64_t nth) {
-    struct tmgr_table *table = make_table(2, 16 << 20, 1);
+    struct tmgr_table *table = make_table(TMGR_SET, 2, 16 << 20, 1);
     struct model model;
     char problem[PROBLEM_MAX] = "";
     model_init(&model);
@@ -475,7 +475,8 @@ static uint64_t run_storm(struct storm *storm, uint64_t seed, uint64_t steps) {
     storm->has_huge_rows = draw(storm, 2) != 0;
     uint64_t max_bytes = sizes[draw(storm, 3)];
     uint32_t n_stripes = 1u << draw(storm, 4);
-    storm->table = make_table(n_stripes, max_bytes, random_next(&storm->random));
+    uint32_t type = draw(storm, 2) != 0 ? TMGR_ORDERED_SET : TMGR_SET;
+    storm->table = make_table(type, n_stripes, max_bytes, random_next(&storm->random));
     model_init(&storm->model);
     for (storm->step = 0; storm->step < steps && storm->step < STEPS_PER_TABLE; storm->step++)
         if (!storm_step(storm))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tablemgr import Client, cli, rendezvous
+from tablemgr import Client, cli
 from tablemgr.errors import ManagerUnavailableError
 
 
@@ -53,9 +53,6 @@ def instance(instance: str, tmp_path_factory: pytest.TempPathFactory, monkeypatc
     yield instance
     with contextlib.suppress(ManagerUnavailableError):
         Client(instance, autostart=False).stop_manager()
-    for lock in Path(rendezvous.lock_directory_path()).glob("*.lock"):
-        if str(runtime) in lock.read_text():
-            lock.unlink()  # of a manager that was killed last
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tablemgr import Client, rendezvous
+from tablemgr import Client
 from tablemgr.errors import ManagerUnavailableError, TableNotFoundError
 from tablemgr.segments import drop, scan
 
@@ -40,8 +40,6 @@ def instance(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         with contextlib.suppress(TableNotFoundError):
             drop(table, force=True, instance=name)
     assert not [entry for entry in os.listdir("/dev/shm") if name in entry]
-    for path in traces(name):
-        path.unlink()  # of a manager that was killed last
 
 
 @pytest.fixture
@@ -51,15 +49,8 @@ def daemon(instance: str) -> Daemon:
 
 
 @pytest.fixture
-def no_traces(instance: str) -> Iterator[None]:
-    """Asserts that a test leaves neither socket nor lock."""
-    homes = rendezvous.directory_path(), rendezvous.lock_directory_path()
+def no_traces(runtime: Path) -> Iterator[None]:
+    """Asserts that a test leaves nothing in the socket directory."""
     yield
-    assert not traces(instance, *homes)
-
-
-def traces(instance: str, *homes: str) -> list[Path]:
-    """The files of an instance's manager in the directories for sockets and locks."""
-    homes = homes or (rendezvous.directory_path(), rendezvous.lock_directory_path())
-    found = {path for home in homes for path in Path(home).glob(rendezvous.file_name(instance, "*"))}
-    return sorted(found)
+    directory = runtime / "tablemgr"
+    assert not directory.exists() or not list(directory.iterdir())

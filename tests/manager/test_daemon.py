@@ -175,60 +175,6 @@ def wait_for_manager(state: dict[str, object]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("first", ["login", "cron"])
-def test_processes_with_different_environments_have_one_manager(
-    instance: str, runtime: Path, monkeypatch: pytest.MonkeyPatch, no_traces: None, first: str
-) -> None:
-    """Of a login session and a cron job the second finds the manager of the first, and starts no other."""
-    environments = {"login": str(runtime), "cron": ""}
-    monkeypatch.setenv("XDG_RUNTIME_DIR", environments.pop(first))
-    daemon = Daemon(instance)
-    worker = Worker()
-    worker.call(open_table, "t")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", environments.popitem()[1])
-    second = run_another(instance)
-    assert second.returncode == 1
-    assert f"process {daemon.pid}" in second.stderr
-    with pytest.raises(tm.ManagerRunningError), tm.Manager(instance):
-        pass
-    manager = Client().info().manager
-    assert manager is not None
-    assert manager.pid == daemon.pid
-    with pytest.raises(tm.TableOwnedError, match=f"process {worker.pid}"):
-        Client(autostart=True).new_table("t")
-    daemon.kill()
-    successor = Daemon(instance)  # in the other place now
-    Client().wait_for_manager(TIMEOUT)
-    assert successor.terminate() == 0
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory somebody else's")
-def test_another_user_cannot_keep_managers_away(
-    instance: str, runtime: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Whoever makes the directory under /tmp first: then the lock is beside the socket, which is one's own."""
-    taken = tmp_path_factory.mktemp("taken")
-    os.chown(taken, 65534, -1)
-    monkeypatch.setattr(rendezvous, "_common_path", lambda: str(taken))
-    with tm.Manager(instance), pytest.raises(tm.ManagerRunningError), tm.Manager(instance):
-        pass
-    assert not list(taken.iterdir())
-
-
-def test_a_manager_whose_lock_cannot_be_seen_is_not_replaced(
-    daemon: Daemon, instance: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Where the two have a /tmp of their own each and meet at the socket."""
-    private = tmp_path_factory.mktemp("private")
-    private.chmod(0o700)
-    with monkeypatch.context() as patch:
-        patch.setattr(rendezvous, "_common_path", lambda: str(private))
-        with pytest.raises(tm.ManagerRunningError), tm.Manager(instance):
-            pass
-    assert Client().info().manager is not None
-    assert not list(private.iterdir())
-
-
 @pytest.mark.parametrize("trouble", ["mode", "symlink", "file"])
 def test_a_directory_that_others_could_have_made_is_refused(instance: str, runtime: Path, trouble: str) -> None:
     """By the manager and by its clients: nobody may listen in the manager's place."""

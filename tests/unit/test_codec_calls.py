@@ -46,6 +46,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "contains": [BYTES, SIZE],
     "lookup_many": [BYTES, SIZE, SIZE, OUT],
     "scan": [BYTES, SIZE, OUT, ctypes.POINTER(SIZE)],
+    "rows": [BYTES, BYTES, SIZE, SIZE, OUT, ctypes.POINTER(SIZE)],
     "step": [ctypes.c_int, BYTES, SIZE, OUT],
     "insert": [BYTES, SIZE, WAIT],
     "insert_new": [BYTES, SIZE, WAIT],
@@ -165,6 +166,7 @@ READS: dict[str, Callable[[_codec.Binding], object]] = {
     "step": lambda b: b.step(1),
     "len": lambda b: b.length(),
     "scan": lambda b: list(b.scan()),
+    "rows": lambda b: list(b.range(1, None, False, None)),
 }
 
 
@@ -184,7 +186,7 @@ def test_a_write_tries_at_once_and_then_waits_in_slices(core: FakeCore, name: st
 def test_a_read_that_was_overtaken_is_asked_again(core: FakeCore, name: str) -> None:
     """BUSY from a read is no error before lock_timeout."""
     core.result = b"\x91\x01"
-    core.answers[name] = [BUSY, BUSY, END if name == "scan" else OK]
+    core.answers[name] = [BUSY, BUSY, END if name in ("scan", "rows") else OK]
     READS[name](binding())
     assert core.count(name) == 3
 
@@ -241,6 +243,7 @@ MISUSES: dict[str, tuple[bool, Callable[[_codec.Binding], object]]] = {
     "lookup_many": (False, lambda b: b.lookup_many(5)),  # type: ignore[arg-type]
     "lookup_many keys": (False, lambda b: b.lookup_many([[]])),
     "step": (False, lambda b: b.step(1, [])),
+    "range": (False, lambda b: b.range([], None, False, None)),
     "insert": (True, lambda b: b.insert(5)),
     "insert value": (True, lambda b: b.insert(("k", object()))),
     "insert list": (True, lambda b: b.insert([5])),

@@ -282,14 +282,13 @@ def shm_names() -> set[str]:
 
 
 def leftovers(instance: str, before: set[str]) -> list[str]:
-    """What of the demo is still there: objects in /dev/shm, or the manager's socket or lock."""
+    """What of the demo is still there: objects in /dev/shm, or files beside the manager's socket."""
     names = {segment.lstrip("/") for _, segment in segments.scan(instance)}
     left = [f"/dev/shm/{name} is left over" for name in sorted((shm_names() - before) & names)]
-    own = rendezvous.file_name(instance, "")
-    for directory in sorted({rendezvous.directory_path(), rendezvous.lock_directory_path()}):
-        with contextlib.suppress(FileNotFoundError):
-            files = sorted(os.listdir(directory))
-            left += [f"{directory}/{name} is left over" for name in files if name.startswith(own)]
+    with contextlib.suppress(FileNotFoundError):
+        directory = rendezvous.directory_path()
+        own = rendezvous.file_name(instance, "")
+        left += [f"{directory}/{name} is left over" for name in sorted(os.listdir(directory)) if name.startswith(own)]
     return left
 
 

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* index.h - the one place that knows which structure finds a table's rows: the hash table of hset.h, or the tree of oset.h.
+ * The functions are described there. */
+#ifndef TMGR_INDEX_H
+#define TMGR_INDEX_H
+
+#include "oset.h"
+
+static inline int index_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
+                             struct tmgr_buffer *out) {
+    return t->ordered ? oset_find(t, s, probe, out) : hset_find(t, s, probe, out);
+}
+
+/* ABSENT with place->slot NULL: call index_extend. */
+static inline int index_locate(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place) {
+    return t->ordered ? oset_locate(t, s, probe, place) : hset_locate(t, s, probe, place);
+}
+
+/* After ABSENT with no slot: a free slot for this key. */
+static inline int index_extend(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place) {
+    return t->ordered ? oset_extend(t, s, probe, place) : hset_extend(t, s, probe, place);
+}
+
+/* After an insertion, `most` times at most. */
+static inline int index_grow(struct tmgr_table *t, struct stripe *s, uint64_t rows, uint64_t most) {
+    return t->ordered ? TMGR_OK : hset_grow(t, s, rows, most);
+}
+
+/* After a removal of this key. */
+static inline int index_tidy(struct tmgr_table *t, struct stripe *s, const struct probe *probe) {
+    return t->ordered ? oset_tidy(t, s, probe) : TMGR_OK;
+}
+
+static inline int index_tear_down(struct tmgr_table *t, struct stripe *s, uint64_t *units) {
+    return t->ordered ? oset_tear_down(t, s, units) : hset_tear_down(t, s, units);
+}
+
+static inline int index_repair(struct tmgr_table *t, struct stripe *s) {
+    return t->ordered ? oset_repair(t, s) : hset_repair(t, s);
+}
+
+static inline const struct bucket *index_prefetch(struct tmgr_table *t, struct stripe *s, uint64_t hash) {
+    return t->ordered ? NULL : hset_prefetch_bucket(t, s, hash);
+}
+
+#endif
