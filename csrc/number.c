@@ -8,21 +8,13 @@
 
 /* -- reading ------------------------------------------------------------------------------------------------------- */
 
-static uint64_t load_word(const uint8_t *at, size_t n) {
-    uint64_t value = 0;
-    for (size_t i = 0; i < n; i++) {
-        value = value << 8 | at[i];
-    }
-    return value;
-}
-
 /* Sign and magnitude; what int64_t holds becomes SMALL. */
 static void set_int(struct number *number, bool is_negative, const uint8_t *magnitude, size_t len) {
     while (len > 0 && magnitude[0] == 0) {
         magnitude++;
         len--;
     }
-    uint64_t word = len <= 8 ? load_word(magnitude, len) : UINT64_MAX;
+    uint64_t word = len <= 8 ? term_load(magnitude, len) : UINT64_MAX;
     if (word <= (uint64_t)INT64_MAX + (is_negative ? 1 : 0)) {
         number->kind = NUMBER_SMALL;
         number->small = (int64_t)(is_negative ? 0 - word : word);
@@ -42,7 +34,7 @@ static size_t read_big(const uint8_t *at, const uint8_t *end, struct number *num
     if (left < header || at[header - 1] != TERM_BIG_INT) {
         return 0;
     }
-    uint64_t payload = size_bytes == 0 ? UINT64_C(1) << (first - 0xd4) : load_word(at + 1, size_bytes);
+    uint64_t payload = size_bytes == 0 ? UINT64_C(1) << (first - 0xd4) : term_load(at + 1, size_bytes);
     if (payload < 2 || payload > left - header || at[header] > 1) {
         return 0;
     }
@@ -51,7 +43,7 @@ static size_t read_big(const uint8_t *at, const uint8_t *end, struct number *num
 }
 
 static size_t read_float(const uint8_t *at, size_t n, struct number *number) {
-    uint64_t word = load_word(at + 1, n);
+    uint64_t word = term_load(at + 1, n);
     number->kind = NUMBER_FLOAT;
     if (n == 8) {
         memcpy(&number->real, &word, sizeof number->real);
@@ -95,7 +87,7 @@ size_t number_read(const uint8_t *at, const uint8_t *end, struct number *number)
     unsigned shift = (unsigned)(64 - 8 * n);
     number->kind = NUMBER_SMALL;
     /* Shifting left and back spreads the sign; both compilers shift signed numbers arithmetically. */
-    number->small = (int64_t)(load_word(at + 1, n) << shift) >> shift;
+    number->small = (int64_t)(term_load(at + 1, n) << shift) >> shift;
     return 1 + n;
 }
 
@@ -119,7 +111,7 @@ static void normalise(struct leading *leading, uint64_t top, int64_t exponent) {
 
 static void lead_big(const struct number *number, struct leading *leading) {
     size_t n = number->len < 8 ? number->len : 8;
-    uint64_t top = load_word(number->magnitude, n) << (8 * (8 - n));
+    uint64_t top = term_load(number->magnitude, n) << (8 * (8 - n));
     unsigned zeros = (unsigned)__builtin_clz(number->magnitude[0]) - 24;
     leading->is_negative = number->is_negative;
     leading->exponent = (int64_t)(8 * number->len) - zeros;

@@ -54,14 +54,6 @@ static bool buffer_splice(struct tmgr_buffer *buffer, size_t offset, size_t len,
 
 /* -- walking ------------------------------------------------------------------------------------------------------- */
 
-static uint64_t load_big_endian(const uint8_t *at, size_t n) {
-    uint64_t value = 0;
-    for (size_t i = 0; i < n; i++) {
-        value = value << 8 | at[i];
-    }
-    return value;
-}
-
 static void store_big_endian(uint8_t *at, uint64_t value, size_t n) {
     while (n > 0) {
         at[--n] = (uint8_t)value;
@@ -113,7 +105,7 @@ static size_t skip_flat(const uint8_t *at, const uint8_t *end, uint64_t *inside)
     if (shape.header > left || shape.content == INVALID) {
         return 0;
     }
-    uint64_t count = load_big_endian(at + 1, shape.size_bytes);
+    uint64_t count = term_load(at + 1, shape.size_bytes);
     if (shape.content == BYTES) {
         return count <= left - shape.header ? (size_t)(shape.header + count) : 0;
     }
@@ -151,11 +143,11 @@ size_t term_array(const uint8_t *at, const uint8_t *end, uint32_t *n_elements) {
         return 1;
     }
     if (left >= 3 && at[0] == 0xdc) {
-        *n_elements = (uint32_t)load_big_endian(at + 1, 2);
+        *n_elements = (uint32_t)term_load(at + 1, 2);
         return 3;
     }
     if (left >= 5 && at[0] == 0xdd) {
-        *n_elements = (uint32_t)load_big_endian(at + 1, 4);
+        *n_elements = (uint32_t)term_load(at + 1, 4);
         return 5;
     }
     return 0;
@@ -229,7 +221,7 @@ static bool read_int64(const uint8_t *term, int64_t *value) {
         return true;
     }
     if (first >= 0xcc && first <= 0xcf) {
-        uint64_t word = load_big_endian(term + 1, (size_t)1 << (first - 0xcc));
+        uint64_t word = term_load(term + 1, (size_t)1 << (first - 0xcc));
         *value = (int64_t)word;
         return word <= INT64_MAX;
     }
@@ -237,7 +229,7 @@ static bool read_int64(const uint8_t *term, int64_t *value) {
         size_t n = (size_t)1 << (first - 0xd0);
         unsigned shift = (unsigned)(64 - 8 * n);
         /* Shifting left and back spreads the sign; both compilers shift signed numbers arithmetically. */
-        *value = (int64_t)(load_big_endian(term + 1, n) << shift) >> shift;
+        *value = (int64_t)(term_load(term + 1, n) << shift) >> shift;
         return true;
     }
     return false;
@@ -271,7 +263,7 @@ static size_t read_extension(const uint8_t *term, uint8_t *type, size_t *payload
     }
     if (first >= 0xc7 && first <= 0xc9) {
         size_t size_bytes = (size_t)1 << (first - 0xc7);
-        *payload = (size_t)load_big_endian(term + 1, size_bytes);
+        *payload = (size_t)term_load(term + 1, size_bytes);
         *type = term[1 + size_bytes];
         return 2 + size_bytes;
     }
@@ -286,7 +278,7 @@ static bool read_number(const uint8_t *term, struct number *number) {
         return true;
     }
     if (term[0] == 0xcf) {
-        number_from_uint64(number, false, load_big_endian(term + 1, 8));
+        number_from_uint64(number, false, term_load(term + 1, 8));
         return true;
     }
     uint8_t type;
@@ -351,8 +343,7 @@ static bool add_numbers(const struct number *a, const struct number *b, struct t
     return true;
 }
 
-/* The smallest form; at most 9 bytes. Returns how many. */
-static size_t write_uint64(uint8_t *at, uint64_t value) {
+size_t term_write_uint64(uint8_t *at, uint64_t value) {
     if (value < 0x80) {
         at[0] = (uint8_t)value;
         return 1;
@@ -363,9 +354,9 @@ static size_t write_uint64(uint8_t *at, uint64_t value) {
     return 1 + ((size_t)1 << log2_bytes);
 }
 
-static size_t write_int64(uint8_t *at, int64_t value) {
+size_t term_write_int64(uint8_t *at, int64_t value) {
     if (value >= 0) {
-        return write_uint64(at, (uint64_t)value);
+        return term_write_uint64(at, (uint64_t)value);
     }
     if (value >= -32) {
         at[0] = (uint8_t)value;
@@ -377,7 +368,7 @@ static size_t write_int64(uint8_t *at, int64_t value) {
     return 1 + ((size_t)1 << log2_bytes);
 }
 
-static size_t write_extension_header(uint8_t *at, uint8_t type, size_t payload) {
+size_t term_write_extension(uint8_t *at, uint8_t type, size_t payload) {
     for (unsigned log2 = 0; log2 <= 4; log2++) {
         if (payload == (size_t)1 << log2) {
             at[0] = (uint8_t)(0xd4 + log2);
@@ -393,6 +384,22 @@ static size_t write_extension_header(uint8_t *at, uint8_t type, size_t payload) 
     return 2 + size_bytes;
 }
 
+/* 0x90, 0xdc, 0xdd for arrays; 0x80, 0xde, 0xdf for maps. */
+static size_t write_count(uint8_t *at, uint8_t fix, uint8_t first16, uint32_t n) {
+    if (n <= 15) {
+        at[0] = (uint8_t)(fix + n);
+        return 1;
+    }
+    size_t size_bytes = n <= UINT16_MAX ? 2 : 4;
+    at[0] = (uint8_t)(first16 + (n <= UINT16_MAX ? 0 : 1));
+    store_big_endian(at + 1, n, size_bytes);
+    return 1 + size_bytes;
+}
+
+size_t term_write_array(uint8_t *at, uint32_t n) { return write_count(at, 0x90, 0xdc, n); }
+
+size_t term_write_map(uint8_t *at, uint32_t n) { return write_count(at, 0x80, 0xde, n); }
+
 /* The canonical term of a number, replacing the content of `out`, which must not hold the number. */
 static bool write_number(const struct number *number, struct tmgr_buffer *out) {
     out->len = 0;
@@ -400,17 +407,17 @@ static bool write_number(const struct number *number, struct tmgr_buffer *out) {
         return false;
     }
     if (number->len <= 8) {
-        uint64_t magnitude = load_big_endian(number->magnitude, number->len);
+        uint64_t magnitude = term_load(number->magnitude, number->len);
         if (!number->is_negative) {
-            out->len = write_uint64(out->data, magnitude);
+            out->len = term_write_uint64(out->data, magnitude);
             return true;
         }
         if (magnitude <= (uint64_t)1 << 63) {
-            out->len = write_int64(out->data, (int64_t)(0 - magnitude));
+            out->len = term_write_int64(out->data, (int64_t)(0 - magnitude));
             return true;
         }
     }
-    out->len = write_extension_header(out->data, TERM_BIG_INT, number->len + 1);
+    out->len = term_write_extension(out->data, TERM_BIG_INT, number->len + 1);
     out->data[out->len++] = number->is_negative;
     return buffer_append(out, number->magnitude, number->len);
 }
@@ -519,7 +526,7 @@ static bool count_small(const uint8_t *element, const struct update *update, uin
         }
         sum = (n >= 0 ? sum > threshold : sum < threshold) ? reset : sum;
     }
-    *value_len = write_int64(value, sum);
+    *value_len = term_write_int64(value, sum);
     return true;
 }
 
@@ -575,16 +582,9 @@ static enum tmgr_status update_one_counter(const struct update *update, uint32_t
 }
 
 static bool begin_results(struct tmgr_buffer *results, uint32_t n) {
-    uint8_t header[5] = {(uint8_t)(0x90 + (n & 0x0f))};
-    size_t len = 1;
-    if (n > 15) {
-        size_t size_bytes = n <= UINT16_MAX ? 2 : 4;
-        header[0] = n <= UINT16_MAX ? 0xdc : 0xdd;
-        store_big_endian(header + 1, n, size_bytes);
-        len += size_bytes;
-    }
+    uint8_t header[TERM_HEADER_MAX];
     results->len = 0;
-    return buffer_append(results, header, len);
+    return buffer_append(results, header, term_write_array(header, n));
 }
 
 enum tmgr_status term_update_counter(const uint8_t *row, size_t len, uint32_t keypos, const uint8_t *updates,

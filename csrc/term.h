@@ -11,6 +11,7 @@
 #ifndef TABLEMGR_TERM_H
 #define TABLEMGR_TERM_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,8 +52,51 @@ bool buffer_append(struct tmgr_buffer *buffer, const void *bytes, size_t len);
 
 /* -- reading ------------------------------------------------------------------------------------------------------- */
 
+/* An unsigned word of n bytes, big-endian. */
+static inline uint64_t term_load(const uint8_t *at, size_t n) {
+    uint64_t value = 0;
+    uint32_t four;
+    uint16_t two;
+    switch (n) { /* what numbers and lengths have, in one step */
+    case 1:
+        return *at;
+    case 2:
+        memcpy(&two, at, sizeof two);
+        return be16toh(two);
+    case 4:
+        memcpy(&four, at, sizeof four);
+        return be32toh(four);
+    case 8:
+        memcpy(&value, at, sizeof value);
+        return be64toh(value);
+    default:
+        break;
+    }
+    for (size_t i = 0; i < n; i++) {
+        value = value << 8 | at[i];
+    }
+    return value;
+}
+
 /* Length of the one term at `at`; 0 if it is malformed or does not end by `end`. */
 size_t term_skip(const uint8_t *at, const uint8_t *end);
+/* The same, for terms that are usually flat and short. */
+static inline size_t term_skip_flat(const uint8_t *at, const uint8_t *end) {
+    if (at < end) {
+        uint8_t first = at[0];
+        size_t len = first < 0x80 || first >= 0xe0    ? 1
+                     : (first & 0xe0) == 0xa0         ? 1u + (first & 0x1fu)
+                     : first >= 0xcc && first <= 0xd3 ? 1 + ((size_t)1 << (first & 3))
+                     : first == 0xcb                  ? 9
+                     : first == 0xd9 && end - at >= 2 ? 2u + at[1]
+                                                      : 0;
+        if (len != 0) {
+            return len <= (size_t)(end - at) ? len : 0;
+        }
+    }
+    return term_skip(at, end);
+}
+
 /* Length of the `n` terms in sequence at `at`; false if they are malformed or do not end by `end`. */
 bool term_skip_many(const uint8_t *at, const uint8_t *end, uint64_t n, size_t *len);
 /* Length of the header of the array at `at`, and its number of elements; 0 if there is no array header. */
@@ -86,6 +130,17 @@ static inline bool term_key_is(const uint8_t *row, size_t len, uint32_t keypos, 
     struct term_span span;
     return term_element(row, len, keypos, &span) && span.len == key_len && memcmp(row + span.offset, key, key_len) == 0;
 }
+
+/* -- writing: the smallest form; each returns how many bytes it wrote ----------------------------------------------- */
+
+enum { TERM_INT_MAX = 9, TERM_HEADER_MAX = 6 };
+
+size_t term_write_uint64(uint8_t *at, uint64_t value);
+size_t term_write_int64(uint8_t *at, int64_t value);
+/* The header before `payload` bytes, n elements, or n pairs. */
+size_t term_write_extension(uint8_t *at, uint8_t type, size_t payload);
+size_t term_write_array(uint8_t *at, uint32_t n);
+size_t term_write_map(uint8_t *at, uint32_t n);
 
 /* -- changing ------------------------------------------------------------------------------------------------------ */
 /* Each replaces the content of `out` by the new row; `out` must not hold the arguments. What is in `out` (and

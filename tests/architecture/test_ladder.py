@@ -17,6 +17,8 @@ _core _codec
 errors
 _ffi
 codec
+matching
+match_program
 segments
 table
 shared_dict

@@ -35,6 +35,7 @@ MODEL = TESTS_C / "model.c"
 PROGRAMS = {
     "test_term": Program("test_term", (TESTS_C / "test_term.c",)),
     "test_sortkey": Program("test_sortkey", (TESTS_C / "test_sortkey.c",)),
+    "test_match": Program("test_match", (TESTS_C / "test_match.c",)),
     "test_table": Program("test_table", (TESTS_C / "test_table.c", MODEL)),
     "test_threads": Program("test_threads", (TESTS_C / "test_threads.c", MODEL)),
 }
@@ -43,12 +44,14 @@ STORE_KILLS = "test_store_kills"
 RUNS = [
     ("plain", "test_term", ()),
     ("plain", "test_sortkey", ()),
+    ("plain", "test_match", ()),
     ("plain", "test_table", ()),
     ("plain", "test_threads", ("one", "20000")),
     ("plain", "test_threads", ("two", "20000")),
     ("plain", STORE_KILLS, ()),
     ("asan", "test_term", ()),
     ("asan", "test_sortkey", ()),
+    ("asan", "test_match", ()),
     ("asan", "test_table", ()),
     ("asan", "test_threads", ("two", "4000")),
     ("tsan", "test_threads", ("one", "3000")),

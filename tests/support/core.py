@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The core's pure functions, called from Python: all of csrc/ but the codec, as a library that exports every function.
 
-With assertions and UBSan, whose first finding ends the process.
+core_driver.c adds what ctypes cannot say well. With assertions and UBSan, whose first finding ends the process.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ UBSAN = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
 @functools.cache
 def core() -> ctypes.CDLL:
     """The library, compiled if anything in csrc/ changed. RuntimeError: what the compiler said."""
-    sources = core_sources()
+    sources = [*core_sources(), ROOT / "tests" / "support" / "core_driver.c"]
     command = [compiler(), *release_flags(), *STRICT, *FLAGS, *UBSAN, f"-I{CSRC}", *map(str, sources), "-pthread"]
     digest = hashlib.sha256("\0".join(command).encode())
     for path in [*sources, *sorted(CSRC.glob("*.h"))]:

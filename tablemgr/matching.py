@@ -1,0 +1,466 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The language of patterns and clauses: what ETS calls match specifications, as Python expressions.
+
+A pattern is a row with holes: `ANY` takes every value, a variable takes one and binds it, everything else has to be
+there by type and value. A clause is a pattern (its head), guards that have to be True, and a body that says what
+comes out:
+
+    v1, v2 = vars(2)
+    Clause((v1, v2, ANY), [v2 > 5, is_str(v1)], (v1, v2 + 1))
+
+Guards and bodies are expressions over the variables that the head binds. Nothing is computed when one is written:
+operators and the functions of this module make objects, which are compiled once and run in C over the rows as they are
+stored. `==` and the arithmetic operators know numbers by value, and everything else strictly by type; `<` and its kin
+order as an ordered_set does. `&`, `|`, `^` and `~` take bools and evaluate both sides; `and_` and `or_` stop early.
+An expression that fails (a wrong type, a division by zero, a position outside) makes its clause not apply to that row.
+
+Everything here pickles.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, SupportsIndex
+
+
+class Expression:
+    """A value that is computed for each row, in C. Its operators make further expressions."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+    __array_ufunc__ = None  # numpy's scalars leave operators with expressions to these
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} has no truth value before it runs: write & for and, | for or, ~ for not (with parentheses "
+            "around comparisons), or and_(), or_(); and (a < b) & (b < c) for a < b < c"
+        )
+
+    def __eq__(self, other: object) -> Expression:  # type: ignore[override]
+        return Call("==", self, other)
+
+    def __ne__(self, other: object) -> Expression:  # type: ignore[override]
+        return Call("!=", self, other)
+
+    def __lt__(self, other: object) -> Expression:
+        return Call("<", self, other)
+
+    def __le__(self, other: object) -> Expression:
+        return Call("<=", self, other)
+
+    def __gt__(self, other: object) -> Expression:
+        return Call(">", self, other)
+
+    def __ge__(self, other: object) -> Expression:
+        return Call(">=", self, other)
+
+    def __add__(self, other: object) -> Expression:
+        return Call("+", self, other)
+
+    def __radd__(self, other: object) -> Expression:
+        return Call("+", other, self)
+
+    def __sub__(self, other: object) -> Expression:
+        return Call("-", self, other)
+
+    def __rsub__(self, other: object) -> Expression:
+        return Call("-", other, self)
+
+    def __mul__(self, other: object) -> Expression:
+        return Call("*", self, other)
+
+    def __rmul__(self, other: object) -> Expression:
+        return Call("*", other, self)
+
+    def __truediv__(self, other: object) -> Expression:
+        return Call("/", self, other)
+
+    def __rtruediv__(self, other: object) -> Expression:
+        return Call("/", other, self)
+
+    def __floordiv__(self, other: object) -> Expression:
+        return Call("//", self, other)
+
+    def __rfloordiv__(self, other: object) -> Expression:
+        return Call("//", other, self)
+
+    def __mod__(self, other: object) -> Expression:
+        return Call("%", self, other)
+
+    def __rmod__(self, other: object) -> Expression:
+        return Call("%", other, self)
+
+    def __neg__(self) -> Expression:
+        return Call("neg", self)
+
+    def __abs__(self) -> Expression:
+        return Call("abs_", self)
+
+    def __and__(self, other: object) -> Expression:
+        return Call("&", self, other)
+
+    def __rand__(self, other: object) -> Expression:
+        return Call("&", other, self)
+
+    def __or__(self, other: object) -> Expression:
+        return Call("|", self, other)
+
+    def __ror__(self, other: object) -> Expression:
+        return Call("|", other, self)
+
+    def __xor__(self, other: object) -> Expression:
+        return Call("^", self, other)
+
+    def __rxor__(self, other: object) -> Expression:
+        return Call("^", other, self)
+
+    def __invert__(self) -> Expression:
+        return Call("not_", self)
+
+
+class Variable(Expression):
+    """In a head, a hole that keeps its value; in guards and bodies, that value. Made by `var` and `vars`."""
+
+    __slots__ = ("number",)
+    number: int
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return var, (self.number,)
+
+    def __repr__(self) -> str:
+        return f"var({self.number})"
+
+
+class Call(Expression):
+    """An operator or function and what it is applied to."""
+
+    __slots__ = ("name", "operands")
+    name: str
+    operands: tuple[object, ...]
+
+    def __init__(self, name: str, *operands: object) -> None:
+        self.name = name
+        self.operands = operands
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Call, (self.name, *self.operands)
+
+    def __repr__(self) -> str:
+        operands = [repr(operand) for operand in self.operands]
+        if self.name.isidentifier():
+            return f"{self.name}({', '.join(operands)})"
+        return f"({f' {self.name} '.join(operands)})"
+
+
+class _Named(Expression):
+    """An expression without parts, known by the name it has in this module."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __reduce__(self) -> str:
+        return self._name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+class _Anything:
+    """The type of ANY."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> str:
+        return "ANY"
+
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+ANY = _Anything()
+"""In a pattern: any value. ETS's `'_'`."""
+
+ROW: Expression = _Named("ROW")
+"""In guards and bodies: the row, a tuple. ETS's `'$_'`."""
+
+VARS: Expression = _Named("VARS")
+"""In guards and bodies: the values of all variables of the head, a tuple in the order of their numbers. `'$$'`."""
+
+
+def var(number: SupportsIndex) -> Variable:
+    """The variable of a number, 0 or more. ETS's `'$1'`. TypeError, ValueError: it is none."""
+    if isinstance(number, bool):
+        raise TypeError("var: a number, not a bool")
+    index = operator.index(number)
+    if index < 0:
+        raise ValueError(f"var: numbers begin at 0, not {index}")
+    return Variable(index)
+
+
+def vars(n: SupportsIndex) -> tuple[Variable, ...]:
+    """The variables 1 to n: `v1, v2 = vars(2)`."""
+    return tuple(var(number + 1) for number in range(operator.index(n)))
+
+
+@dataclass(frozen=True, eq=False)
+class Clause:
+    """A pattern, the guards that have to be True besides, and what comes out.
+
+    Its shape is looked at when it is used: BadMatchError for what is malformed, TypeError for a head that is none.
+
+    Args:
+        head: a tuple with values, `ANY` and variables in it at any depth, which matches rows of its length; or `ANY`,
+            or a variable for the whole row. A variable that comes twice takes the same value twice. Tuples and lists
+            match element by element, a dict matches a dict that has its items, and perhaps others.
+        guards: a list or tuple of expressions; the clause applies where each is True, and not just true.
+        body: an expression, or tuples, lists and dicts of them.
+    """
+
+    head: object
+    guards: Sequence[object] = ()
+    body: object = ROW
+
+
+# -- functions ---------------------------------------------------------------------------------------------------------
+
+
+def and_(first: object, *rest: object) -> Expression:
+    """True if all are; those behind the first that is False are not evaluated. Fails on anything but bools."""
+    return Call("and_", first, *rest)
+
+
+def or_(first: object, *rest: object) -> Expression:
+    """True if one is; those behind it are not evaluated. Fails on anything but bools."""
+    return Call("or_", first, *rest)
+
+
+def not_(value: object) -> Expression:
+    """The other bool, as `~` has it."""
+    return Call("not_", value)
+
+
+def is_same(a: object, b: object) -> Expression:
+    """Whether both have the same type and value, numbers too: 1 is not the same as 1.0."""
+    return Call("is_same", a, b)
+
+
+def is_none(value: object) -> Expression:
+    """Whether it is None."""
+    return Call("is_none", value)
+
+
+def is_bool(value: object) -> Expression:
+    """Whether it is True or False."""
+    return Call("is_bool", value)
+
+
+def is_int(value: object) -> Expression:
+    """Whether it is an int. A bool is none."""
+    return Call("is_int", value)
+
+
+def is_float(value: object) -> Expression:
+    """Whether it is a float."""
+    return Call("is_float", value)
+
+
+def is_number(value: object) -> Expression:
+    """Whether it is an int or a float."""
+    return Call("is_number", value)
+
+
+def is_str(value: object) -> Expression:
+    """Whether it is a str."""
+    return Call("is_str", value)
+
+
+def is_bytes(value: object) -> Expression:
+    """Whether it is bytes."""
+    return Call("is_bytes", value)
+
+
+def is_bytearray(value: object) -> Expression:
+    """Whether it is a bytearray."""
+    return Call("is_bytearray", value)
+
+
+def is_date(value: object) -> Expression:
+    """Whether it is a date; a datetime is none."""
+    return Call("is_date", value)
+
+
+def is_datetime(value: object) -> Expression:
+    """Whether it is a datetime."""
+    return Call("is_datetime", value)
+
+
+def is_time(value: object) -> Expression:
+    """Whether it is a time of day."""
+    return Call("is_time", value)
+
+
+def is_timedelta(value: object) -> Expression:
+    """Whether it is a timedelta."""
+    return Call("is_timedelta", value)
+
+
+def is_decimal(value: object) -> Expression:
+    """Whether it is a Decimal."""
+    return Call("is_decimal", value)
+
+
+def is_uuid(value: object) -> Expression:
+    """Whether it is a UUID."""
+    return Call("is_uuid", value)
+
+
+def is_tuple(value: object) -> Expression:
+    """Whether it is a tuple."""
+    return Call("is_tuple", value)
+
+
+def is_list(value: object) -> Expression:
+    """Whether it is a list."""
+    return Call("is_list", value)
+
+
+def is_dict(value: object) -> Expression:
+    """Whether it is a dict."""
+    return Call("is_dict", value)
+
+
+def is_set(value: object) -> Expression:
+    """Whether it is a set; a frozenset is none."""
+    return Call("is_set", value)
+
+
+def is_frozenset(value: object) -> Expression:
+    """Whether it is a frozenset."""
+    return Call("is_frozenset", value)
+
+
+def element(value: object, position: object) -> Expression:
+    """The element of a tuple or list at a position from 0. Fails outside, and on negative positions."""
+    return Call("element", value, position)
+
+
+def size(value: object) -> Expression:
+    """Characters of a str, bytes of bytes and bytearrays, elements of tuples, lists, dicts and sets."""
+    return Call("size", value)
+
+
+def length(value: object) -> Expression:
+    """Elements of a list. Fails on anything else."""
+    return Call("length", value)
+
+
+def first(value: object) -> Expression:
+    """The first element of a list or tuple. Fails on an empty one."""
+    return Call("first", value)
+
+
+def last(value: object) -> Expression:
+    """The last element of a list or tuple. Fails on an empty one."""
+    return Call("last", value)
+
+
+def rest(value: object) -> Expression:
+    """A list without its first element. Fails on an empty one."""
+    return Call("rest", value)
+
+
+def map_get(mapping: object, key: object) -> Expression:
+    """The value of a key in a dict, found by type and value. Fails without it."""
+    return Call("map_get", mapping, key)
+
+
+def is_map_key(mapping: object, key: object) -> Expression:
+    """Whether a dict has a key, by type and value."""
+    return Call("is_map_key", mapping, key)
+
+
+def abs_(value: object) -> Expression:
+    """The absolute value of a number, as `abs()` of an expression has it."""
+    return Call("abs_", value)
+
+
+def round_(value: object) -> Expression:
+    """The int nearest to a number, the even one of two. Fails on inf and NaN."""
+    return Call("round_", value)
+
+
+def floor(value: object) -> Expression:
+    """The greatest int not above a number. Fails on inf and NaN."""
+    return Call("floor", value)
+
+
+def ceil(value: object) -> Expression:
+    """The least int not below a number. Fails on inf and NaN."""
+    return Call("ceil", value)
+
+
+def trunc(value: object) -> Expression:
+    """A number without its fraction, an int. Fails on inf and NaN."""
+    return Call("trunc", value)
+
+
+def float_(value: object) -> Expression:
+    """The float nearest to a number. Fails on an int beyond the floats."""
+    return Call("float_", value)
+
+
+def min_(first: object, *rest: object) -> Expression:
+    """The least in the order of an ordered_set; of equal ones the first."""
+    return _fold("min_", first, rest)
+
+
+def max_(first: object, *rest: object) -> Expression:
+    """The greatest in the order of an ordered_set; of equal ones the first."""
+    return _fold("max_", first, rest)
+
+
+def _fold(name: str, value: object, rest: tuple[object, ...]) -> Expression:
+    """A function of two over any number of values, one at least."""
+    if not rest:
+        raise TypeError(f"{name} takes two values or more")
+    for other in rest:
+        value = Call(name, value, other)
+    assert isinstance(value, Expression)
+    return value
+
+
+def band(a: object, b: object) -> Expression:
+    """The bits that both ints have; Python's `&` of ints."""
+    return Call("band", a, b)
+
+
+def bor(a: object, b: object) -> Expression:
+    """The bits that one of two ints has; Python's `|` of ints."""
+    return Call("bor", a, b)
+
+
+def bxor(a: object, b: object) -> Expression:
+    """The bits in which two ints differ; Python's `^` of ints."""
+    return Call("bxor", a, b)
+
+
+def bnot(value: object) -> Expression:
+    """The other bits of an int, `-value - 1`; Python's `~` of ints."""
+    return Call("bnot", value)
+
+
+def bsl(value: object, by: object) -> Expression:
+    """An int shifted left. Fails on a negative count, and where the result has more than 16,384 bits."""
+    return Call("bsl", value, by)
+
+
+def bsr(value: object, by: object) -> Expression:
+    """An int shifted right, rounding down. Fails on a negative count."""
+    return Call("bsr", value, by)
