@@ -150,27 +150,3 @@ int decimal_compare(const uint8_t *a, size_t an, const uint8_t *b, size_t bn) {
     int order = memcmp(a, b, an < bn ? an : bn);
     return order != 0 ? order : (an > bn) - (an < bn);
 }
-
-/* From the top: not negative 1 bit, exponent 12 bits, the first 14 digits 47 bits; a negative one counts down. What lies
- * outside the exponents' range shares its ends: the lower with zero, the upper below the infinities. */
-uint64_t decimal_prefix(const uint8_t *text, size_t n) {
-    enum { LOWEST = -2046, HIGHEST = 2046, DIGITS = 14, DIGITS_BITS = 47 };
-    const uint64_t zero = UINT64_C(1) << 59;
-    struct decimal decimal = parse(text, n);
-    if (decimal.class >= NOT_A_NUMBER) {
-        return 2 * zero - 1;
-    }
-    uint64_t magnitude = 0;
-    if (decimal.class == INFINITE) {
-        magnitude = zero - 2;
-    } else if (decimal.len > 0 && decimal.exponent > HIGHEST) {
-        magnitude = zero - 3;
-    } else if (decimal.len > 0 && decimal.exponent >= LOWEST) {
-        const uint8_t *at = decimal.digits;
-        for (int i = 0; i < DIGITS; i++) {
-            magnitude = magnitude * 10 + next_digit(&at, decimal.digits + decimal.len);
-        }
-        magnitude |= (uint64_t)(decimal.exponent - LOWEST + 1) << DIGITS_BITS;
-    }
-    return decimal.is_negative ? zero - magnitude : zero + magnitude;
-}

@@ -15,9 +15,6 @@
 /* <0, 0, >0. */
 int decimal_compare(const uint8_t *a, size_t an, const uint8_t *b, size_t bn);
 
-/* 60 bits in the order of the values: less than another's means less; equal values have equal ones. */
-uint64_t decimal_prefix(const uint8_t *text, size_t n);
-
 /* Whether str() of a Decimal could have written this. */
 bool decimal_is_valid(const uint8_t *text, size_t n);
 

@@ -219,26 +219,3 @@ int number_compare(const struct number *a, const struct number *b) {
     }
     return compare_finite(a, b);
 }
-
-/* From the top: not negative 1, exponent 7, mantissa 52 bits; all but the first inverted where it is negative. Exponents
- * outside the range share its ends: the lowest with zero, the highest with the infinities above its other numbers. */
-uint64_t number_prefix(const struct number *number) {
-    enum { LOWEST = -61, HIGHEST = 64, MANTISSA_BITS = 52 };
-    const uint64_t sign = UINT64_C(1) << 59;
-    int end = beyond(number);
-    struct leading leading;
-    if (end != 0) {
-        return end == 2 ? 2 * sign - 1 : end == 1 ? 2 * sign - 2 : 1;
-    }
-    if (!lead(number, &leading)) {
-        return sign;
-    }
-    uint64_t magnitude = 0;
-    if (leading.exponent > HIGHEST) {
-        magnitude = UINT64_C(127) << MANTISSA_BITS;
-    } else if (leading.exponent >= LOWEST) {
-        uint64_t mantissa = leading.top << 1 >> (64 - MANTISSA_BITS);
-        magnitude = (uint64_t)(leading.exponent - LOWEST + 1) << MANTISSA_BITS | mantissa;
-    }
-    return leading.is_negative ? sign - 1 - magnitude : sign + magnitude;
-}

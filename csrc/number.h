@@ -56,8 +56,4 @@ static inline bool number_read_small(const uint8_t *at, const uint8_t *end, int6
 /* <0, 0, >0. Both are numbers. */
 int number_compare(const struct number *a, const struct number *b);
 
-/* 60 bits in the order of the numbers: less than another's means less; equal numbers have equal ones. Ints to 2**53
- * and floats from 2**-62 to 2**64 are all told apart. */
-uint64_t number_prefix(const struct number *number);
-
 #endif

@@ -34,14 +34,6 @@ static inline bool order_equal(const uint8_t *a, size_t an, const uint8_t *b, si
     return (an == bn && memcmp(a, b, an) == 0) || order_compare(a, an, b, bn) == 0;
 }
 
-/* Whether the key is a tuple whose first elements equal all those of the tuple `prefix`. Such keys lie together in the
- * order, from the place of `prefix` itself on. */
-bool order_begins_with(const uint8_t *key, size_t n, const uint8_t *prefix, size_t prefix_len);
-
-/* The first 64 bits of a key's place: order_prefix(a) < order_prefix(b) says that a < b, and where a equals b they are
- * the same; otherwise compare. 4 bits are the type; then 60 bits of value, or for tuples those of the first element. */
-uint64_t order_prefix(const uint8_t *key, size_t n);
-
 /* Whether these bytes are one well-formed term of a type that may be a key, at every depth, and no more. */
 bool order_check_key(const uint8_t *key, size_t n);
 

@@ -7,6 +7,7 @@ malformed clauses are refused: it needs no table's rows, so nothing has been tou
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -312,6 +313,14 @@ def _asks_for_all(value: object) -> bool:
     return value is VARS or any(_asks_for_all(part) for part in _parts(value))
 
 
+def _key_bytes(value: object) -> bytes | None:
+    """The encoded key; None where a value can be none."""
+    try:
+        return _codec.encode_key(value)
+    except (TypeError, ValueError):
+        return None
+
+
 # -- one clause --------------------------------------------------------------------------------------------------------
 
 
@@ -473,28 +482,19 @@ class _Compiler:
 
     def has_no_key(self) -> bool:
         """Whether the head has a value for a key that no key can be."""
-        if _has_hole(self.key_pattern()):
-            return False
-        try:
-            _codec.encode_key(self.key_pattern())
-        except (TypeError, ValueError):
-            return True
-        return False
+        return not _has_hole(self.key_pattern()) and _key_bytes(self.key_pattern()) is None
 
     def key(self) -> bytes | None:
         """The key that is bound."""
-        term = self.key_pattern()
-        return None if _has_hole(term) else _codec.encode_key(term)
+        return None if _has_hole(self.key_pattern()) else _key_bytes(self.key_pattern())
 
     def prefix(self) -> bytes | None:
         """In an ordered_set, the elements that are bound at the beginning of a tuple key of which others are not."""
         term = self.key_pattern()
         if not self.use.ordered or type(term) is not tuple or not _has_hole(term):
             return None
-        n = 0
-        while not _has_hole(term[n]) and not _has_dict(term[n]):
-            n += 1
-        return _codec.encode(term[:n], pickle=self.use.pickle) if n > 0 else None
+        bound = tuple(itertools.takewhile(lambda part: not _has_hole(part) and _key_bytes(part) is not None, term))
+        return _key_bytes(bound) if bound else None
 
     def check_replacement(self) -> None:
         """Refuse a body that is not seen to be a row with the head's key."""

@@ -281,11 +281,7 @@ static void test_order_of_anything(unsigned long rounds) {
         int other = order_compare(terms[1], lens[1], terms[0], lens[0]);
         CHECK((order < 0) == (other > 0) && (order > 0) == (other < 0));
         CHECK(order_equal(terms[0], lens[0], terms[0], lens[0]));
-        if (order_prefix(terms[0], lens[0]) < order_prefix(terms[1], lens[1])) {
-            CHECK(order < 0);
-        }
         order_check_key(terms[0], lens[0]);
-        order_begins_with(terms[0], lens[0], terms[1], lens[1]);
         free(terms[0]);
         free(terms[1]);
     }

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The total order of encoded terms: its laws, Python's own order within each type, and the prefixes of keys."""
+"""The total order of encoded terms: its laws, Python's own order within each type, and the sort keys'."""
 
 from __future__ import annotations
 
 import ctypes
 import datetime as dt
+import itertools
 import math
 import uuid
 from decimal import Decimal
@@ -19,9 +20,6 @@ from tests.unit.test_codec import keys, with_zone_and_fold
 
 compare_bytes = core().order_compare
 compare_bytes.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
-prefix_of_bytes = core().order_prefix
-prefix_of_bytes.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
-prefix_of_bytes.restype = ctypes.c_uint64
 check_bytes = core().order_check_key
 check_bytes.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
 check_bytes.restype = ctypes.c_bool
@@ -36,12 +34,6 @@ def compare(a: Any, b: Any) -> int:
     """-1, 0 or 1: the order of two values."""
     x, y = _codec.encode(a), _codec.encode(b)
     return sign(compare_bytes(x, len(x), y, len(y)))
-
-
-def prefix(key: Any) -> int:
-    """The first 64 bits of a key's place."""
-    encoded = _codec.encode_key(key)
-    return int(prefix_of_bytes(encoded, len(encoded)))
 
 
 def check(data: bytes) -> bool:
@@ -319,48 +311,23 @@ def test_aware_times_are_in_order_of_their_instants(a: Any, b: Any) -> None:
         assert compare(a, b) == (sign((a.utcoffset() - b.utcoffset()) / dt.timedelta(1)) or sign(a.fold - b.fold))
 
 
+def sortkey_order(a: Any, b: Any) -> int:
+    """-1, 0 or 1: the order of two keys' sort keys."""
+    x, y = _codec.sortkey(_codec.encode_key(a)), _codec.sortkey(_codec.encode_key(b))
+    return sign(x > y) - sign(x < y)
+
+
 @settings(max_examples=400)
 @given(keys | numbers, keys | numbers)
-def test_a_prefix_never_contradicts_the_order(a: Any, b: Any) -> None:
-    """A lesser prefix is a lesser key, and equal keys have equal prefixes."""
-    order = sign(prefix(a) - prefix(b))
-    assert order in (0, compare(a, b))
+def test_sort_keys_are_in_the_same_order(a: Any, b: Any) -> None:
+    """Guards compare as an ordered_set does: two implementations of one order."""
+    assert sortkey_order(a, b) == compare(a, b)
 
 
-def test_the_prefixes_of_the_ladder_ascend() -> None:
+def test_the_sort_keys_of_the_ladder_ascend() -> None:
     """Over all kinds of keys and the borders within each."""
-    prefixes = [prefix(key) for key in LADDER[: LADDER.index([])]]
-    assert prefixes == sorted(prefixes)
-
-
-@settings(max_examples=400)
-@given(*[st.decimals(allow_nan=False) | st.decimals(-1000, 1000, places=3)] * 2)
-def test_prefixes_of_decimals_are_in_order(a: Decimal, b: Decimal) -> None:
-    """However they are written."""
-    assert sign(prefix(a) - prefix(b)) in (0, (a > b) - (a < b))
-    assert (a != b) or prefix(a) == prefix(b)
-
-
-@pytest.mark.parametrize(
-    ("values", "least"),
-    [
-        (range(-1000, 1000), 2000),
-        (range(2**53 - 1000, 2**53), 1000),
-        (range(2**62, 2**62 + 2**20, 2**10), 1024),
-        ([0.1 * n for n in range(1000)], 1000),
-        ([f"key{n:04d}" for n in range(1000)], 1000),
-        ([f"{n:03d}:rest" for n in range(1000)], 1000),
-        ([(n, "x") for n in range(1000)], 1000),
-        ([(f"k{n:04d}", 1) for n in range(1000)], 1000),
-        ([Decimal(n) / 100 for n in range(1000)], 1000),
-        ([dt.datetime(2020, 1, 1) + dt.timedelta(microseconds=n) for n in range(1000)], 1000),
-        ([dt.timedelta(milliseconds=n) for n in range(1000)], 1000),
-        ([uuid.UUID(int=n << 68) for n in range(1000)], 1000),
-    ],
-)
-def test_prefixes_tell_usual_keys_apart(values: Any, least: int) -> None:
-    """Ints, floats, short strings, tuples beginning with them, times."""
-    assert len({prefix(value) for value in values}) >= least
+    ladder = LADDER[: LADDER.index([])]
+    assert all(sortkey_order(a, b) < 0 for a, b in itertools.pairwise(ladder))
 
 
 @given(keys)
@@ -421,7 +388,6 @@ def test_malformed_terms_are_no_keys(data: bytes) -> None:
 def test_any_bytes_have_a_place(a: bytes, b: bytes) -> None:
     """What is malformed is compared without a crash, and the same both ways round."""
     assert sign(compare_bytes(a, len(a), b, len(b))) == -sign(compare_bytes(b, len(b), a, len(a)))
-    prefix_of_bytes(a, len(a))
 
 
 @settings(max_examples=300)
