@@ -289,16 +289,30 @@ static int build(struct tmgr_table *t, const char *name, size_t name_len, const 
     return owner_init(t, o);
 }
 
+/* Until whoever is removing what bears this name has done so, or is given up. */
+static void wait_for_remover(const char *segment, uint64_t until) {
+    int fd;
+    uint64_t now = os_monotonic_ns();
+    if (now >= until || os_segment_open(segment, false, &fd) != 0)
+        return;
+    os_segment_lock(fd, (int64_t)(until - now));
+    os_segment_unlock(fd);
+}
+
 /* The name is taken: by a table that is gone but for its name? Then take the name away. */
-static int clear_gone(const char *segment) {
+static int clear_gone(const char *segment, uint64_t until) {
     struct tmgr_table *old;
     int status = tmgr_attach(segment, TMGR_MAP_HEAD, &old);
-    if (status == TMGR_NO_TABLE)
-        return TMGR_OK; /* attach has seen to it */
+    if (status == TMGR_NO_TABLE) { /* attach has seen to it, unless another process is at it */
+        wait_for_remover(segment, until);
+        return TMGR_OK;
+    }
     if (status != TMGR_OK)
         return TMGR_TABLE_EXISTS;
     status = tmgr_settle(old, NAME_WAIT_NS);
     tmgr_free(old);
+    if (status == TMGR_NO_TABLE)
+        wait_for_remover(segment, until);
     return status == TMGR_NO_TABLE ? TMGR_OK : status == TMGR_BUSY ? TMGR_BUSY : TMGR_TABLE_EXISTS;
 }
 
@@ -334,15 +348,18 @@ static int create_in(struct tmgr_table *t, const char *name, size_t name_len, co
         return segment_error(error);
     t->writable = t->may_write = true;
     int status = build(t, name, name_len, options, size, n_stripes);
-    for (int tries = 0; status == TMGR_OK && tries < NAME_TRIES; tries++) {
+    uint64_t until = os_monotonic_ns() + NAME_WAIT_NS;
+    while (status == TMGR_OK) {
         error = os_segment_publish(t->fd, t->segment); /* COMMIT POINT of the table's existence */
         if (error == 0)
             reopen(t);
         if (error != EEXIST)
             return segment_error(error);
-        status = clear_gone(t->segment);
+        if (os_monotonic_ns() >= until)
+            return TMGR_BUSY; /* whoever is removing the old table is stopped */
+        status = clear_gone(t->segment, until);
     }
-    return status == TMGR_OK ? TMGR_TABLE_EXISTS : status;
+    return status;
 }
 
 int tmgr_create(const char *segment, const char *name, size_t name_len, const struct tmgr_options *options,
@@ -446,11 +463,11 @@ int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_tabl
         return TMGR_NO_MEMORY;
     int status = attach_in(t, mapping);
     if (status == TMGR_OK && load_acquire(&t->control->state) == STATE_DROPPED) {
-        segment_drop(t); /* the dropper died between marking it and taking its name away */
+        segment_drop(t, 0); /* the dropper died between marking it and taking its name away */
         status = TMGR_NO_TABLE;
     }
     if (status == TMGR_OK && owner_admits(t, false) == TMGR_NO_TABLE) {
-        segment_drop(t); /* its owner died, and it has no heir */
+        segment_drop(t, 0); /* its owner died, and it has no heir */
         status = TMGR_NO_TABLE;
     }
     /* A process that may only read by the table's access gets pages it can only read; owner_admits is asked again, and the
@@ -475,7 +492,7 @@ static bool is_linked(struct tmgr_table *t) {
 }
 
 /* Lock the segment under the name that it has now (another process may have renamed it, or be doing so). */
-static int lock_named(struct tmgr_table *t, char name[256], int *lock_fd) {
+static int lock_named(struct tmgr_table *t, char name[256], int64_t wait_ns, int *lock_fd) {
     int error = ENOENT;
     for (int tries = 0; tries < NAME_TRIES && is_linked(t); tries++) {
         if (os_segment_is(t->segment, t->fd))
@@ -487,7 +504,7 @@ static int lock_named(struct tmgr_table *t, char name[256], int *lock_fd) {
             continue;
         if (error != 0)
             return segment_error(error);
-        error = os_segment_lock(*lock_fd, NAME_WAIT_NS);
+        error = os_segment_lock(*lock_fd, wait_ns);
         if (error == 0 && os_segment_is(name, *lock_fd) && os_segment_is(name, t->fd))
             return TMGR_OK;
         os_segment_unlock(*lock_fd);
@@ -517,9 +534,9 @@ static bool publish_state(struct tmgr_table *t, const char *name, uint64_t state
     return mapped;
 }
 
-int segment_drop(struct tmgr_table *t) {
+int segment_drop(struct tmgr_table *t, int64_t wait_ns) {
     char name[256];
-    int lock_fd, status = lock_named(t, name, &lock_fd);
+    int lock_fd, status = lock_named(t, name, wait_ns, &lock_fd);
     if (status != TMGR_OK)
         return status;
     bool marked = publish_state(t, name, STATE_DROPPED); /* COMMIT POINT: open handles see it at their next call */
@@ -538,7 +555,7 @@ int tmgr_drop(struct tmgr_table *t, bool force) {
     if (status == TMGR_OK && !force && !t->may_write)
         status = TMGR_READONLY;
     if (status == TMGR_OK)
-        status = segment_drop(t);
+        status = segment_drop(t, NAME_WAIT_NS);
     segment_leave(t);
     return status;
 }
@@ -561,7 +578,7 @@ int tmgr_drop_segment(const char *segment) {
     struct tmgr_table *t;
     int status = tmgr_attach(segment, TMGR_MAP_HEAD, &t);
     if (status == TMGR_OK) {
-        status = segment_drop(t);
+        status = segment_drop(t, NAME_WAIT_NS);
         tmgr_free(t);
         return status;
     }
@@ -570,7 +587,7 @@ int tmgr_drop_segment(const char *segment) {
 
 static int rename_locked(struct tmgr_table *t, const char *from, const char *to, const char *name, size_t name_len) {
     int error = os_segment_rename(from, to); /* COMMIT POINT */
-    if (error == EEXIST && clear_gone(to) == TMGR_OK)
+    if (error == EEXIST && clear_gone(to, os_monotonic_ns() + NAME_WAIT_NS) == TMGR_OK)
         error = os_segment_rename(from, to);
     if (error == 0) {
         uint64_t index = (load_relaxed(&t->control->name_index) + 1) % 2;
@@ -591,7 +608,7 @@ int tmgr_rename(struct tmgr_table *t, const char *segment, const char *name, siz
     if (status == TMGR_OK && !segment_make_writable(t))
         status = TMGR_READONLY;
     if (status == TMGR_OK)
-        status = lock_named(t, current, &lock_fd);
+        status = lock_named(t, current, NAME_WAIT_NS, &lock_fd);
     if (status == TMGR_OK) {
         if (strcmp(segment, current) != 0)
             status = rename_locked(t, current, segment, name, name_len);

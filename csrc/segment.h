@@ -16,6 +16,6 @@ bool segment_make_writable(struct tmgr_table *t);
 /* errno of a failed system call of this thread, kept for tmgr_errno; gives the status it stands for. */
 int segment_error(int error);
 /* Drop, whatever the rights of this process in the table. */
-int segment_drop(struct tmgr_table *t);
+int segment_drop(struct tmgr_table *t, int64_t wait_ns);
 
 #endif

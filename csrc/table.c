@@ -1077,8 +1077,8 @@ static int enter_control(struct tmgr_table *t, bool write) {
 static int drop_if_gone(struct tmgr_table *t, int status) {
     if (status != TMGR_NO_TABLE)
         return status;
-    status = segment_drop(t);
-    return status == TMGR_OK ? TMGR_NO_TABLE : status;
+    status = segment_drop(t, 0); /* BUSY: another process is removing it */
+    return status == TMGR_OK || status == TMGR_BUSY ? TMGR_NO_TABLE : status;
 }
 
 int tmgr_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns) {

@@ -280,15 +280,13 @@ static bool reader_look(struct run *run, size_t done, char problem[PROBLEM_MAX])
 
 /* -- stopped ------------------------------------------------------------------------------------------------------- */
 
-/* Which of what may follow. Not a create beside a removal: the core tries that for longer than the limit. */
+/* Which of what may follow. */
 static size_t choose_beside(struct run *run) {
     size_t which = (size_t)random_below(&run->random, N_NEXTS);
     for (size_t i = 0; i < N_NEXTS && run->options->next; i++)
         if (strcmp(run->options->next, names[i]) == 0)
             return i;
-    enum life_op op = run->which->life->op;
-    bool removes = op == LIFE_DROP || op == LIFE_DROP_SEGMENT || run->which->life->start == START_GONE;
-    return removes && nexts[which].calls[0] == LIFE_CREATE ? 0 : which;
+    return which;
 }
 
 /* One of what may follow, made beside the stopped process. Its answer may be BUSY, but it has to come. */
