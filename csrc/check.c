@@ -478,7 +478,7 @@ static void check_node(struct walk *w, uint64_t offset, uint32_t level, const st
 }
 
 static void check_tree(struct walk *w, const struct root *root, bool current) {
-    static const uint8_t nothing[1];
+    static const uint8_t nothing[SORT_SLACK];
     struct span_of_keys all = {nothing, NULL, 0, 0};
     if (load_relaxed(&root->top) != 0)
         check_node(w, load_relaxed(&root->top), UINT32_MAX, &all, current);

@@ -145,6 +145,9 @@ static PyObject *binding_range(struct binding *self, PyObject *const *arguments,
         return NULL;
     }
     scan->is_range = true;
+    if (scan->limit != SIZE_MAX) {
+        scan->want_bytes = SCAN_MOST_BYTES; /* the limit says where to end */
+    }
     scan->range.lo = arguments[0] != Py_None ? scan->keys.data : NULL;
     scan->range.lo_len = lo_len;
     scan->range.hi = arguments[1] != Py_None ? scan->keys.data + lo_len : NULL;

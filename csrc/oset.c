@@ -23,6 +23,11 @@ int sorted_make(struct sorted *sorted, const uint8_t *key, size_t len) {
     return TMGR_BAD_ROW;
 }
 
+uint8_t *sorted_room(struct sorted *sorted, size_t len) {
+    sorted->bytes = len + SORT_SLACK <= sizeof sorted->small ? sorted->small : malloc(len + SORT_SLACK);
+    return sorted->bytes;
+}
+
 void sorted_free(struct sorted *sorted) {
     if (sorted->bytes != sorted->small)
         free(sorted->bytes);
@@ -73,14 +78,25 @@ uint64_t oset_node_bytes(const struct node *node) {
     return arena_block_size(sizeof *node + node_low_len(load_relaxed(&node->shape)));
 }
 
+/* The first n bytes of 8 as a number that grows as memcmp has it. */
+static uint64_t big_endian(uint64_t bytes, size_t n) {
+    return n >= 8 ? __builtin_bswap64(bytes) : n == 0 ? 0 : __builtin_bswap64(bytes) & UINT64_MAX << 8 * (8 - n);
+}
+
+/* All 8 bytes are readable, for sort keys stand in buffers with SORT_SLACK bytes more. */
+static uint64_t sort_word(const uint8_t *sort, size_t n) {
+    uint64_t bytes;
+    memcpy(&bytes, sort, 8);
+    return big_endian(bytes, n);
+}
+
 /* The first `n` bytes of low against the key, as memcmp; a prefix is less. */
 static int low_compare(const struct node *node, uint32_t n, const uint8_t *sort, size_t len) {
     size_t both = n < len ? n : len;
     for (size_t i = 0; i < both; i += 8) {
-        uint64_t low = load_relaxed(&node->low[i / 8]);
-        int order = memcmp(&low, sort + i, both - i < 8 ? both - i : 8);
-        if (order != 0)
-            return order;
+        uint64_t ours = big_endian(load_relaxed(&node->low[i / 8]), both - i), theirs = sort_word(sort + i, both - i);
+        if (ours != theirs)
+            return ours < theirs ? -1 : 1;
     }
     return (n > len) - (n < len);
 }
@@ -91,9 +107,7 @@ static uint64_t head_of(const struct node *node, uint32_t skip, const uint8_t *s
     int order = skip > 0 ? low_compare(node, skip, sort, len < skip ? len : skip) : 0;
     if (order != 0)
         return order > 0 ? 0 : UINT64_MAX;
-    uint64_t head = 0;
-    memcpy(&head, sort + skip, len - skip < 8 ? len - skip : 8);
-    return __builtin_bswap64(head);
+    return len > skip ? sort_word(sort + skip, len - skip) : 0;
 }
 
 uint64_t oset_head(const struct node *node, const uint8_t *sort, size_t len) {
@@ -338,9 +352,55 @@ struct piece {
     struct tmgr_buffer next; /* the bound at which the range goes on */
 };
 
+/* The way to a leaf. From it the next one is found without going down from the root, as long as the epoch in which the way was
+ * found protects its nodes. */
+struct way {
+    struct view view;
+    struct path path;
+    bool leads_on;
+};
+
+/* The leaf beside: OK, or ABSENT if it has another parent. */
+static int step_aside(struct tmgr_table *t, struct way *way, bool reverse) {
+    if (!way->leads_on || way->path.depth < 2)
+        return TMGR_ABSENT;
+    struct seat *above = &way->path.seats[way->path.depth - 2];
+    if (reverse ? above->rank == 0 : above->rank + 1 >= order_count(above->at.order))
+        return TMGR_ABSENT;
+    uint32_t rank = reverse ? above->rank - 1 : above->rank + 1, entry = order_entry(above->at.order, rank);
+    struct seat *seat = &way->path.seats[way->path.depth - 1];
+    if (entry >= NODE_ENTRIES || !look(t, load_acquire(&above->at.node->slots[entry]), &seat->at) ||
+        seat->at.level != 0)
+        return TMGR_ABSENT;
+    above->rank = rank;
+    return TMGR_OK;
+}
+
+static int find_way(struct tmgr_table *t, struct stripe *s, const struct oset_range *range, struct way *way) {
+    if (step_aside(t, way, range->reverse) == TMGR_OK)
+        return TMGR_OK;
+    int status = view_open(t, s, &way->view);
+    if (status != TMGR_OK)
+        return status;
+    bool found = range->reverse ? descend(t, way->view.top, range->hi, range->hi_len, !range->up_to_hi, &way->path)
+                                : descend(t, way->view.top, range->lo, range->lo_len, false, &way->path);
+    return found ? TMGR_OK : TMGR_BUSY;
+}
+
+static void prefetch_rows(struct tmgr_table *t, const struct seen *leaf) {
+    for (uint32_t rank = 0; rank < order_count(leaf->order); rank++) {
+        uint32_t entry = order_entry(leaf->order, rank);
+        uint64_t offset = entry < NODE_ENTRIES ? slot_offset(load_relaxed(&leaf->node->slots[entry])) : 0;
+        if (!offset_is_valid(t, offset, UNIT_BYTES))
+            continue;
+        __builtin_prefetch(at(t, offset));
+        __builtin_prefetch((const uint8_t *)at(t, offset) + 64);
+    }
+}
+
 static bool copy_low(const struct seen *seen, struct tmgr_buffer *to) {
     to->len = 0;
-    if (!buffer_reserve(to, (size_t)seen->low_len + 8))
+    if (!buffer_reserve(to, (size_t)seen->low_len + SORT_SLACK))
         return false;
     copy_racy(to->data, (const uint8_t *)seen->node->low, seen->low_len);
     to->len = seen->low_len;
@@ -420,21 +480,17 @@ static int take_entry(struct tmgr_table *t, struct stripe *s, const struct view 
 }
 
 static int leaf_rows_once(struct tmgr_table *t, struct stripe *s, const struct oset_range *range, size_t most,
-                          struct tmgr_buffer *out, struct piece *piece) {
-    struct view view;
-    struct path path;
+                          struct tmgr_buffer *out, struct way *way, struct piece *piece) {
     piece->n_rows = 0;
     piece->last = false;
-    int status = view_open(t, s, &view);
+    int status = find_way(t, s, range, way);
     if (status != TMGR_OK) {
         piece->last = true;
         return status == TMGR_ABSENT ? TMGR_OK : status;
     }
-    if (range->reverse ? !descend(t, view.top, range->hi, range->hi_len, !range->up_to_hi, &path)
-                       : !descend(t, view.top, range->lo, range->lo_len, false, &path))
-        return TMGR_BUSY;
-    const struct seen *leaf = leaf_of(&path);
-    status = upper_separator(t, &path, piece);
+    const struct seen *leaf = leaf_of(&way->path);
+    prefetch_rows(t, leaf);
+    status = upper_separator(t, &way->path, piece);
     if (status != TMGR_OK)
         return status;
     struct fence fences[3] = {fence_in(leaf, range->lo, range->lo_len), fence_in(leaf, range->hi, range->hi_len),
@@ -445,7 +501,7 @@ static int leaf_rows_once(struct tmgr_table *t, struct stripe *s, const struct o
         uint32_t entry = order_entry(leaf->order, range->reverse ? count - 1 - i : i);
         if (entry >= NODE_ENTRIES)
             return TMGR_BUSY;
-        where = take_entry(t, s, &view, leaf, entry, range, fences, out);
+        where = take_entry(t, s, &way->view, leaf, entry, range, fences, out);
         if (where > 2)
             return where == 3 ? TMGR_BUSY : TMGR_NO_MEMORY;
         piece->n_rows += where == 0;
@@ -462,17 +518,18 @@ static int leaf_rows_once(struct tmgr_table *t, struct stripe *s, const struct o
         int order = sorted_compare(piece->next.data, piece->next.len, range->hi, range->hi_len);
         piece->last = order > 0 || (order == 0 && !range->up_to_hi);
     }
-    return miss_holds(t, s, &view) && load_relaxed(&leaf->node->order) == leaf->order ? TMGR_OK : TMGR_BUSY;
+    return miss_holds(t, s, &way->view) && load_relaxed(&leaf->node->order) == leaf->order ? TMGR_OK : TMGR_BUSY;
 }
 
 static int leaf_rows(struct tmgr_table *t, struct stripe *s, const struct oset_range *range, size_t most,
-                     struct tmgr_buffer *out, struct piece *piece) {
+                     struct tmgr_buffer *out, struct way *way, struct piece *piece) {
     size_t len = out->len;
     uint64_t before = changes(t, s);
     int status = TMGR_BUSY;
     for (int tries = 0; status == TMGR_BUSY && tries < READ_TRIES; tries++) {
         out->len = len;
-        status = leaf_rows_once(t, s, range, most, out, piece);
+        status = leaf_rows_once(t, s, range, most, out, way, piece);
+        way->leads_on = status == TMGR_OK;
     }
     if (status != TMGR_OK)
         out->len = len;
@@ -484,10 +541,12 @@ int oset_rows(struct tmgr_table *t, struct stripe *s, const struct oset_range *w
     struct oset_range range = *whole;
     struct piece piece = {0, false, {NULL, 0, 0}};
     struct tmgr_buffer bound = {NULL, 0, 0}, swap;
+    struct way way;
     int status;
+    way.leads_on = false;
     *n_rows = 0;
     for (;;) {
-        status = leaf_rows(t, s, &range, whole->rows - *n_rows, out, &piece);
+        status = leaf_rows(t, s, &range, whole->rows - *n_rows, out, &way, &piece);
         *n_rows += status == TMGR_OK ? piece.n_rows : 0;
         *more = status == TMGR_OK && (!piece.last || *n_rows == whole->rows);
         if (status != TMGR_OK || !*more || *n_rows >= whole->rows || out->len >= whole->bytes)
@@ -699,7 +758,7 @@ static int entry_sorted(struct tmgr_table *t, const struct seen *seen, uint32_t 
     if (!look(t, slot, &child))
         return poison(t, POISON_BUCKETS);
     sorted->len = child.low_len;
-    sorted->bytes = child.low_len + 8 <= sizeof sorted->small ? sorted->small : malloc((size_t)child.low_len + 8);
+    sorted->bytes = sorted_room(sorted, child.low_len);
     if (sorted->bytes == NULL)
         return TMGR_NO_MEMORY;
     copy_racy(sorted->bytes, (const uint8_t *)child.node->low, child.low_len);

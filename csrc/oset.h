@@ -61,6 +61,9 @@ struct sorted {
     size_t len;
     uint8_t small[304];
 };
+enum { SORT_SLACK = 8 }; /* readable bytes behind every sort key that is given to these functions */
+/* Room for a sort key of this length in `bytes`; NULL: no memory. To be freed. */
+uint8_t *sorted_room(struct sorted *sorted, size_t len);
 /* OK, NO_MEMORY, BAD_ROW (it is no key). To be freed unless that failed. */
 int sorted_make(struct sorted *sorted, const uint8_t *key, size_t len);
 void sorted_free(struct sorted *sorted);

@@ -11,8 +11,7 @@ static int narrow(struct sorted *bound, bool *given, const uint8_t *other, size_
             return TMGR_OK;
         sorted_free(bound);
     }
-    bound->bytes = len <= sizeof bound->small ? bound->small : malloc(len);
-    if (bound->bytes == NULL)
+    if (sorted_room(bound, len) == NULL)
         return TMGR_NO_MEMORY;
     memcpy(bound->bytes, other, len);
     bound->len = len;

@@ -386,13 +386,15 @@ class Table:
         many rows. Each row that is there throughout comes exactly once. Raises TableTypeError for other types of
         table, TypeError, ValueError.
         """
+        if self._type == "ordered_set" and limit is None:
+            return self._binding.range(lo, hi, reverse, None)
         status = self._handle.admits(write=False)
         if status == Status.OK and self._type != "ordered_set":
             status = Status.OPERATION
         if status != Status.OK:
             self._handle.fail(status, "range")
-        rows = None if limit is None else _whole(limit, "limit")
-        if rows is not None and rows < 0:
+        rows = _whole(limit, "limit")
+        if rows < 0:
             raise ValueError(f"limit must be a number of rows from 0 up, not {rows}")
         return self._binding.range(lo, hi, reverse, rows)
 
