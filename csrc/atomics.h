@@ -33,18 +33,35 @@ static inline bool compare_exchange(word *at, uint64_t from, uint64_t to) {
 static inline void fetch_or(word *at, uint64_t bits) { atomic_fetch_or_explicit(at, bits, memory_order_acq_rel); }
 static inline void fetch_and(word *at, uint64_t bits) { atomic_fetch_and_explicit(at, bits, memory_order_acq_rel); }
 
+static inline void copy_word(uint8_t *to, const word *from) {
+    uint64_t value = load_relaxed(from);
+    memcpy(to, &value, 8);
+}
+
 /* Copies out of shared memory that may be rewritten meanwhile: word by word, so that no byte is loaded twice. `from`
- * is 8-byte aligned and its last word is readable to the end (blocks are multiples of 16 bytes). */
-static inline void copy_racy(uint8_t *to, const uint8_t *from, size_t len) {
+ * is 8-byte aligned and its last word is readable to the end (blocks are multiples of 16 bytes). Writes whole words,
+ * up to 7 bytes behind to + len. Four at a time: a find is to be so short that the processor begins the next
+ * one while the misses of this one are under way. */
+static inline void copy_racy_words(uint8_t *to, const uint8_t *from, size_t len) {
     const word *words = (const word *)(const void *)from;
-    size_t whole = len / 8;
-    for (size_t i = 0; i < whole; i++) {
-        uint64_t value = load_relaxed(&words[i]);
-        memcpy(to + 8 * i, &value, 8);
+    size_t left = (len + 7) / 8;
+    for (; left >= 4; left -= 4, words += 4, to += 32) {
+        copy_word(to, &words[0]);
+        copy_word(to + 8, &words[1]);
+        copy_word(to + 16, &words[2]);
+        copy_word(to + 24, &words[3]);
     }
-    if (len % 8 != 0) {
-        uint64_t value = load_relaxed(&words[whole]);
-        memcpy(to + 8 * whole, &value, len % 8);
+    for (; left > 0; left--, words++, to += 8)
+        copy_word(to, words);
+}
+
+/* The same to where no byte behind to + len may be written. */
+static inline void copy_racy(uint8_t *to, const uint8_t *from, size_t len) {
+    size_t whole = len & ~(size_t)7;
+    copy_racy_words(to, from, whole);
+    if (len != whole) {
+        uint64_t value = load_relaxed((const word *)(const void *)(from + whole));
+        memcpy(to + whole, &value, len - whole);
     }
 }
 

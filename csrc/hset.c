@@ -5,15 +5,19 @@
 
 /* -- where a bucket stands --------------------------------------------------------------------------------------------------- */
 
-static uint32_t log2_floor(uint64_t n) { return 63u - (uint32_t)__builtin_clzll(n); }
+static inline uint32_t log2_floor(uint64_t n) { return 63u - (uint32_t)__builtin_clzll(n); }
 
-uint64_t hset_home(uint64_t n_buckets, uint64_t hash) {
-    uint64_t half = UINT64_C(1) << log2_floor(n_buckets), number = hash & (2 * half - 1);
-    return number < n_buckets ? number : number & (half - 1);
+/* Without a branch: whether its bucket has been split already is anybody's guess. */
+static inline uint64_t home(uint64_t n_buckets, uint64_t hash) {
+    uint32_t bits = log2_floor(n_buckets);
+    uint64_t number = hash & ((UINT64_C(2) << bits) - 1);
+    return number - ((uint64_t)(number >= n_buckets) << bits);
 }
 
+uint64_t hset_home(uint64_t n_buckets, uint64_t hash) { return home(n_buckets, hash); }
+
 /* Segment of a bucket, its index in it, and how many buckets the segment has. */
-static uint64_t segment_of(uint64_t number, uint64_t *index, uint64_t *buckets) {
+static inline uint64_t segment_of(uint64_t number, uint64_t *index, uint64_t *buckets) {
     if (number < FIRST_BUCKETS) {
         *index = number;
         *buckets = FIRST_BUCKETS;
@@ -30,7 +34,7 @@ static uint64_t segment_of(uint64_t number, uint64_t *index, uint64_t *buckets) 
 }
 
 /* The word that holds a segment's offset; NULL if its directory page is missing or the number is out of range. */
-static word *segment_word(struct tmgr_table *t, const struct root *root, uint64_t segment) {
+static inline word *segment_word(struct tmgr_table *t, const struct root *root, uint64_t segment) {
     if (segment < SEGMENTS_INLINE)
         return (word *)&root->segments[segment];
     uint64_t page = (segment - SEGMENTS_INLINE) / DIRECTORY_ENTRIES,
@@ -42,12 +46,16 @@ static word *segment_word(struct tmgr_table *t, const struct root *root, uint64_
     return entries != NULL ? &entries[entry] : NULL;
 }
 
-struct bucket *hset_bucket(struct tmgr_table *t, const struct root *root, uint64_t number) {
+static inline struct bucket *bucket_at(struct tmgr_table *t, const struct root *root, uint64_t number) {
     uint64_t index, buckets;
     word *segment = segment_word(t, root, segment_of(number, &index, &buckets));
     uint64_t offset = segment != NULL ? load_acquire(segment) : 0;
     struct bucket *first = offset != 0 ? at_checked(t, offset, buckets * sizeof(struct bucket)) : NULL;
     return first != NULL ? &first[index] : NULL;
+}
+
+struct bucket *hset_bucket(struct tmgr_table *t, const struct root *root, uint64_t number) {
+    return bucket_at(t, root, number);
 }
 
 /* Next bucket of a chain: 1, 0 at its end, -1 if the link is damaged (or, for a reader, overtaken). */
@@ -85,14 +93,8 @@ int pending_resolve(struct tmgr_table *t, uint64_t *slot) {
 
 /* -- reading ------------------------------------------------------------------------------------------------------------------------ */
 
-/* What a reader starts from. */
-struct view {
-    uint64_t epoch, gen, n_buckets;
-    const struct root *root;
-};
-
 /* ABSENT: the stripe is empty. BUSY: a delete_all came between the two loads. */
-static int view_open(struct tmgr_table *t, struct stripe *s, struct view *view) {
+static inline int view_open(struct tmgr_table *t, struct stripe *s, struct hset_view *view) {
     view->epoch = load_acquire(&s->epoch);
     view->gen = load_acquire(&t->control->gen);
     uint64_t stripe_gen = load_acquire(&s->gen);
@@ -107,13 +109,13 @@ static int view_open(struct tmgr_table *t, struct stripe *s, struct view *view) 
     return view->n_buckets <= BUCKETS_MAX ? TMGR_OK : TMGR_BUSY;
 }
 
-static bool view_overtaken(const struct stripe *s, const struct view *view) {
+static bool view_overtaken(const struct stripe *s, const struct hset_view *view) {
     fence_acquire(); /* pairs with fence_release in stripe_advance: who read a rewritten byte sees the epoch */
     return load_relaxed(&s->epoch) - view->epoch > 1;
 }
 
 /* Does "not found" hold? Pairs with the publish of n_buckets in a split, and of control.gen. */
-static bool miss_holds(struct tmgr_table *t, const struct stripe *s, const struct view *view, uint64_t hash) {
+static bool miss_holds(struct tmgr_table *t, const struct stripe *s, const struct hset_view *view, uint64_t hash) {
     if (view_overtaken(s, view) || load_relaxed(&t->control->gen) != view->gen)
         return false;
     uint64_t now = load_relaxed(&view->root->n_buckets);
@@ -130,57 +132,60 @@ static void prefetch_row(struct tmgr_table *t, uint64_t slot) {
 }
 
 /* Copy out what the slot leads to, if it has the key. out is as before unless OK. */
-static int copy_if_key(struct tmgr_table *t, struct stripe *s, const struct view *view, uint64_t slot,
-                       const struct probe *probe, struct tmgr_buffer *out) {
-    prefetch_row(t, slot);
-    if (slot & SLOT_PENDING) {
+static inline int copy_if_key(struct tmgr_table *t, struct stripe *s, const struct hset_view *view, uint64_t slot,
+                              const struct probe *probe, struct tmgr_buffer *out) {
+    if (__builtin_expect((slot & SLOT_PENDING) != 0, 0)) {
         int status = pending_resolve(t, &slot);
         if (status != TMGR_OK)
             return status;
         if (slot == 0)
             return TMGR_ABSENT;
     }
-    uint64_t offset = slot_offset(slot);
-    size_t before = out->len;
-    if (!offset_is_valid(t, offset, UNIT_BYTES))
-        return TMGR_BUSY;
-    if (row_hash(t, offset) != (uint32_t)probe->hash)
-        return TMGR_ABSENT;
-    int status = row_copy(t, s, view->epoch, offset, out);
-    if (status != TMGR_OK)
-        return status;
-    if (term_key_is(out->data + before, out->len - before, t->keypos, probe->key, probe->len))
-        return TMGR_OK;
-    out->len = before;
-    return TMGR_ABSENT;
+    return row_find(t, s, view->epoch, slot_offset(slot), probe, out);
 }
 
-static int find_once(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out) {
-    struct view view;
-    int status = view_open(t, s, &view);
+/* Bit i is set if slot i has this tag. All seven are compared without a branch: which of them it is cannot be predicted,
+ * and a misprediction found only when the bucket has come from memory would undo all that was begun behind it. */
+static inline uint32_t slots_with_tag(const struct bucket *bucket, uint64_t tag) {
+    uint32_t found = 0;
+#pragma GCC unroll 8
+    for (int i = 0; i < BUCKET_SLOTS; i++)
+        found |= (uint32_t)(slot_tag(load_relaxed(&bucket->slots[i])) == tag) << i;
+    return found;
+}
+
+int hset_find_begin(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct hset_view *view) {
+    int status = view_open(t, s, view);
     if (status != TMGR_OK)
         return status;
-    struct bucket *bucket = hset_bucket(t, view.root, hset_home(view.n_buckets, probe->hash));
+    view->bucket = bucket_at(t, view->root, home(view->n_buckets, probe->hash));
+    __builtin_prefetch(view->bucket);
+    return view->bucket != NULL ? TMGR_OK : TMGR_BUSY;
+}
+
+static inline int find_end(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
+                           const struct hset_view *view, struct tmgr_buffer *out) {
     uint64_t tag = tag_of_hash(probe->hash);
     size_t before = out->len;
-    for (int more = bucket != NULL, steps = 0; more != 0; more = chain_next(t, &bucket)) {
+    struct bucket *bucket = view->bucket;
+    for (int more = 1, steps = 0; more != 0; more = chain_next(t, &bucket)) {
         if (more < 0 || ++steps > CHAIN_MAX)
             return TMGR_BUSY;
-        for (int i = 0; i < BUCKET_SLOTS; i++) {
-            uint64_t slot = load_acquire(&bucket->slots[i]);
-            if (slot_tag(slot) != tag || slot == 0)
+        for (uint32_t found = slots_with_tag(bucket, tag); found != 0; found &= found - 1) {
+            uint64_t slot = load_acquire(&bucket->slots[__builtin_ctz(found)]);
+            if (slot == 0 || slot_tag(slot) != tag)
                 continue;
-            status = copy_if_key(t, s, &view, slot, probe, out);
+            int status = copy_if_key(t, s, view, slot, probe, out);
             if (status == TMGR_ABSENT)
                 continue;
-            if (status == TMGR_OK && view_overtaken(s, &view)) {
+            if (status == TMGR_OK && view_overtaken(s, view)) {
                 out->len = before;
                 status = TMGR_BUSY;
             }
             return status;
         }
     }
-    return bucket != NULL && miss_holds(t, s, &view, probe->hash) ? TMGR_ABSENT : TMGR_BUSY;
+    return miss_holds(t, s, view, probe->hash) ? TMGR_ABSENT : TMGR_BUSY;
 }
 
 enum { READ_TRIES = 64 };
@@ -197,18 +202,33 @@ static bool nothing_changed(struct tmgr_table *t, struct stripe *s, uint64_t bef
     return changes(t, s) == before && load_acquire(&t->control->size) <= t->mapped;
 }
 
-int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out) {
-    int status = find_once(t, s, probe, out);
-    if (status != TMGR_BUSY)
-        return status;
+/* The other tries, where the first was overtaken. */
+static int find_again(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out) {
     uint64_t before = changes(t, s);
-    for (int tries = 0; status == TMGR_BUSY && tries < READ_TRIES; tries++)
-        status = find_once(t, s, probe, out);
+    int status = TMGR_BUSY;
+    for (int tries = 0; status == TMGR_BUSY && tries < READ_TRIES; tries++) {
+        struct hset_view view;
+        status = hset_find_begin(t, s, probe, &view);
+        if (status == TMGR_OK)
+            status = find_end(t, s, probe, &view, out);
+    }
     return status == TMGR_BUSY && nothing_changed(t, s, before) ? TMGR_CORRUPT : status;
 }
 
+int hset_find_end(struct tmgr_table *t, struct stripe *s, const struct probe *probe, const struct hset_view *view,
+                  int status, struct tmgr_buffer *out) {
+    if (status == TMGR_OK)
+        status = find_end(t, s, probe, view, out);
+    return status != TMGR_BUSY ? status : find_again(t, s, probe, out);
+}
+
+int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out) {
+    struct hset_view view;
+    return hset_find_end(t, s, probe, &view, hset_find_begin(t, s, probe, &view), out);
+}
+
 const struct bucket *hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s, uint64_t hash) {
-    struct view view;
+    struct hset_view view;
     if (view_open(t, s, &view) != TMGR_OK)
         return NULL;
     const struct bucket *bucket = hset_bucket(t, view.root, hset_home(view.n_buckets, hash));
@@ -259,7 +279,7 @@ static bool items_add(struct items *items, struct item item) {
     return true;
 }
 
-static int collect(struct tmgr_table *t, const struct view *view, uint64_t number, struct items *items) {
+static int collect(struct tmgr_table *t, const struct hset_view *view, uint64_t number, struct items *items) {
     struct bucket *bucket = hset_bucket(t, view->root, number);
     for (int more = bucket != NULL, steps = 0; more != 0; more = chain_next(t, &bucket)) {
         if (more < 0 || ++steps > CHAIN_MAX)
@@ -296,7 +316,7 @@ static uint64_t interval(uint64_t n_buckets, uint64_t position, uint64_t *before
 enum { AHEAD_ROWS = 2, AHEAD_BUCKETS = 4 }; /* the next bucket's rows would come too late (1.3 times the time) */
 
 void hset_prefetch_position(struct tmgr_table *t, struct stripe *s, uint64_t position) {
-    struct view view;
+    struct hset_view view;
     uint64_t before, after;
     if (view_open(t, s, &view) != TMGR_OK)
         return;
@@ -317,7 +337,7 @@ void hset_prefetch_position(struct tmgr_table *t, struct stripe *s, uint64_t pos
 
 static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out,
                             size_t *n_rows, uint64_t *before, uint64_t *after) {
-    struct view view;
+    struct hset_view view;
     *before = 0;
     *after = UINT64_C(1) << 32;
     *n_rows = 0;

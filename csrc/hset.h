@@ -32,8 +32,20 @@ struct descriptor *descriptor_of(struct tmgr_table *t, uint64_t tx);
 
 /* -- reading -------------------------------------------------------------------------------------------------------------- */
 
-/* The row with this key appended to out; with out NULL it is only looked for. OK, ABSENT, BUSY (overtaken), NO_MEMORY. */
+/* What a reader starts from. */
+struct hset_view {
+    uint64_t epoch, gen, n_buckets;
+    const struct root *root;
+    struct bucket *bucket; /* of the key; hset_find_begin only */
+};
+
+/* The row with this key appended to out. OK, ABSENT, BUSY (overtaken), NO_MEMORY. */
 int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out);
+/* The same in two steps: the first sets the bucket on its way from memory, and what the caller does then (it asks whether it
+ * may read at all) costs no time of its own. `status`: what the first step came to. */
+int hset_find_begin(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct hset_view *view);
+int hset_find_end(struct tmgr_table *t, struct stripe *s, const struct probe *probe, const struct hset_view *view,
+                  int status, struct tmgr_buffer *out);
 /* Start loading what looking for this key will need: first its bucket (NULL if there is none), then the row. */
 const struct bucket *hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s, uint64_t hash);
 void hset_prefetch_row(struct tmgr_table *t, const struct bucket *bucket, uint64_t hash);

@@ -11,6 +11,16 @@ static inline int index_find(struct tmgr_table *t, struct stripe *s, const struc
     return t->ordered ? oset_find(t, s, probe, out) : hset_find(t, s, probe, out);
 }
 
+static inline int index_find_begin(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
+                                   struct hset_view *view) {
+    return t->ordered ? TMGR_OK : hset_find_begin(t, s, probe, view);
+}
+
+static inline int index_find_end(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
+                                 const struct hset_view *view, int begun, struct tmgr_buffer *out) {
+    return t->ordered ? oset_find(t, s, probe, out) : hset_find_end(t, s, probe, view, begun, out);
+}
+
 /* ABSENT with place->slot NULL: call index_extend. */
 static inline int index_locate(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place) {
     return t->ordered ? oset_locate(t, s, probe, place) : hset_locate(t, s, probe, place);

@@ -79,37 +79,37 @@ bool os_process_alive(uint32_t pid, uint64_t start) {
 
 /* One page that fork wipes in the child, so that no call needs getpid. Filled by any thread, always with the same values;
  * identity last, because it says that the rest is there. NULL: no memory. */
+_Atomic(struct os_self *) os_self_page;
+
 static struct os_self *self_page(void) {
-    static _Atomic(struct os_self *) page;
-    struct os_self *self = atomic_load_explicit(&page, memory_order_acquire);
+    struct os_self *self = atomic_load_explicit(&os_self_page, memory_order_acquire);
     if (self != NULL)
         return self;
     void *fresh = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (fresh == MAP_FAILED)
         return NULL;
     madvise(fresh, PAGE_BYTES, MADV_WIPEONFORK);
-    if (atomic_compare_exchange_strong(&page, &self, fresh))
+    if (atomic_compare_exchange_strong(&os_self_page, &self, fresh))
         return fresh;
     munmap(fresh, PAGE_BYTES);
     return self;
 }
 
-const struct os_self *os_self(void) {
+const struct os_self *os_self_find(void) {
     static _Thread_local struct os_self not_kept;
     struct os_self *self = self_page();
     bool is_kept = self != NULL;
     self = is_kept ? self : &not_kept;
-    word *identity = (word *)(void *)&self->identity;
-    if (is_kept && load_acquire(identity) != 0)
+    if (is_kept && load_acquire(&self->identity) != 0)
         return self;
     uint32_t pid = (uint32_t)getpid();
     uint64_t start = os_process_start(pid);
-    store_relaxed((word *)(void *)&self->pid, pid);
-    store_relaxed((word *)(void *)&self->start, start);
-    store_relaxed((word *)(void *)&self->pid_namespace, namespace_inode("/proc/self/ns/pid"));
-    store_relaxed((word *)(void *)&self->time_namespace, namespace_inode("/proc/self/ns/time"));
+    store_relaxed(&self->pid, pid);
+    store_relaxed(&self->start, start);
+    store_relaxed(&self->pid_namespace, namespace_inode("/proc/self/ns/pid"));
+    store_relaxed(&self->time_namespace, namespace_inode("/proc/self/ns/time"));
     if (start != 0) /* else it could not be read just now, and is asked for again */
-        publish(identity, (uint64_t)pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT);
+        publish(&self->identity, (uint64_t)pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT);
     return self;
 }
 

@@ -7,14 +7,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "atomics.h"
+
 /* Who this process is. Recomputed by itself after every kind of fork (the page is wiped in the child). */
 struct os_self {
-    uint64_t identity; /* pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT; 0: not known yet */
-    uint64_t pid_namespace, time_namespace;
-    uint64_t pid;
-    uint64_t start; /* clock ticks since boot */
+    word identity; /* pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT; 0: not known yet */
+    word pid_namespace, time_namespace;
+    word pid;
+    word start; /* clock ticks since boot */
 };
-const struct os_self *os_self(void);
+const struct os_self *os_self_find(void);
+extern _Atomic(struct os_self *) os_self_page; /* what os_self_find keeps */
+static inline const struct os_self *os_self(void) {
+    struct os_self *self = atomic_load_explicit(&os_self_page, memory_order_acquire);
+    return self != NULL && load_acquire(&self->identity) != 0 ? self : os_self_find();
+}
 
 /* Start time of a process in clock ticks; 0 if there is no such process or it cannot be read. */
 uint64_t os_process_start(uint32_t pid);

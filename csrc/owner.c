@@ -3,13 +3,7 @@
 #include "lock.h"
 #include "os.h"
 
-#define IDENTITY_MASK (~(uint64_t)(RECORDS - 1))
-static_assert((1 << OWNER_START_SHIFT) == RECORDS, "the record number fills the bits below the start time");
 static_assert(TMGR_DATA_MAX == sizeof(((struct owner_record *)0)->heir_data), "the public limit is the field's size");
-
-static struct owner_record *records(struct tmgr_table *t) {
-    return (struct owner_record *)(void *)(t->base + RECORDS_OFFSET);
-}
 
 static uint64_t rule_make(uint64_t access, uint64_t heir, uint64_t reason) { return access | heir << 8 | reason << 16; }
 
@@ -21,10 +15,10 @@ bool owner_word_alive(uint64_t identity) {
 uint64_t owner_read(struct tmgr_table *t, struct owner_record *record) {
     uint64_t before = load_acquire(&t->control->owner), after;
     for (;;) {
-        copy_racy((uint8_t *)record, (const uint8_t *)&records(t)[before % RECORDS], sizeof *record);
+        copy_racy((uint8_t *)record, (const uint8_t *)&owner_records(t)[before % RECORDS], sizeof *record);
         fence_acquire(); /* pairs with the publish of the owner word in commit() */
         after = load_acquire(&t->control->owner);
-        if (after == before && load_relaxed(&records(t)[before % RECORDS].changes) == load_relaxed(&record->changes))
+        if (after == before && load_relaxed(&owner_records(t)[before % RECORDS].changes) == load_relaxed(&record->changes))
             return before; /* the count tells when the word came round to the same value */
         before = after;
     }
@@ -48,25 +42,22 @@ static bool has_gone(struct tmgr_table *t, uint64_t owner, bool needs_owner) {
     return false;
 }
 
-int owner_admits(struct tmgr_table *t, bool write) {
+int owner_admits_fully(struct tmgr_table *t, bool write) {
     const struct os_self *self = os_self();
     for (;;) {
         uint64_t owner = load_acquire(&t->control->owner);
-        uint64_t rule = load_relaxed(&records(t)[owner % RECORDS].rule);
+        uint64_t rule = load_relaxed(&owner_records(t)[owner % RECORDS].rule);
         fence_acquire();
         if (load_relaxed(&t->control->owner) != owner)
             continue;
         if (load_acquire(&t->control->state) != STATE_LIVE)
             return TMGR_NO_TABLE;
-        bool is_owner = (owner & IDENTITY_MASK) == self->identity && !t->foreign;
+        bool is_owner = (owner & IDENTITY_MASK) == load_relaxed(&self->identity) && !t->foreign;
         if (has_gone(t, owner, !is_owner && rule_heir(rule) == TMGR_HEIR_NONE))
             return TMGR_NO_TABLE;
-        if (!is_owner && (rule_access(rule) == TMGR_PRIVATE || (write && rule_access(rule) != TMGR_PUBLIC)))
+        if (!rule_permits(rule, is_owner, write))
             return TMGR_ACCESS;
-        if (write && (load_relaxed(&t->control->pid_namespace) != self->pid_namespace ||
-                      load_relaxed(&t->control->time_namespace) != self->time_namespace))
-            return TMGR_NAMESPACE;
-        return TMGR_OK;
+        return write && !same_namespaces(t, self) ? TMGR_NAMESPACE : TMGR_OK;
     }
 }
 
@@ -97,10 +88,10 @@ static void copy_record(struct owner_record *to, const struct owner_record *from
 /* Under the control lock: make `next` the record that counts, if the owner word is still `expected`. */
 static int commit(struct tmgr_table *t, uint64_t expected, uint64_t identity, const struct owner_record *next) {
     if (load_relaxed(&t->control->owner) != expected ||
-        load_relaxed(&records(t)[expected % RECORDS].changes) != load_relaxed(&next->changes) - 1)
+        load_relaxed(&owner_records(t)[expected % RECORDS].changes) != load_relaxed(&next->changes) - 1)
         return TMGR_BUSY;
     uint64_t number = (expected + 1) % RECORDS;
-    copy_record(&records(t)[number], next);
+    copy_record(&owner_records(t)[number], next);
     publish(&t->control->owner, (identity & IDENTITY_MASK) | number); /* COMMIT POINT */
     return TMGR_OK;
 }
@@ -168,8 +159,8 @@ int owner_init(struct tmgr_table *t, const struct tmgr_options *options) {
     int status = apply_options(&record, TMGR_CHANGE_HEIR | TMGR_CHANGE_ACCESS, options);
     if (status != TMGR_OK)
         return status;
-    copy_record(&records(t)[0], &record);
-    publish(&t->control->owner, os_self()->identity);
+    copy_record(&owner_records(t)[0], &record);
+    publish(&t->control->owner, load_relaxed(&os_self()->identity));
     return TMGR_OK;
 }
 
@@ -217,7 +208,7 @@ int owner_settle(struct tmgr_table *t, int64_t wait_ns) {
 
 int owner_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns) {
     struct owner_record record;
-    uint64_t self = os_self()->identity, owner = load_acquire(&t->control->owner);
+    uint64_t self = load_relaxed(&os_self()->identity), owner = load_acquire(&t->control->owner);
     int status = owner_settle(t, wait_ns);
     if (status == TMGR_OK)
         return (load_acquire(&t->control->owner) & IDENTITY_MASK) == self ? TMGR_OK : TMGR_OWNED;
@@ -236,7 +227,7 @@ int owner_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns) {
 
 static int own_record(struct tmgr_table *t, uint64_t *owner, struct owner_record *record) {
     *owner = owner_read(t, record);
-    return (*owner & IDENTITY_MASK) == os_self()->identity && !t->foreign ? TMGR_OK : TMGR_NOT_OWNER;
+    return (*owner & IDENTITY_MASK) == load_relaxed(&os_self()->identity) && !t->foreign ? TMGR_OK : TMGR_NOT_OWNER;
 }
 
 int owner_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns) {
@@ -245,7 +236,7 @@ int owner_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t
     int status = own_record(t, &owner, &record);
     if (status != TMGR_OK)
         return status;
-    if (pid == os_self()->pid)
+    if (pid == load_relaxed(&os_self()->pid))
         return TMGR_SELF;
     uint64_t receiver = live_identity(pid);
     if (receiver == 0)

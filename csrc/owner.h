@@ -16,11 +16,8 @@
 #define TMGR_OWNER_H
 
 #include "handle.h"
+#include "os.h"
 
-enum { WRITE_OWNER_ONLY = 2 };
-
-/* May this process read (write) now? OK, NO_TABLE (dropped, or its owner died and there is no heir), ACCESS, NAMESPACE. */
-int owner_admits(struct tmgr_table *t, bool write);
 /* First record of a new table. */
 int owner_init(struct tmgr_table *t, const struct tmgr_options *options);
 /* A consistent copy of owner word and record. */
@@ -34,6 +31,40 @@ static inline struct tmgr_process owner_process(uint64_t identity) {
 static inline uint32_t rule_access(uint64_t rule) { return rule & 0xff; }
 static inline uint32_t rule_heir(uint64_t rule) { return rule >> 8 & 0xff; }
 static inline uint32_t rule_reason(uint64_t rule) { return rule >> 16 & 0xff; }
+
+/* -- admission ------------------------------------------------------------------------------------------------------------- */
+
+#define IDENTITY_MASK (~(uint64_t)(RECORDS - 1))
+static_assert((1 << OWNER_START_SHIFT) == RECORDS, "the record number fills the bits below the start time");
+
+static inline struct owner_record *owner_records(struct tmgr_table *t) {
+    return (struct owner_record *)(void *)(t->base + RECORDS_OFFSET);
+}
+static inline bool rule_permits(uint64_t rule, bool is_owner, bool write) {
+    return is_owner || rule_access(rule) == TMGR_PUBLIC || (!write && rule_access(rule) != TMGR_PRIVATE);
+}
+static inline bool same_namespaces(struct tmgr_table *t, const struct os_self *self) {
+    return load_relaxed(&t->control->pid_namespace) == load_relaxed(&self->pid_namespace) &&
+           load_relaxed(&t->control->time_namespace) == load_relaxed(&self->time_namespace);
+}
+
+int owner_admits_fully(struct tmgr_table *t, bool write);
+/* May this process read (write) now? OK, NO_TABLE (dropped, or its owner died and there is no heir), ACCESS, NAMESPACE.
+ * The usual yes is found here, in every call of every verb; all else by owner_admits_fully. */
+static inline int owner_admits(struct tmgr_table *t, bool write) {
+    const struct os_self *self = os_self();
+    uint64_t owner = load_acquire(&t->control->owner);
+    uint64_t rule = load_relaxed(&owner_records(t)[owner % RECORDS].rule);
+    fence_acquire();
+    bool is_owner = (owner & IDENTITY_MASK) == load_relaxed(&self->identity) && !t->foreign;
+    if (rule_permits(rule, is_owner, write) && load_relaxed(&t->control->owner) == owner &&
+        load_acquire(&t->control->state) == STATE_LIVE && (!write || same_namespaces(t, self)) &&
+        os_tick() == load_relaxed(&t->checked_tick))
+        return TMGR_OK;
+    return owner_admits_fully(t, write);
+}
+
+/* -- changes --------------------------------------------------------------------------------------------------------------- */
 
 int owner_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns);
 /* As tmgr_settle, but where the table has to go it says NO_TABLE and leaves the dropping to the caller. */

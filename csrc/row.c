@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "row.h"
 
-enum { UNCHECKED_MAX = 256 }; /* bytes copied without first asking whether the length can be right */
-
 /* -- writing ------------------------------------------------------------------------------------------------------------- */
 
 static int extents_begin(struct tmgr_table *t, struct stripe *s, const uint8_t *row, uint64_t len,
@@ -110,7 +108,7 @@ static int copy_extents(struct tmgr_table *t, uint64_t offset, uint64_t len, uin
         uint64_t piece = i + 1 < n ? RUN_BYTES_MAX : len - i * RUN_BYTES_MAX, run = load_relaxed(&parts->at[i]);
         if (!offset_is_valid(t, run, piece))
             return TMGR_BUSY;
-        copy_racy(to + i * RUN_BYTES_MAX, at(t, run), piece);
+        copy_racy_words(to + i * RUN_BYTES_MAX, at(t, run), piece);
     }
     return TMGR_OK;
 }
@@ -130,8 +128,18 @@ int row_copy(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint6
         if (status != TMGR_OK)
             return status;
     } else {
-        copy_racy(out->data + out->len, at(t, offset + 8), len);
+        copy_racy_words(out->data + out->len, at(t, offset + 8), len);
     }
     out->len += len;
     return TMGR_OK;
+}
+
+int row_find_any(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint64_t offset,
+                 const struct probe *probe, struct tmgr_buffer *out) {
+    size_t before = out->len;
+    int status = row_copy(t, s, epoch, offset, out);
+    if (status != TMGR_OK || term_key_is(out->data + before, out->len - before, t->keypos, probe->key, probe->len))
+        return status;
+    out->len = before;
+    return TMGR_ABSENT;
 }

@@ -3,6 +3,7 @@
 #ifndef TMGR_ROW_H
 #define TMGR_ROW_H
 
+#include "hash.h"
 #include "stripe.h"
 #include "term.h"
 
@@ -33,4 +34,54 @@ static inline uint32_t row_hash(struct tmgr_table *t, uint64_t offset) {
  * to have moved by at most one afterwards; s and epoch serve to look before a large allocation. OK, BUSY (cannot be
  * right: start again), NO_MEMORY. */
 int row_copy(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint64_t offset, struct tmgr_buffer *out);
+
+enum { UNCHECKED_MAX = 256 }; /* bytes copied without first asking whether the length can be right */
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "row_key_is puts words together from the low end");
+
+/* Without a lock: are the row's bytes from the second one on this key's? There are as many. By words that are loaded once; a
+ * word of the key spans two of the row's. */
+static inline bool row_key_is(const word *row, const struct probe *probe) {
+    const uint8_t *key = probe->key;
+    size_t left = probe->len;
+    uint64_t have = load_relaxed(row) >> 8;
+    for (; left >= 8; left -= 8, key += 8) {
+        uint64_t next = load_relaxed(++row);
+        if ((have | next << 56) != hash_read8(key))
+            return false;
+        have = next >> 8;
+    }
+    for (; left > 0; left--, have >>= 8)
+        if ((uint8_t)have != *key++)
+            return false;
+    return true;
+}
+
+/* Without a lock: row_copy if the row has this key; ABSENT if it has another. out is as before unless OK. Below, the row of
+ * any shape; this, inline, is the usual one: short, the key in front, fewer than 16 elements. It is compared where it
+ * stands: until the epoch is looked at, that is worth as much as a comparison of the copy. */
+int row_find_any(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint64_t offset,
+                 const struct probe *probe, struct tmgr_buffer *out);
+static inline int row_find(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint64_t offset,
+                           const struct probe *probe, struct tmgr_buffer *out) {
+    uint64_t bytes = reachable_bytes(t);
+    if (offset < t->arena || offset + UNIT_BYTES > bytes)
+        return TMGR_BUSY;
+    const word *row = (const word *)at(t, offset) + 1;
+    uint64_t head = load_relaxed(row - 1), len = head & ROW_LEN_MASK;
+    if ((uint32_t)(head >> 32) != (uint32_t)probe->hash)
+        return TMGR_ABSENT;
+    uint8_t first = (uint8_t)load_relaxed(row);
+    if (head & ROW_EXTENTS || len > UNCHECKED_MAX || len <= probe->len || t->keypos != 0 || first <= 0x90 ||
+        first >= 0xa0)
+        return row_find_any(t, s, epoch, offset, probe, out);
+    if (offset + 8 + len > bytes)
+        return TMGR_BUSY;
+    if (!row_key_is(row, probe))
+        return TMGR_ABSENT;
+    if (out->capacity - out->len < len + 8 && !buffer_reserve(out, len + 8))
+        return TMGR_NO_MEMORY;
+    copy_racy_words(out->data + out->len, (const uint8_t *)row, len);
+    out->len += len;
+    return TMGR_OK;
+}
 #endif

@@ -67,8 +67,8 @@ static uint64_t arena_offset(uint64_t n_stripes) {
 
 static bool is_foreign(const struct control *control) {
     const struct os_self *self = os_self();
-    return load_relaxed(&control->pid_namespace) != self->pid_namespace ||
-           load_relaxed(&control->time_namespace) != self->time_namespace;
+    return load_relaxed(&control->pid_namespace) != load_relaxed(&self->pid_namespace) ||
+           load_relaxed(&control->time_namespace) != load_relaxed(&self->time_namespace);
 }
 
 /* -- handles -------------------------------------------------------------------------------------------------------------------- */
@@ -195,19 +195,16 @@ static int remap(struct tmgr_table *t) {
     return status;
 }
 
-void segment_leave(struct tmgr_table *t) { atomic_fetch_sub(&t->in_flight, 1); }
-
-int segment_enter_any(struct tmgr_table *t) {
+int segment_wait_at_gate(struct tmgr_table *t) {
     for (;;) {
-        atomic_fetch_add(&t->in_flight,
-                         1); /* before looking at the gate; pairs with close and remap, which do the reverse */
         int gate = atomic_load(&t->gate);
-        if (gate == GATE_OPEN)
-            return TMGR_OK;
         segment_leave(t);
         if (gate == GATE_CLOSED)
             return TMGR_CLOSED;
         os_yield();
+        atomic_fetch_add(&t->in_flight, 1);
+        if (atomic_load(&t->gate) == GATE_OPEN)
+            return TMGR_OK;
     }
 }
 
@@ -217,15 +214,15 @@ bool segment_make_writable(struct tmgr_table *t) {
     return t->writable;
 }
 
-int segment_enter(struct tmgr_table *t, bool write) {
+int segment_admit_fully(struct tmgr_table *t, bool write) {
     for (;;) {
-        int status = segment_enter_any(t);
-        if (status != TMGR_OK)
-            return status;
         bool outgrown = write && atomic_load_explicit(&t->outgrown, memory_order_relaxed);
+        int status;
         if ((load_acquire(&t->control->size) > t->mapped || outgrown) && !t->head_only) {
             segment_leave(t);
             status = remap(t);
+            if (status == TMGR_OK)
+                status = segment_enter_any(t);
             if (status != TMGR_OK)
                 return status;
             continue;
@@ -274,8 +271,8 @@ static int build(struct tmgr_table *t, const char *name, size_t name_len, const 
     store_relaxed(&control->codec, o->codec);
     store_relaxed(&control->max_bytes, o->max_bytes != 0 ? o->max_bytes : limit > size ? limit : size);
     store_relaxed(&control->created_ns, os_now_ns());
-    store_relaxed(&control->pid_namespace, self->pid_namespace);
-    store_relaxed(&control->time_namespace, self->time_namespace);
+    store_relaxed(&control->pid_namespace, load_relaxed(&self->pid_namespace));
+    store_relaxed(&control->time_namespace, load_relaxed(&self->time_namespace));
     store_relaxed(&control->arena_offset, arena_offset(n_stripes));
     store_relaxed(&control->size, size);
     store_relaxed(&control->state, STATE_LIVE);

@@ -5,12 +5,30 @@
 
 #include "owner.h"
 
-/* Through the gate: the handle stays mapped until segment_leave. OK, CLOSED, NO_TABLE, CORRUPT, ACCESS, NAMESPACE,
- * READONLY, NO_MEMORY. */
-int segment_enter(struct tmgr_table *t, bool write);
-/* The same for calls that any process may make on any table: only the handle has to be open. */
-int segment_enter_any(struct tmgr_table *t);
-void segment_leave(struct tmgr_table *t);
+static inline void segment_leave(struct tmgr_table *t) { atomic_fetch_sub(&t->in_flight, 1); }
+int segment_wait_at_gate(struct tmgr_table *t);
+/* Through the gate, for calls that any process may make on any table: the handle is open, and stays mapped until
+ * segment_leave. OK, CLOSED. */
+static inline int segment_enter_any(struct tmgr_table *t) {
+    atomic_fetch_add(&t->in_flight, 1); /* before looking at the gate; close and remap do the reverse */
+    return atomic_load(&t->gate) == GATE_OPEN ? TMGR_OK : segment_wait_at_gate(t);
+}
+
+int segment_admit_fully(struct tmgr_table *t, bool write);
+/* Behind the gate: may this process read (write) this table here and now? If not, it has left again; and the mapping may
+ * have been replaced by a larger one. OK, CLOSED, NO_TABLE, CORRUPT, ACCESS, NAMESPACE, READONLY, NO_MEMORY, BUSY. */
+static inline int segment_admit(struct tmgr_table *t, bool write) {
+    if (load_acquire(&t->control->size) > t->mapped || t->head_only || load_relaxed(&t->control->poisoned) != 0 ||
+        (write && (!t->writable || atomic_load_explicit(&t->outgrown, memory_order_relaxed))) ||
+        owner_admits(t, write) != TMGR_OK)
+        return segment_admit_fully(t, write);
+    return TMGR_OK;
+}
+/* Both. */
+static inline int segment_enter(struct tmgr_table *t, bool write) {
+    int status = segment_enter_any(t);
+    return status == TMGR_OK ? segment_admit(t, write) : status;
+}
 /* Writable mapping, if the descriptor allows it. */
 bool segment_make_writable(struct tmgr_table *t);
 /* errno of a failed system call of this thread, kept for tmgr_errno; gives the status it stands for. */

@@ -42,12 +42,20 @@ void tmgr_buffer_free(struct tmgr_buffer *buffer) {
 /* -- reading ------------------------------------------------------------------------------------------------------------------ */
 
 int tmgr_lookup(struct tmgr_table *t, const uint8_t *key, size_t key_len, struct tmgr_buffer *row) {
-    int status = segment_enter(t, false);
+    int status = segment_enter_any(t);
     if (status != TMGR_OK)
         return status;
     struct probe probe = probe_of(t, key, key_len);
+    struct hset_view view = {.bucket = NULL};
+    const uint8_t *base = t->base;
+    int begun = index_find_begin(t, stripe_of_hash(t, probe.hash), &probe, &view);
+    status = segment_admit(t, false);
+    if (status != TMGR_OK)
+        return status;
+    if (t->base != base)
+        begun = TMGR_BUSY; /* mapped anew: what the view points at has moved */
     row->len = 0;
-    status = index_find(t, stripe_of_hash(t, probe.hash), &probe, row);
+    status = index_find_end(t, stripe_of_hash(t, probe.hash), &probe, &view, begun, row);
     segment_leave(t);
     return status;
 }
@@ -992,7 +1000,7 @@ int tmgr_delete_all(struct tmgr_table *t, uint64_t *removed, int64_t wait_ns) {
 
 int tmgr_self(struct tmgr_process *process) {
     const struct os_self *self = os_self();
-    *process = (struct tmgr_process){(uint32_t)self->pid, self->start};
+    *process = (struct tmgr_process){(uint32_t)load_relaxed(&self->pid), load_relaxed(&self->start)};
     return TMGR_OK;
 }
 
