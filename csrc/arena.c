@@ -4,9 +4,8 @@
 #include "os.h"
 
 enum {
-    GROW_LEAST = 64 * 1024,
-    GROW_MOST = 2 * 1024 * 1024,
-    SEARCH_CHUNKS = 64, /* looked at before growing: bounds what one write pays */
+    GROW_BYTES = 32 * 1024, /* takes a few microseconds, less than the page faults of its first use */
+    SEARCH_CHUNKS = 64,     /* looked at before growing: bounds what one write pays */
     ARENA_WAIT_NS = 2000000,
     GROWING_CLASSES = 28, /* up to 2 KiB: their slabs have 1, 2, 4, then 8 pages */
     SLAB_PAGES_MOST = 8
@@ -119,9 +118,7 @@ static uint64_t search(struct tmgr_table *t, uint32_t pages, uint64_t from, uint
 /* One piece more, or FULL; AGAIN if the mapping is too small for it. Under the arena lock. */
 static int grow(struct tmgr_table *t) {
     uint64_t size = load_relaxed(&t->control->size), limit = load_relaxed(&t->control->max_bytes);
-    uint64_t piece = (size / 8) & ~(uint64_t)(GROW_LEAST - 1);
-    piece = piece < GROW_LEAST ? GROW_LEAST : piece > GROW_MOST ? GROW_MOST : piece;
-    uint64_t to = size + piece < limit ? size + piece : limit & ~(uint64_t)(PAGE_BYTES - 1);
+    uint64_t to = size + GROW_BYTES < limit ? size + GROW_BYTES : limit & ~(uint64_t)(PAGE_BYTES - 1);
     to = to < t->mapped ? to : t->mapped & ~(uint64_t)(PAGE_BYTES - 1);
     if (to <= size) {
         if (size + PAGE_BYTES > limit || t->mapped >= limit)
@@ -129,12 +126,7 @@ static int grow(struct tmgr_table *t) {
         atomic_store(&t->outgrown, true);
         return AGAIN;
     }
-    int error = os_segment_reserve(t->fd, size, to);
-    if (error != 0 && to - size > GROW_LEAST) { /* a smaller piece may still fit */
-        to = size + GROW_LEAST;
-        error = os_segment_reserve(t->fd, size, to);
-    }
-    if (error != 0)
+    if (os_segment_reserve(t->fd, size, to) != 0)
         return TMGR_FULL;
     publish(&t->control->size, to); /* COMMIT POINT */
     return TMGR_OK;

@@ -431,31 +431,36 @@ int hset_locate(struct tmgr_table *t, struct stripe *s, const struct probe *prob
     return TMGR_ABSENT;
 }
 
-static int link_block(struct tmgr_table *t, struct stripe *s, word *link, uint64_t bytes) {
+/* A block whose first `cleared` bytes are zero. */
+static int link_block(struct tmgr_table *t, struct stripe *s, word *link, uint64_t bytes, uint64_t cleared) {
     uint64_t offset;
     int status = stripe_begin(t, s, bytes, &offset);
     if (status != TMGR_OK)
         return status;
     word *words = at(t, offset);
-    for (uint64_t i = 0; i < bytes / 8; i++)
+    for (uint64_t i = 0; i < cleared / 8; i++)
         store_relaxed(&words[i], 0);
     stripe_commit(t, s, link, offset, 0, arena_block_size(bytes), 0, 0);
     return TMGR_OK;
 }
 
-/* Buckets up to `number` have memory. */
+/* Buckets up to `number` have memory. Of a new segment only the first bucket is cleared, each of the others before n_buckets comes
+ * next to it (split): the page faults of clearing a segment at once would be the longest pause of a growing table. */
 static int back_bucket(struct tmgr_table *t, struct stripe *s, struct root *root, uint64_t number) {
     uint64_t index, buckets, segment = segment_of(number, &index, &buckets);
     if (segment >= SEGMENTS_INLINE) {
         word *page = &root->directory[(segment - SEGMENTS_INLINE) / DIRECTORY_ENTRIES];
-        int status = load_relaxed(page) == 0 ? link_block(t, s, page, PAGE_BYTES) : TMGR_OK;
+        int status = load_relaxed(page) == 0 ? link_block(t, s, page, PAGE_BYTES, PAGE_BYTES) : TMGR_OK;
         if (status != TMGR_OK)
             return status;
     }
     word *place = segment_word(t, root, segment);
     if (place == NULL)
         return poison(t, POISON_BUCKETS);
-    return load_relaxed(place) == 0 ? link_block(t, s, place, buckets * sizeof(struct bucket)) : TMGR_OK;
+    uint64_t cleared = number < FIRST_BUCKETS ? FIRST_BUCKETS : 1;
+    return load_relaxed(place) == 0
+               ? link_block(t, s, place, buckets * sizeof(struct bucket), cleared * sizeof(struct bucket))
+               : TMGR_OK;
 }
 
 int hset_start(struct tmgr_table *t, struct stripe *s) {
@@ -478,7 +483,7 @@ int hset_extend(struct tmgr_table *t, struct stripe *s, const struct probe *prob
         return status;
     }
     if (status == TMGR_OK)
-        status = link_block(t, s, &place->last->next, sizeof(struct bucket));
+        status = link_block(t, s, &place->last->next, sizeof(struct bucket), sizeof(struct bucket));
     if (status != TMGR_OK)
         return status;
     place->last = at(t, load_relaxed(&place->last->next));
@@ -503,7 +508,7 @@ static int copy_slot(struct tmgr_table *t, struct stripe *s, struct bucket **tar
         if (more < 0)
             return poison(t, POISON_BUCKETS);
         if (more == 0 && *target != NULL) {
-            int status = link_block(t, s, &(*target)->next, sizeof(struct bucket));
+            int status = link_block(t, s, &(*target)->next, sizeof(struct bucket), sizeof(struct bucket));
             if (status != TMGR_OK)
                 return status;
             *target = at(t, load_relaxed(&(*target)->next));
@@ -577,6 +582,11 @@ static int split(struct tmgr_table *t, struct stripe *s, struct root *root) {
         int undone = clear_slots(t, target, 32);
         return undone != TMGR_OK ? undone : status;
     }
+    uint64_t index, buckets;
+    segment_of(n, &index, &buckets);
+    for (uint64_t i = 0; index + 1 < buckets && i < sizeof(struct bucket) / 8; i++)
+        store_relaxed((word *)&target[1] + i,
+                      0);             /* the first bucket behind the last is empty, as a repair expects it */
     publish(&root->n_buckets, n + 1); /* COMMIT POINT */
     return clear_slots(t, source, bit);
 }

@@ -70,7 +70,8 @@ struct bucket {
 static_assert(sizeof(struct bucket) == 64, "a bucket is one cache line");
 
 /* Bucket array: segments of 8, 8, 16, 32 .. 1024 buckets (0..8), then of 1024 each. Offsets of the first 24 stand here,
- * those of the others in directory pages of 512. Set before n_buckets covers them, cleared only by teardown. */
+ * those of the others in directory pages of 512. Set before n_buckets covers them, cleared only by teardown. Bucket n_buckets
+ * is empty wherever there is memory for it; what lies behind it is anything. */
 enum { SEGMENTS_INLINE = 24, DIRECTORY_PAGES = 16, DIRECTORY_ENTRIES = PAGE_BYTES / 8, SEGMENT_BUCKETS = 1024 };
 #define BUCKETS_MAX (2048u + (SEGMENTS_INLINE - 9u + DIRECTORY_PAGES * DIRECTORY_ENTRIES) * SEGMENT_BUCKETS)
 struct root {
@@ -284,6 +285,6 @@ static_assert(sizeof(struct control) <= PAGE_BYTES, "control is one page");
 enum { RECORDS_OFFSET = PAGE_BYTES, STRIPES_OFFSET = PAGE_BYTES + RECORDS * 2048 };
 
 #define LAYOUT_MAGIC   UINT64_C(0x316c62746d676c62) /* "blgmtbl1" */
-#define LAYOUT_VERSION UINT64_C(1)
+#define LAYOUT_VERSION UINT64_C(2)
 
 #endif

@@ -21,6 +21,8 @@
 
 #define SHM_DIRECTORY "/dev/shm"
 #define RESERVE_PIECE (UINT64_C(2) << 20) /* kernels before 5.17 undo a fallocate that a signal interrupts */
+#define GRANT_BYTES   (UINT64_C(8) << 20) /* asked for ahead */
+#define GRANT_NS      UINT64_C(100000000)
 #define MEMORY_MARGIN (UINT64_C(4) << 20) /* kept free below a memory limit: the charge would summon the OOM killer */
 
 /* -- process identity ------------------------------------------------------------------------------------------------ */
@@ -288,10 +290,29 @@ static bool memory_limit_bears(uint64_t bytes) {
     return true;
 }
 
+/* What the limits were found to bear, in bytes that this process has not reserved yet, and when that was: asking takes ten
+ * times as long as reserving a small piece. So it is asked for more than is needed, and believed for a moment. If
+ * they do not bear that much, each piece is asked for by itself. Threads may take from it twice over: it is best effort. */
+static bool limits_bear(uint64_t bytes) {
+    static word granted, asked_ns;
+    uint64_t left = load_relaxed(&granted), now = os_monotonic_ns();
+    if (left >= bytes && now - load_relaxed(&asked_ns) < GRANT_NS) {
+        store_relaxed(&granted, left - bytes);
+        return true;
+    }
+    store_relaxed(&granted, 0);
+    if (memory_limit_bears(bytes + GRANT_BYTES)) {
+        store_relaxed(&asked_ns, now);
+        store_relaxed(&granted, GRANT_BYTES);
+        return true;
+    }
+    return memory_limit_bears(bytes);
+}
+
 /* fallocate and not its emulating wrapper, and never a bare ftruncate: the first touch of a tmpfs hole on a full file
  * system is a SIGBUS. A kill leaves the size as it was, or grown with all its pages. */
 int os_segment_reserve(int fd, uint64_t from, uint64_t to) {
-    if (!memory_limit_bears(to - from))
+    if (!limits_bear(to - from))
         return ENOSPC;
     while (from < to) {
         uint64_t piece = to - from < RESERVE_PIECE ? to - from : RESERVE_PIECE;

@@ -18,7 +18,8 @@ uint64_t owner_read(struct tmgr_table *t, struct owner_record *record) {
         copy_racy((uint8_t *)record, (const uint8_t *)&owner_records(t)[before % RECORDS], sizeof *record);
         fence_acquire(); /* pairs with the publish of the owner word in commit() */
         after = load_acquire(&t->control->owner);
-        if (after == before && load_relaxed(&owner_records(t)[before % RECORDS].changes) == load_relaxed(&record->changes))
+        if (after == before &&
+            load_relaxed(&owner_records(t)[before % RECORDS].changes) == load_relaxed(&record->changes))
             return before; /* the count tells when the word came round to the same value */
         before = after;
     }
