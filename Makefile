@@ -46,8 +46,8 @@ format: $(VENV)/.dev ## bring Python and C files into shape
 sanitize: build ## C tests under ASan+UBSan and under TSan
 	@$(BIN)/python tests/c/run.py
 
-soak: build ## random kill storms and model runs with fresh seeds, SOAK_MINUTES=10
-	@TABLEMGR_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/sharing tests/model --timeout 0 -s
+soak: build ## random kill storms, model and ETS runs with fresh seeds, SOAK_MINUTES=10
+	@TABLEMGR_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/sharing tests/model tests/erlang --timeout 0 -s
 
 clean: ## remove what was built, .venv included
 	rm -rf $(VENV) build dist *.egg-info tablemgr/_core.*.so tablemgr/_codec.*.so tablemgr/_core.c
