@@ -40,6 +40,8 @@ uint64_t arena_block_size(uint64_t bytes) {
     return bytes <= RUN_BYTES_MAX ? (bytes + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1) : 0;
 }
 
+static uint32_t pages_of(uint64_t bytes) { return (uint32_t)((bytes + PAGE_BYTES - 1) / PAGE_BYTES); }
+
 /* -- used bits --------------------------------------------------------------------------------------------------------- */
 
 static word *used_word(struct tmgr_table *t, uint64_t offset, uint64_t *bit) {
@@ -86,33 +88,50 @@ static uint64_t step_make(uint64_t first, uint32_t pages, enum page_step_kind ki
     return first | (uint64_t)pages << 4 | (uint64_t)kind;
 }
 
-/* First page of a free run in [from, to) of one chunk, or 0. Under the arena lock. */
-static uint32_t free_run_in(const struct chunk *chunk, uint32_t pages, uint32_t available) {
-    uint32_t run = 0;
-    for (uint32_t page = CHUNK_HEADER_PAGES; page < available; page++) {
+/* What is asked of the search for free pages. */
+struct wish {
+    uint32_t pages;
+    uint32_t least_here; /* as few do, if they lie in the chunk that is being filled */
+    uint32_t least;      /* as few do, if the table cannot grow */
+};
+
+/* First page of the first free run of `pages` pages in a chunk, or of the longest if it is longer than *longest, which
+ * then says how long; else 0. Under the arena lock. */
+static uint32_t free_run_in(const struct chunk *chunk, uint32_t pages, uint32_t available, uint32_t *longest) {
+    uint32_t run = 0, first = 0;
+    for (uint32_t page = CHUNK_HEADER_PAGES; page < available && *longest < pages; page++) {
         /* acquire: pairs with the publish() of GIVE, so that what we write there comes after what the giver did */
         run = load_acquire(&chunk->map[page]) == 0 ? run + 1 : 0;
-        if (run == pages)
-            return page + 1 - pages;
+        if (run > *longest) {
+            *longest = run;
+            first = page + 1 - run;
+        }
     }
-    return 0;
+    return first;
 }
 
-static uint64_t search(struct tmgr_table *t, uint32_t pages, uint64_t from, uint64_t to) {
-    uint64_t bytes = reachable_bytes(t);
-    for (uint64_t n = from; n < to; n++) {
+/* The first free run of *pages pages in chunks [from, to), or the longest there of at least `least`; *pages: its length. */
+static uint64_t search(struct tmgr_table *t, uint32_t *pages, uint32_t least, uint64_t from, uint64_t to) {
+    uint64_t bytes = reachable_bytes(t), first = 0, chunk = 0;
+    uint32_t longest = least - 1;
+    for (uint64_t n = from; n < to && longest < *pages; n++) {
         uint64_t base = t->arena + n * CHUNK_BYTES;
         if (base + CHUNK_HEADER_PAGES * PAGE_BYTES >= bytes)
             break;
         uint64_t available = (bytes - base) / PAGE_BYTES;
-        uint32_t page = free_run_in(at(t, base), pages, available < CHUNK_PAGES ? (uint32_t)available : CHUNK_PAGES);
+        uint32_t page =
+            free_run_in(at(t, base), *pages, available < CHUNK_PAGES ? (uint32_t)available : CHUNK_PAGES, &longest);
         if (page != 0) {
-            if (pages <= SLAB_PAGES_MOST) /* a large run may have to go further than slabs need to */
-                store_relaxed(&t->control->search_chunk, n);
-            return base + (uint64_t)page * PAGE_BYTES;
+            first = base + (uint64_t)page * PAGE_BYTES;
+            chunk = n;
         }
     }
-    return 0;
+    if (first == 0)
+        return 0;
+    *pages = longest;
+    if (longest <= SLAB_PAGES_MOST) /* a large run may have to go further than slabs need to */
+        store_relaxed(&t->control->search_chunk, chunk);
+    return first;
 }
 
 /* One piece more, or FULL; AGAIN if the mapping is too small for it. Under the arena lock. */
@@ -121,49 +140,50 @@ static int grow(struct tmgr_table *t) {
     uint64_t to = size + GROW_BYTES < limit ? size + GROW_BYTES : limit & ~(uint64_t)(PAGE_BYTES - 1);
     to = to < t->mapped ? to : t->mapped & ~(uint64_t)(PAGE_BYTES - 1);
     if (to <= size) {
-        if (size + PAGE_BYTES > limit || t->mapped >= limit)
+        if (size + PAGE_BYTES > limit || t->mapped >= limit) {
+            store_relaxed(&t->control->short_of_memory, 1);
             return TMGR_FULL;
+        }
         atomic_store(&t->outgrown, true);
         return AGAIN;
     }
-    if (os_segment_reserve(t->fd, size, to) != 0)
+    int error = os_segment_reserve(t->fd, size, to);
+    store_relaxed(&t->control->short_of_memory, error != 0);
+    if (error != 0)
         return TMGR_FULL;
     publish(&t->control->size, to); /* COMMIT POINT */
     return TMGR_OK;
 }
 
-/* *pages in a run; fewer (halved) if `any` and that fills the chunk that is being filled, or is all there is. */
-static int find_run(struct tmgr_table *t, uint32_t *pages, bool any, uint64_t *first) {
+/* Free pages as wished, grown if need be: the first of *pages. */
+static int find_run(struct tmgr_table *t, struct wish wish, uint32_t *pages, uint64_t *first) {
     uint64_t hint = load_relaxed(&t->control->search_chunk);
-    uint32_t least = any ? 1 : *pages, wanted = *pages;
-    for (*first = 0; *first == 0 && *pages >= least && *pages > 0; *pages /= *first == 0 ? 2 : 1)
-        *first = search(t, *pages, hint, hint + 1);
-    if (*first != 0)
-        return TMGR_OK;
-    *pages = wanted;
-    *first = search(t, wanted, hint + 1, hint + SEARCH_CHUNKS);
+    *pages = wish.pages;
+    *first = search(t, pages, wish.least_here, hint, hint + 1);
+    if (*first == 0)
+        *first = search(t, pages, wish.pages, hint + 1, hint + SEARCH_CHUNKS);
     while (*first == 0) {
         int status = grow(t);
         if (status != TMGR_OK) {
-            for (; *first == 0 && *pages >= least && *pages > 0; *pages /= *first == 0 ? 2 : 1)
-                *first = search(t, *pages, 0, UINT64_MAX);
+            *first = search(t, pages, status == TMGR_FULL ? wish.least : wish.least_here, 0, UINT64_MAX);
             return *first != 0 ? TMGR_OK : status;
         }
         uint64_t last = (load_relaxed(&t->control->size) - 1 - t->arena) / CHUNK_BYTES;
-        *first = search(t, wanted, last > 0 ? last - 1 : 0, last + 1);
+        *first = search(t, pages, wish.pages, last > 0 ? last - 1 : 0, last + 1);
     }
     return TMGR_OK;
 }
 
 /* GRAB, ending in the step `then`. The caller finishes that step. */
-static int grab(struct tmgr_table *t, struct stripe *s, uint32_t pages, uint32_t class, enum page_step_kind then,
-                uint64_t *first) {
+static int grab(struct tmgr_table *t, struct stripe *s, struct wish wish, uint32_t class, enum page_step_kind then,
+                uint64_t *first, uint32_t *n_pages) {
     enum lock_outcome outcome = lock_take(t->control->arena_lock, ARENA_WAIT_NS);
     if (outcome == LOCK_HELD_DEAD)
         lock_mark_consistent(t->control->arena_lock); /* nothing to repair here: see the head of arena.h */
     else if (outcome != LOCK_HELD)
         return outcome == LOCK_BUSY ? TMGR_BUSY : poison(t, POISON_LOCK);
-    int status = find_run(t, &pages, class < GROWING_CLASSES, first);
+    uint32_t pages;
+    int status = find_run(t, wish, &pages, first);
     if (status == TMGR_OK) {
         publish(&s->intent.page_step, step_make(*first, pages, STEP_GRAB));
         for (uint32_t i = 0; i < pages; i++)
@@ -172,6 +192,7 @@ static int grab(struct tmgr_table *t, struct stripe *s, uint32_t pages, uint32_t
                                                                         (uint64_t)pages << ENTRY_PAGES_SHIFT);
         publish(&s->intent.page_step, then == STEP_NONE ? 0 : step_make(*first, pages, then));
         fence_release(); /* the last user's epoch is before our first store into the pages (pairs with readers' check) */
+        *n_pages = pages;
     }
     lock_release(t->control->arena_lock);
     return status;
@@ -270,16 +291,38 @@ static int unlist_slab(struct tmgr_table *t, struct stripe *s, uint64_t first) {
     return finish_unlist(t, s, first);
 }
 
+/* The entries of what is kept first: whatever the pages behind belong to by then, a slab never reaches into them. */
+static int finish_shrink(struct tmgr_table *t, struct stripe *s, uint64_t first, uint32_t before, uint32_t after) {
+    for (uint32_t i = 0; i < after; i++) {
+        word *entry = entry_at(t, first + (uint64_t)i * PAGE_BYTES);
+        uint64_t rest = load_relaxed(entry) & ~(UINT64_C(0x7f) << ENTRY_PAGES_SHIFT);
+        if (i == 0)
+            rest &= (UINT64_C(1) << ENTRY_CURSOR_SHIFT) - 1;
+        publish(entry, rest | (uint64_t)after << ENTRY_PAGES_SHIFT);
+    }
+    set_free(t, s, first + (uint64_t)after * PAGE_BYTES, before - after);
+    publish(&s->intent.page_step, 0);
+    return TMGR_OK;
+}
+
 int arena_finish_step(struct tmgr_table *t, struct stripe *s) {
     uint64_t step = load_relaxed(&s->intent.page_step);
     if (step == 0)
         return TMGR_OK;
     uint64_t first = step & ~(uint64_t)(PAGE_BYTES - 1);
-    uint32_t pages = step >> 4 & 0xff, kind = step & 15;
+    uint32_t pages = step >> 4 & 0xff, kind = step & 15, after = 0;
+    if (kind == STEP_SHRINK) {
+        after = pages & 15;
+        pages >>= 4;
+    }
     if (!offset_is_valid(t, first, (uint64_t)(pages > 0 ? pages : 1) * PAGE_BYTES) ||
         page_in_chunk(t, first) < CHUNK_HEADER_PAGES || page_in_chunk(t, first) + pages > CHUNK_PAGES)
         return poison(t, POISON_PAGES);
     switch (kind) {
+    case STEP_SHRINK:
+        if (entry_owner(load_relaxed(entry_at(t, first))) != mine(t, s) || after == 0 || after >= pages)
+            return poison(t, POISON_PAGES);
+        return finish_shrink(t, s, first, pages, after);
     case STEP_LIST:
     case STEP_UNLIST:
         if (entry_owner(load_relaxed(entry_at(t, first))) != mine(t, s))
@@ -357,13 +400,45 @@ static uint32_t slab_pages(struct stripe *s, uint32_t class) {
     return 1u << log2;
 }
 
+/* Where memory is short, slabs are as small as they can be without losing more than a sixteenth behind the last block. */
+static uint32_t frugal_pages(uint32_t class) {
+    uint64_t bytes = arena_class_bytes(class);
+    for (uint32_t pages = 1; pages < SLAB_PAGES_MOST; pages++)
+        if ((uint64_t)pages * PAGE_BYTES % bytes <= (uint64_t)pages * PAGE_BYTES / 16)
+            return pages;
+    return SLAB_PAGES_MOST;
+}
+
+/* A new slab, listed. */
+static int take_slab(struct tmgr_table *t, struct stripe *s, uint32_t class) {
+    uint32_t one_block = pages_of(arena_class_bytes(class));
+    uint32_t pages = load_relaxed(&t->control->short_of_memory) ? frugal_pages(class) : slab_pages(s, class);
+    struct wish wish = {pages, class < GROWING_CLASSES ? 1 : pages, one_block};
+    uint64_t first;
+    int status = grab(t, s, wish, class, STEP_LIST, &first, &pages);
+    return status == TMGR_OK ? finish_list(t, s, first) : status;
+}
+
 static int take_run(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log, uint64_t *offset) {
-    uint32_t pages = (uint32_t)((bytes + PAGE_BYTES - 1) / PAGE_BYTES);
-    int status = grab(t, s, pages, CLASS_RUN, STEP_GRAB, offset);
+    uint32_t pages = pages_of(bytes);
+    int status = grab(t, s, (struct wish){pages, pages, pages}, CLASS_RUN, STEP_GRAB, offset, &pages);
     if (status != TMGR_OK)
         return status;
     publish(log, *offset);
     set_used(t, *offset);
+    publish(&s->intent.page_step, 0);
+    return TMGR_OK;
+}
+
+int arena_take_run(struct tmgr_table *t, struct stripe *s, uint64_t most, word *log, uint64_t *run) {
+    uint32_t pages = most < RUN_PAGES_MAX ? (uint32_t)most : RUN_PAGES_MAX;
+    uint64_t first;
+    int status = grab(t, s, (struct wish){pages, pages, 1}, CLASS_RUN, STEP_GRAB, &first, &pages);
+    if (status != TMGR_OK)
+        return status;
+    *run = first | pages;
+    publish(log, *run);
+    set_used(t, first);
     publish(&s->intent.page_step, 0);
     return TMGR_OK;
 }
@@ -379,7 +454,17 @@ static uint32_t roomier(struct stripe *s, uint32_t class, uint64_t bytes) {
     return class;
 }
 
-/* Where no page is to be had, a block of a larger class does: memory that rows of one size gave back serves smaller ones. */
+/* Block i of a slab, which is free. */
+static void take_block(struct tmgr_table *t, uint64_t first, uint64_t entry, uint64_t i, word *log, uint64_t *offset) {
+    *offset = first + i * arena_class_bytes(entry_class(entry));
+    publish(log, *offset);
+    set_used(t, *offset);
+    publish(entry_at(t, first), with_count(entry, entry_count(entry) + 1, i + 1 < slab_blocks(entry) ? i + 1 : 0));
+    fence_release(); /* the epoch that freed this block, whoever stored it, before what the caller fills in */
+}
+
+/* Where no page is to be had, a block of a larger class does; but only once evacuation has found none either, for a small
+ * row in a large block keeps its pages from rows that need them. */
 int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log, uint64_t *offset) {
     if (!fits_slab(bytes))
         return take_run(t, s, bytes, log, offset);
@@ -389,11 +474,9 @@ int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log
         uint64_t head = load_relaxed(&s->partial[class]), first = head * PAGE_BYTES;
         int status;
         if (head == 0) {
-            status = full ? TMGR_FULL : grab(t, s, slab_pages(s, class), class, STEP_LIST, &first);
-            if (status == TMGR_OK)
-                status = finish_list(t, s, first);
+            status = full ? TMGR_FULL : take_slab(t, s, class);
             full = status == TMGR_FULL;
-            if (full && (class = roomier(s, class, bytes)) < N_CLASSES)
+            if (full && load_relaxed(&t->control->misfits) > 0 && (class = roomier(s, class, bytes)) < N_CLASSES)
                 continue;
             if (status != TMGR_OK)
                 return status;
@@ -406,11 +489,11 @@ int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log
             return poison(t, POISON_PAGES); /* else a list that leads in a circle would be followed for ever */
         uint64_t i = entry_count(entry) < n ? free_block_in(t, first, entry) : n;
         if (i < n) {
-            *offset = first + i * arena_class_bytes(class);
-            publish(log, *offset);
-            set_used(t, *offset);
-            publish(entry_at(t, first), with_count(entry, entry_count(entry) + 1, i + 1 < n ? i + 1 : 0));
-            fence_release(); /* the epoch that freed this block, whoever stored it, before what the caller fills in */
+            take_block(t, first, entry, i, log, offset);
+            if (full) {
+                uint64_t left = load_relaxed(&t->control->misfits);
+                store_relaxed(&t->control->misfits, left > 0 ? left - 1 : 0);
+            }
             return TMGR_OK;
         }
         status = unlist_slab(t, s, first);
@@ -470,18 +553,68 @@ int arena_free(struct tmgr_table *t, struct stripe *s, uint64_t offset) {
     return slab_has_room(t, s, first, load_relaxed(entry_at(t, first)), true);
 }
 
+/* Is this what a partial list may lead to? */
+static bool is_listed(struct tmgr_table *t, struct stripe *s, uint64_t number, uint32_t class) {
+    return is_slab(t, s, number, class) && load_relaxed(entry_at(t, number * PAGE_BYTES)) & ENTRY_LISTED;
+}
+
 int arena_trim(struct tmgr_table *t, struct stripe *s) {
-    for (uint32_t class = 0; class < N_CLASSES; class ++) {
-        uint64_t head = load_relaxed(&s->partial[class]);
-        if (head == 0)
-            continue;
-        if (!is_slab(t, s, head, class))
-            return poison(t, POISON_PAGES);
-        int status = slab_has_room(t, s, head * PAGE_BYTES, load_relaxed(entry_at(t, head * PAGE_BYTES)), false);
-        if (status != TMGR_OK)
-            return status;
-    }
+    uint64_t steps = reachable_bytes(t) / PAGE_BYTES; /* more than any list has, unless it leads in a circle */
+    for (uint32_t class = 0; class < N_CLASSES; class ++)
+        for (uint64_t number = load_relaxed(&s->partial[class]), next; number != 0; number = next) {
+            if (steps-- == 0 || !is_listed(t, s, number, class))
+                return poison(t, POISON_PAGES);
+            next = get_link(link_next(t, number));
+            int status =
+                slab_has_room(t, s, number * PAGE_BYTES, load_relaxed(entry_at(t, number * PAGE_BYTES)), false);
+            if (status != TMGR_OK)
+                return status;
+        }
     return TMGR_OK;
+}
+
+int arena_slabs(struct tmgr_table *t, struct stripe *s, uint32_t class, uint64_t *cursor, struct arena_slab *slabs,
+                size_t most, size_t *n) {
+    uint64_t number = *cursor != 0 ? *cursor : load_relaxed(&s->partial[class]);
+    for (*n = 0; *n < most && number != 0; number = get_link(link_next(t, number))) {
+        if (!is_listed(t, s, number, class))
+            return poison(t, POISON_PAGES);
+        uint64_t entry = load_relaxed(entry_at(t, number * PAGE_BYTES));
+        if (entry_count(entry) > slab_blocks(entry))
+            return poison(t, POISON_PAGES);
+        slabs[(*n)++] = (struct arena_slab){number * PAGE_BYTES, (uint32_t)entry_count(entry),
+                                            (uint32_t)slab_blocks(entry), entry_pages(entry)};
+    }
+    *cursor = number;
+    return TMGR_OK;
+}
+
+int arena_take_in(struct tmgr_table *t, struct stripe *s, uint64_t first, word *log, uint64_t *offset) {
+    uint64_t entry = load_relaxed(entry_at(t, first));
+    if (entry_class(entry) >= N_CLASSES || !is_listed(t, s, page_number(first), entry_class(entry)))
+        return TMGR_ABSENT;
+    uint64_t n = slab_blocks(entry), i = free_block_in(t, first, with_count(entry, entry_count(entry), 0));
+    if (i == n)
+        return TMGR_ABSENT;
+    take_block(t, first, entry, i, log, offset);
+    return TMGR_OK;
+}
+
+uint32_t arena_pages_for(uint32_t class, uint64_t blocks) { return pages_of(blocks * arena_class_bytes(class)); }
+
+void arena_allow_misfits(struct tmgr_table *t, uint64_t blocks) { store_relaxed(&t->control->misfits, blocks); }
+
+int arena_shrink(struct tmgr_table *t, struct stripe *s, uint64_t first, uint32_t pages) {
+    uint64_t entry = load_relaxed(entry_at(t, first)), bytes = arena_class_bytes(entry_class(entry));
+    uint32_t before = entry_pages(entry);
+    if (entry_class(entry) >= N_CLASSES || !is_listed(t, s, page_number(first), entry_class(entry)) || pages == 0 ||
+        pages >= before || before > SLAB_PAGES_MOST)
+        return TMGR_ABSENT;
+    for (uint64_t i = (uint64_t)pages * PAGE_BYTES / bytes; i < slab_blocks(entry); i++)
+        if (is_used(t, first + i * bytes))
+            return TMGR_ABSENT;
+    publish(&s->intent.page_step, step_make(first, pages | before << 4, STEP_SHRINK));
+    return finish_shrink(t, s, first, before, pages);
 }
 
 void arena_prefetch(struct tmgr_table *t, uint64_t offset) {

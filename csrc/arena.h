@@ -12,6 +12,7 @@
  *   LIST   slab into the stripe's partial list of its class, at the head.            Redone.
  *   UNLIST out of it.                                                                 Redone.
  *   GIVE   used bits are all zero; entries that are mine := 0, no lock needed.        Redone.
+ *   SHRINK its last blocks are free: the slab has fewer pages; entries of the rest := 0. Redone.
  * The arena lock covers choosing free pages and growing, so between choosing and the step nobody takes the same pages. If
  * its holder dies, its own stripe's repair undoes the GRAB; the next holder of the arena lock has nothing to repair.
  *
@@ -27,6 +28,9 @@
 uint64_t arena_block_size(uint64_t bytes);
 /* Take a block for stripe s: its offset is published to *log before its used bit is set. OK, FULL, BUSY, AGAIN, CORRUPT. */
 int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log, uint64_t *offset);
+/* Take a run of `most` pages, or if there is none and growing failed, the longest that there is. *run, and *log before the
+ * used bit: its offset | its number of pages. Statuses as above. */
+int arena_take_run(struct tmgr_table *t, struct stripe *s, uint64_t most, word *log, uint64_t *run);
 /* Is this a block of s that is in use? */
 bool arena_holds(struct tmgr_table *t, struct stripe *s, uint64_t offset);
 /* Give a block back. Harmless if it was given back before or its pages are no longer ours. OK or CORRUPT. */
@@ -39,6 +43,23 @@ void arena_prefetch(struct tmgr_table *t, uint64_t offset);
 int arena_recount(struct tmgr_table *t, struct stripe *s, uint64_t offset);
 /* Give back slabs of s that are kept though empty. */
 int arena_trim(struct tmgr_table *t, struct stripe *s);
+
+/* For evacuation: slabs that may have free blocks, and blocks of a slab of one's choice. */
+struct arena_slab {
+    uint64_t first; /* offset of its first page */
+    uint32_t used, blocks, pages;
+};
+/* At most `most` of the stripe's listed slabs of a class, from *cursor on (0: from the start); *cursor is 0 at the end. */
+int arena_slabs(struct tmgr_table *t, struct stripe *s, uint32_t class, uint64_t *cursor, struct arena_slab *slabs,
+                size_t most, size_t *n);
+/* Take the first free block of the slab at `first`; like arena_take, and ABSENT if it has none or is none. */
+int arena_take_in(struct tmgr_table *t, struct stripe *s, uint64_t first, word *log, uint64_t *offset);
+/* Give back all but the first `pages` pages of the slab at `first`; ABSENT if a block in or into them is used. */
+int arena_shrink(struct tmgr_table *t, struct stripe *s, uint64_t first, uint32_t pages);
+/* Nothing else is left: so many blocks may come from larger classes. */
+void arena_allow_misfits(struct tmgr_table *t, uint64_t blocks);
+/* Pages that hold so many blocks of a class. */
+uint32_t arena_pages_for(uint32_t class, uint64_t blocks);
 
 static inline uint64_t entry_owner(uint64_t entry) { return entry & 0xffff; }
 static inline uint32_t entry_class(uint64_t entry) { return entry >> 16 & 0xff; }

@@ -204,16 +204,16 @@ static uint64_t reach_row(struct walk *w, uint64_t offset, const char *from) {
         return 0;
     }
     const struct extents *parts = extents_at(w->t, offset);
-    uint64_t n = parts != NULL ? load_relaxed(&parts->n) : 0;
+    uint64_t n = parts != NULL && extents_bytes(parts) <= size ? load_relaxed(&parts->n) : 0, total = 0;
     for (uint64_t i = 0; i < n && size != 0; i++) {
-        uint64_t left = (head & ROW_LEN_MASK) - i * RUN_BYTES_MAX;
-        size = reach(w, load_relaxed(&parts->at[i]), "a large row");
-        size = size < (left < RUN_BYTES_MAX ? left : RUN_BYTES_MAX) ? 0 : size;
+        uint64_t run = load_relaxed(&parts->at[i]), room = (run & EXTENT_PAGES) * PAGE_BYTES;
+        size = reach(w, run & ~EXTENT_PAGES, "a large row") == room ? room : 0;
+        total += room;
     }
-    if (parts != NULL)
+    if (size != 0 && total >= (head & ROW_LEN_MASK) && total - (head & ROW_LEN_MASK) < PAGE_BYTES) {
         row_block(w->t, offset, &bytes);
-    if (parts != NULL && size != 0 && n == ((head & ROW_LEN_MASK) + RUN_BYTES_MAX - 1) / RUN_BYTES_MAX)
         return bytes;
+    }
     problem(w, "I4 stripe %u: the large row at %llu is damaged", number(w), (unsigned long long)offset);
     return 0;
 }

@@ -31,6 +31,7 @@ struct tmgr_table {
     _Atomic int64_t in_flight;          /* calls inside; close and remap wait for 0 */
     _Atomic int gate;                   /* GATE_*: who may enter */
     _Atomic bool outgrown;              /* growth needs a larger mapping: the next call to enter sees to it */
+    _Atomic uint32_t reclaim_next;      /* stripe in which the next search for memory begins */
     word checked_tick;                  /* when the owner of a table without an heir was last seen alive */
     struct tmgr_table *previous, *next; /* this process's handles, under lock_private */
 };

@@ -55,13 +55,16 @@ enum {
 #define ROW_EXTENTS   UINT64_C(0x80000000)
 #define ROW_BYTES_MAX (UINT64_C(1) << 30)
 
-/* A row too large for one run of pages: n runs hold its bytes, all full but the last. The key stands here once more,
- * behind the offsets, so that comparing it never needs an extent. */
+/* A row that is too large for one block, or for which there is none in one piece: n runs of pages hold its bytes, all
+ * full but the last. The key stands here once more, behind the words of all runs, so that comparing it never needs one. */
 struct extents {
-    word n;       /* number of runs */
-    word key_len; /* bytes */
-    word at[];    /* offsets of the runs; then the key's bytes */
+    word n;        /* runs taken */
+    word capacity; /* runs that there is room for; constant */
+    word key_len;  /* bytes; constant */
+    word at[];     /* of each run: offset | number of pages. After `capacity` words the key's bytes. */
 };
+#define EXTENT_PAGES UINT64_C(0xfff)
+static_assert(RUN_PAGES_MAX <= EXTENT_PAGES && EXTENT_PAGES < PAGE_BYTES, "a run's pages fit below its offset");
 
 struct bucket {
     word slots[BUCKET_SLOTS];
@@ -146,7 +149,7 @@ static_assert(sizeof(struct tx_log) == 64 && sizeof(struct tx_record) == 32, "re
 /* -- stripe ----------------------------------------------------------------------------------------------------------- */
 
 enum intent_op { OP_IDLE = 0, OP_ALLOC = 1, OP_ARMED = 2 };
-enum page_step_kind { STEP_NONE = 0, STEP_GRAB = 1, STEP_LIST = 2, STEP_UNLIST = 3, STEP_GIVE = 4 };
+enum page_step_kind { STEP_NONE = 0, STEP_GRAB = 1, STEP_LIST = 2, STEP_UNLIST = 3, STEP_GIVE = 4, STEP_SHRINK = 5 };
 
 /* What a repair must know. One micro-operation at a time: take a block, fill it, publish it (or something else) by one
  * store, retire what it replaced. All values are absolute, so that redoing them is harmless. */
@@ -157,7 +160,7 @@ struct intent {
     word rows_after, bytes_after;
     word old_block;   /* block to retire, or 0 */
     word tail_before; /* ring tail to put it at */
-    word page_step;   /* page offset | number of pages << 4 | page_step_kind */
+    word page_step;   /* page offset | number of pages (SHRINK: after | before << 4) << 4 | page_step_kind */
     word unused[7];
 };
 
@@ -270,7 +273,9 @@ struct control {
 
     word repairs, last_repair_ns; /* statistics, by any repairer */
     word search_chunk;            /* hint: where to look for free pages first */
-    word unused_statistics[5];
+    word short_of_memory; /* hint: 1 if the last growth failed; slabs are taken small then. Under the arena lock */
+    word misfits; /* hint: blocks that may still come from larger classes; counted anew when nothing can be compacted */
+    word unused_statistics[3];
 
     uint8_t control_lock[LOCK_BYTES];
     uint8_t arena_lock[LOCK_BYTES];

@@ -3,33 +3,60 @@
 
 /* -- writing ------------------------------------------------------------------------------------------------------------- */
 
-static int extents_begin(struct tmgr_table *t, struct stripe *s, const uint8_t *row, uint64_t len,
-                         const struct probe *probe, uint64_t *offset, uint64_t *bytes) {
-    uint64_t n = (len + RUN_BYTES_MAX - 1) / RUN_BYTES_MAX;
-    uint64_t head_bytes = 8 + sizeof(struct extents) + 8 * n + probe->len;
-    int status = stripe_begin(t, s, head_bytes, offset);
-    if (status != TMGR_OK)
-        return status;
-    *bytes = arena_block_size(head_bytes);
-    struct extents *parts = at(t, *offset + 8);
-    store_relaxed((word *)at(t, *offset), len | ROW_EXTENTS | probe->hash << 32);
-    store_relaxed(&parts->key_len, probe->len);
-    fill_racy((uint8_t *)&parts->at[n], probe->key, probe->len);
-    publish(&parts->n, 0);
-    publish(&s->intent.new_block, *offset | BLOCK_EXTENTS); /* from here a repair frees the runs too */
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t piece = i + 1 < n ? RUN_BYTES_MAX : len - i * RUN_BYTES_MAX, run;
+enum { EXTENTS_FROM = 2048 }; /* bytes of a block below which a row is not taken apart */
+
+/* The runs of a row into the list at parts. ABSENT: the list is too short for as short runs as there are. */
+static int extents_fill(struct tmgr_table *t, struct stripe *s, struct extents *parts, const uint8_t *row, uint64_t len,
+                        uint64_t *bytes) {
+    uint64_t most = RUN_PAGES_MAX, run;
+    for (uint64_t i = 0, done = 0; done < len; i++) {
+        uint64_t pages = (len - done + PAGE_BYTES - 1) / PAGE_BYTES;
+        if (i == load_relaxed(&parts->capacity))
+            return TMGR_ABSENT;
         publish(&parts->at[i], 0);
         publish(&parts->n, i + 1);
-        status = arena_take(t, s, piece, &parts->at[i], &run);
-        if (status != TMGR_OK) {
-            stripe_abandon(t, s);
+        int status = arena_take_run(t, s, pages < most ? pages : most, &parts->at[i], &run);
+        if (status != TMGR_OK)
             return status;
-        }
-        fill_racy(at(t, run), row + i * RUN_BYTES_MAX, piece);
-        *bytes += arena_block_size(piece);
+        if ((run & EXTENT_PAGES) < pages)
+            most = run & EXTENT_PAGES; /* there is no longer one */
+        uint64_t room = (run & EXTENT_PAGES) * PAGE_BYTES, piece = len - done < room ? len - done : room;
+        fill_racy(at(t, run & ~EXTENT_PAGES), row + done, piece);
+        done += piece;
+        *bytes += room;
     }
     return TMGR_OK;
+}
+
+static int extents_try(struct tmgr_table *t, struct stripe *s, const uint8_t *row, uint64_t len,
+                       const struct probe *probe, uint64_t capacity, uint64_t *offset, uint64_t *bytes) {
+    uint64_t head_bytes = 8 + sizeof(struct extents) + 8 * capacity + probe->len;
+    int status = head_bytes <= RUN_BYTES_MAX ? stripe_begin(t, s, head_bytes, offset) : TMGR_FULL;
+    if (status != TMGR_OK)
+        return status;
+    struct extents *parts = at(t, *offset + 8);
+    store_relaxed((word *)at(t, *offset), len | ROW_EXTENTS | probe->hash << 32);
+    store_relaxed(&parts->capacity, capacity);
+    store_relaxed(&parts->key_len, probe->len);
+    fill_racy((uint8_t *)&parts->at[capacity], probe->key, probe->len);
+    publish(&parts->n, 0);
+    publish(&s->intent.new_block, *offset | BLOCK_EXTENTS); /* from here a repair frees the runs too */
+    *bytes = arena_block_size(head_bytes);
+    status = extents_fill(t, s, parts, row, len, bytes);
+    if (status == TMGR_OK)
+        return TMGR_OK;
+    int abandoned = stripe_abandon(t, s);
+    return abandoned == TMGR_OK ? status : abandoned;
+}
+
+/* In a table that is not full all runs have 64 pages; in one that is, they may get shorter down to one. */
+static int extents_begin(struct tmgr_table *t, struct stripe *s, const uint8_t *row, uint64_t len,
+                         const struct probe *probe, uint64_t *offset, uint64_t *bytes) {
+    uint64_t capacity = (len + RUN_BYTES_MAX - 1) / RUN_BYTES_MAX;
+    int status = TMGR_ABSENT;
+    for (uint64_t times = 1; times <= RUN_PAGES_MAX && status == TMGR_ABSENT; times *= 8)
+        status = extents_try(t, s, row, len, probe, capacity * times, offset, bytes);
+    return status;
 }
 
 int row_begin(struct tmgr_table *t, struct stripe *s, const uint8_t *row, uint64_t len, const struct probe *probe,
@@ -37,6 +64,8 @@ int row_begin(struct tmgr_table *t, struct stripe *s, const uint8_t *row, uint64
     if (8 + len > RUN_BYTES_MAX)
         return extents_begin(t, s, row, len, probe, offset, bytes);
     int status = stripe_begin(t, s, 8 + len, offset);
+    if (status == TMGR_FULL && 8 + len > EXTENTS_FROM)
+        return extents_begin(t, s, row, len, probe, offset, bytes);
     if (status != TMGR_OK)
         return status;
     *bytes = arena_block_size(8 + len);
@@ -52,10 +81,9 @@ uint64_t row_block(struct tmgr_table *t, uint64_t offset, uint64_t *bytes) {
         return offset;
     }
     const struct extents *parts = extents_at(t, offset);
-    uint64_t n = parts != NULL ? load_relaxed(&parts->n) : 0;
-    *bytes = parts != NULL ? arena_block_size(8 + sizeof *parts + 8 * n + load_relaxed(&parts->key_len)) : 0;
-    if (n > 0)
-        *bytes += (n - 1) * RUN_BYTES_MAX + arena_block_size(len - (n - 1) * RUN_BYTES_MAX);
+    *bytes = parts != NULL ? arena_block_size(extents_bytes(parts)) : 0;
+    for (uint64_t i = 0; parts != NULL && i < load_relaxed(&parts->n); i++)
+        *bytes += (load_relaxed(&parts->at[i]) & EXTENT_PAGES) * PAGE_BYTES;
     return offset | BLOCK_EXTENTS;
 }
 
@@ -75,10 +103,8 @@ bool row_has_key(struct tmgr_table *t, uint64_t offset, const struct probe *prob
     if (!(head & ROW_EXTENTS))
         return term_key_is(at(t, offset + 8), head & ROW_LEN_MASK, t->keypos, probe->key, probe->len);
     const struct extents *parts = at(t, offset + 8);
-    uint64_t n = load_relaxed(&parts->n);
-    return load_relaxed(&parts->key_len) == probe->len &&
-           offset_is_valid(t, offset, 8 + sizeof *parts + 8 * n + probe->len) &&
-           memcmp(&parts->at[n], probe->key, probe->len) == 0;
+    return load_relaxed(&parts->key_len) == probe->len && offset_is_valid(t, offset, extents_bytes(parts)) &&
+           memcmp(&parts->at[load_relaxed(&parts->capacity)], probe->key, probe->len) == 0;
 }
 
 const uint8_t *row_view(struct tmgr_table *t, uint64_t offset, struct tmgr_buffer *scratch, size_t *len) {
@@ -101,16 +127,18 @@ static bool overtaken(const struct stripe *s, uint64_t epoch) {
 
 static int copy_extents(struct tmgr_table *t, uint64_t offset, uint64_t len, uint8_t *to) {
     const struct extents *parts = extents_at(t, offset);
-    uint64_t n = parts != NULL ? load_relaxed(&parts->n) : 0;
-    if (parts == NULL || n != (len + RUN_BYTES_MAX - 1) / RUN_BYTES_MAX)
-        return TMGR_BUSY;
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t piece = i + 1 < n ? RUN_BYTES_MAX : len - i * RUN_BYTES_MAX, run = load_relaxed(&parts->at[i]);
-        if (!offset_is_valid(t, run, piece))
+    uint64_t n = parts != NULL ? load_relaxed(&parts->n) : 0, done = 0;
+    if (n > RUN_BYTES_MAX / 8 || !offset_is_valid(t, offset, 8 + sizeof *parts + 8 * n))
+        return TMGR_BUSY; /* loaded anew, so held against the bounds anew */
+    for (uint64_t i = 0; i < n && done < len; i++) {
+        uint64_t run = load_relaxed(&parts->at[i]), room = (run & EXTENT_PAGES) * PAGE_BYTES;
+        uint64_t piece = len - done < room ? len - done : room;
+        if (!offset_is_valid(t, run & ~EXTENT_PAGES, piece))
             return TMGR_BUSY;
-        copy_racy_words(to + i * RUN_BYTES_MAX, at(t, run), piece);
+        copy_racy_words(to + done, at(t, run & ~EXTENT_PAGES), piece);
+        done += piece;
     }
-    return TMGR_OK;
+    return done == len ? TMGR_OK : TMGR_BUSY;
 }
 
 int row_copy(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint64_t offset, struct tmgr_buffer *out) {

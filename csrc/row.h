@@ -14,7 +14,8 @@ struct probe {
     uint64_t hash;
 };
 
-/* Begin a micro-operation with a block that holds the row whose key is probe; *bytes: what it takes. */
+/* Begin a micro-operation with a block that holds the row whose key is probe; *bytes: what it takes. A row over
+ * RUN_BYTES_MAX goes into runs of pages and the block lists them; so does one over 2 KiB for which a full table has no block. */
 int row_begin(struct tmgr_table *t, struct stripe *s, const uint8_t *row, uint64_t len, const struct probe *probe,
               uint64_t *offset, uint64_t *bytes);
 /* The block's name for the ring, and the bytes it takes. */

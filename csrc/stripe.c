@@ -9,8 +9,11 @@ const struct extents *extents_at(struct tmgr_table *t, uint64_t offset) {
     if (!offset_is_valid(t, offset, 8 + sizeof(struct extents)))
         return NULL;
     const struct extents *parts = at(t, offset + 8);
-    uint64_t n = load_relaxed(&parts->n);
-    return n <= RUN_BYTES_MAX / 8 && offset_is_valid(t, offset, 8 + sizeof *parts + 8 * n) ? parts : NULL;
+    uint64_t capacity = load_relaxed(&parts->capacity);
+    return capacity <= RUN_BYTES_MAX / 8 && load_relaxed(&parts->n) <= capacity &&
+                   offset_is_valid(t, offset, 8 + sizeof *parts + 8 * capacity)
+               ? parts
+               : NULL;
 }
 
 int stripe_free(struct tmgr_table *t, struct stripe *s, uint64_t block) {
@@ -21,8 +24,8 @@ int stripe_free(struct tmgr_table *t, struct stripe *s, uint64_t block) {
         if (parts == NULL)
             return poison(t, POISON_RING);
         for (uint64_t i = 0; i < load_relaxed(&parts->n); i++) {
-            uint64_t part = load_relaxed(&parts->at[i]);
-            int status = part != 0 ? arena_free(t, s, part) : TMGR_OK;
+            uint64_t run = load_relaxed(&parts->at[i]) & ~EXTENT_PAGES;
+            int status = run != 0 ? arena_free(t, s, run) : TMGR_OK;
             if (status != TMGR_OK)
                 return status;
         }
@@ -91,6 +94,14 @@ int stripe_begin(struct tmgr_table *t, struct stripe *s, uint64_t bytes, uint64_
     return status;
 }
 
+int stripe_begin_in(struct tmgr_table *t, struct stripe *s, uint64_t first, uint64_t *offset) {
+    publish(&s->intent.op, OP_ALLOC);
+    int status = arena_take_in(t, s, first, &s->intent.new_block, offset);
+    if (status != TMGR_OK)
+        publish(&s->intent.op, OP_IDLE);
+    return status;
+}
+
 int stripe_abandon(struct tmgr_table *t, struct stripe *s) {
     uint64_t block = load_relaxed(&s->intent.new_block);
     int status = block != 0 ? stripe_free(t, s, block) : TMGR_OK;
@@ -129,26 +140,13 @@ void stripe_commit(struct tmgr_table *t, struct stripe *s, word *place, uint64_t
         store_relaxed(&s->largest, old_bytes);
 }
 
-/* A kill between setting a used bit and counting it leaves the slab's count one short. */
-static int recount(struct tmgr_table *t, struct stripe *s, uint64_t block) {
-    uint64_t offset = block & ~BLOCK_EXTENTS;
-    int status = arena_recount(t, s, offset);
-    if (status == TMGR_OK && block & BLOCK_EXTENTS && arena_holds(t, s, offset)) {
-        const struct extents *parts = extents_at(t, offset);
-        uint64_t n = parts != NULL ? load_relaxed(&parts->n) : 0;
-        uint64_t last = n > 0 ? load_relaxed(&parts->at[n - 1]) : 0;
-        if (last != 0)
-            status = arena_recount(t, s, last);
-    }
-    return status;
-}
-
 int stripe_finish(struct tmgr_table *t, struct stripe *s) {
     struct intent *intent = &s->intent;
     int status = arena_finish_step(t, s);
     uint64_t block = load_relaxed(&intent->new_block), op = load_relaxed(&intent->op);
-    if (status == TMGR_OK && block != 0)
-        status = recount(t, s, block);
+    if (status == TMGR_OK &&
+        block != 0) /* a kill between setting a used bit and counting it left the count one short */
+        status = arena_recount(t, s, block & ~BLOCK_EXTENTS);
     if (status != TMGR_OK)
         return status;
     if (op == OP_ARMED) {

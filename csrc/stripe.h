@@ -26,6 +26,8 @@ int stripe_advance(struct tmgr_table *t, struct stripe *s);
 int stripe_flush(struct tmgr_table *t, struct stripe *s);
 
 int stripe_begin(struct tmgr_table *t, struct stripe *s, uint64_t bytes, uint64_t *offset);
+/* The same with a block of the slab at `first`; ABSENT if it has none. */
+int stripe_begin_in(struct tmgr_table *t, struct stripe *s, uint64_t first, uint64_t *offset);
 /* `to` differs from what the word at `place` holds. old_block (0: none): offset | BLOCK_EXTENTS. */
 void stripe_commit(struct tmgr_table *t, struct stripe *s, word *place, uint64_t to, int64_t rows_change,
                    uint64_t new_bytes, uint64_t old_block, uint64_t old_bytes);
@@ -40,6 +42,10 @@ int stripe_free(struct tmgr_table *t, struct stripe *s, uint64_t block);
 
 /* The list of a large row's runs; NULL if damaged. */
 const struct extents *extents_at(struct tmgr_table *t, uint64_t offset);
+/* Bytes of the block in which it stands, the key included; 0 for NULL. */
+static inline uint64_t extents_bytes(const struct extents *parts) {
+    return parts != NULL ? 8 + sizeof *parts + 8 * load_relaxed(&parts->capacity) + load_relaxed(&parts->key_len) : 0;
+}
 
 #define BLOCK_EXTENTS UINT64_C(1) /* in ring, old_block and new_block: the block is a row with extents */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* table.c - the public verbs: look at the arguments, pass the gate, take the locks, do it, and try again where the segment
  * had to be mapped anew or memory had to be reclaimed. */
+#include "evacuate.h"
 #include "hash.h"
 #include "lock.h"
 #include "os.h"
@@ -310,6 +311,13 @@ int tmgr_step(struct tmgr_table *t, int direction, const uint8_t *key, size_t ke
     return status;
 }
 
+enum {
+    RECLAIM_WAIT_NS = 1000000, /* for each stripe */
+    RECLAIMS_MOST = 16,        /* for one write */
+    MISFITS = 64,              /* blocks taken from larger classes before compaction is tried again */
+    MISFITS_PER_ROW = 4        /* the row's, a bucket's, the log's */
+};
+
 /* -- writing: one row ------------------------------------------------------------------------------------------------------------ */
 
 /* A write's arguments and results. */
@@ -324,6 +332,8 @@ struct call {
     struct tmgr_buffer *scratch, *built; /* for gathered and for updated rows */
     const struct bucket *bucket;         /* of the key, on its way; a hint */
     int64_t wait_ns;
+    unsigned reclaims; /* how often memory was reclaimed for it */
+    bool is_last_try;  /* the last time gave nothing that a further one could add to */
 };
 /* Does it with the stripe's lock held. */
 typedef int (*locked_fn)(struct tmgr_table *t, struct stripe *s, struct call *call);
@@ -486,16 +496,52 @@ static int update_locked(struct tmgr_table *t, struct stripe *s, struct call *ca
     return put(t, s, &call->probe, &place, call->built->data, call->built->len);
 }
 
-/* Everything out of quarantine, off the to-do lists and out of kept slabs, stripe by stripe. */
-static void reclaim(struct tmgr_table *t) {
-    for (uint32_t i = 0; i < t->n_stripes; i++) {
-        struct stripe *s = &t->stripes[i];
-        if (stripe_lock(t, s, 1000000) != TMGR_OK)
-            continue;
-        if (stripe_catch_up(t, s) == TMGR_OK && stripe_flush(t, s) == TMGR_OK)
-            arena_trim(t, s);
-        stripe_unlock(s);
-    }
+/* Everything out of a stripe's quarantine, off its to-do list and out of kept slabs; then slabs of up to `want` pages are
+ * emptied. *pages: how many that made. False if others have the lock. */
+static bool reclaim_stripe(struct tmgr_table *t, struct stripe *s, uint64_t want, uint64_t *pages) {
+    *pages = 0;
+    int status = stripe_lock(t, s, RECLAIM_WAIT_NS);
+    if (status != TMGR_OK)
+        return status != TMGR_BUSY;
+    if (stripe_catch_up(t, s) == TMGR_OK && stripe_flush(t, s) == TMGR_OK && arena_trim(t, s) == TMGR_OK)
+        evacuate(t, s, want, pages);
+    stripe_unlock(s);
+    return true;
+}
+
+/* Memory for a write of so many rows, of about so many bytes: stripe by stripe and round by round until there is twice as much as
+ * it takes, so that not every write does this. False if there is nothing left to be gained. */
+static bool reclaim(struct tmgr_table *t, uint64_t bytes, uint64_t rows) {
+    uint64_t want = 2 * (bytes / PAGE_BYTES + (rows < t->n_stripes ? rows : t->n_stripes)), before, pages = 0, gained;
+    bool all = true;
+    do {
+        before = pages;
+        for (uint32_t i = 0; i < t->n_stripes && pages < want; i++) {
+            uint32_t next = atomic_load(&t->reclaim_next) % t->n_stripes;
+            all &= reclaim_stripe(t, &t->stripes[next], want - pages, &gained);
+            pages += gained;
+            if (pages < want) /* else there may be more where this came from */
+                atomic_store(&t->reclaim_next, next + 1);
+        }
+    } while (pages > before && pages < want);
+    if (pages == 0)
+        arena_allow_misfits(t, MISFITS + MISFITS_PER_ROW * rows);
+    return pages > 0 || !all;
+}
+
+/* After a write that found no memory: AGAIN if it has a chance now, else FULL. The first search for memory also serves the
+ * quarantine and allows misfits; a further one has a point only if others were quicker to take what the last one made. */
+static int reclaim_for(struct tmgr_table *t, struct call *call, uint64_t bytes, uint64_t rows) {
+    if (call->is_last_try || call->reclaims == RECLAIMS_MOST)
+        return TMGR_FULL;
+    call->reclaims++;
+    call->is_last_try = !reclaim(t, bytes, rows);
+    return AGAIN;
+}
+
+/* What the call writes, about. */
+static uint64_t bytes_of(const struct call *call) {
+    return call->row_len + call->other_len + (call->built != NULL ? call->built->len : 0);
 }
 
 static int once(struct tmgr_table *t, locked_fn verb, struct call *call) {
@@ -513,37 +559,29 @@ static int once(struct tmgr_table *t, locked_fn verb, struct call *call) {
         stripe_unlock(s);
     }
     if (status == TMGR_FULL)
-        reclaim(t);
+        status = reclaim_for(t, call, bytes_of(call), 1);
     segment_leave(t);
     return status;
 }
 
+/* The end of a wait, in monotonic ns; 0: no waiting. */
+static uint64_t end_of(int64_t wait_ns) { return wait_ns > 0 ? os_monotonic_ns() + (uint64_t)wait_ns : 0; }
+
 /* Whether a write that came to `status` is tried once more. A wait may have been cut short by the arena's lock. */
-struct patience {
-    uint64_t until; /* monotonic ns; 0: no waiting */
-    int full;
-};
-
-static struct patience patience_of(int64_t wait_ns) {
-    return (struct patience){wait_ns > 0 ? os_monotonic_ns() + (uint64_t)wait_ns : 0, 0};
-}
-
-static bool once_more(struct patience *patience, int status, int64_t *wait_ns) {
-    if (status == TMGR_FULL)
-        return ++patience->full < 2; /* memory has been reclaimed meanwhile */
+static bool once_more(uint64_t until, int status, struct call *call) {
     if (status != TMGR_BUSY)
         return status == AGAIN;
-    uint64_t now = patience->until != 0 ? os_monotonic_ns() : 0;
-    *wait_ns = (int64_t)(patience->until - now);
-    return now < patience->until;
+    uint64_t now = until != 0 ? os_monotonic_ns() : 0;
+    call->wait_ns = (int64_t)(until - now);
+    return now < until;
 }
 
 static int run(struct tmgr_table *t, locked_fn verb, struct call *call) {
-    struct patience patience = patience_of(call->wait_ns);
+    uint64_t until = end_of(call->wait_ns);
     int status;
     do
         status = once(t, verb, call);
-    while (once_more(&patience, status, &call->wait_ns));
+    while (once_more(until, status, call));
     return status;
 }
 
@@ -899,7 +937,10 @@ static int apply_once(struct tmgr_table *t, struct batch *batch) {
         status = catch_up(t, busy, batch->call.wait_ns);
         status = status == TMGR_OK ? AGAIN : status;
     } else if (status == TMGR_FULL) {
-        reclaim(t);
+        uint64_t bytes = bytes_of(&batch->call);
+        for (size_t i = 0; i < batch->n; i++)
+            bytes += batch->ops[i].row_len + batch->ops[i].updates_len + sizeof(struct tx_record);
+        status = reclaim_for(t, &batch->call, bytes, batch->n);
     }
     segment_leave(t);
     return status;
@@ -932,11 +973,11 @@ int tmgr_apply(struct tmgr_table *t, const struct tmgr_op *ops, size_t n_ops, si
     batch.call.built = scratch_take();
     status = batch.probes != NULL && batch.call.scratch != NULL && batch.call.built != NULL ? check_ops(t, &batch)
                                                                                             : TMGR_NO_MEMORY;
-    struct patience patience = patience_of(wait_ns);
+    uint64_t until = end_of(wait_ns);
     if (status == TMGR_OK)
         do
             status = apply_once(t, &batch);
-        while (once_more(&patience, status, &batch.call.wait_ns));
+        while (once_more(until, status, &batch.call));
     if (failed != NULL)
         *failed = batch.failed;
     free(batch.probes);

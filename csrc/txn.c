@@ -52,8 +52,12 @@ static int log_block(struct tmgr_table *t, struct txn *txn, struct stripe *s) {
     struct tx_log *last = txn->log[stripe_number(t, s)];
     uint64_t n = txn->expected[stripe_number(t, s)], offset;
     n = last != NULL || n > MOST ? MOST : n;
-    uint64_t bytes = arena_block_size(sizeof(struct tx_log) + n * sizeof(struct tx_record));
-    int status = stripe_begin(t, s, bytes, &offset);
+    uint64_t bytes;
+    int status = TMGR_FULL;
+    for (; n > 0 && status == TMGR_FULL; n /= 2) { /* a full table may have no run of so many pages */
+        bytes = arena_block_size(sizeof(struct tx_log) + n * sizeof(struct tx_record));
+        status = stripe_begin(t, s, bytes, &offset);
+    }
     if (status != TMGR_OK)
         return status;
     struct tx_log *log = at(t, offset);

@@ -2,7 +2,7 @@
 /* test_store_kills.c - a process dies before one store of the core, and others carry on.
  * Usage: test_store_kills [steps [seed]]
  *
- * Compiled with -include kill_hooks.h. Three sequences whose repair depends on what others do meanwhile are cut short
+ * Compiled with -include kill_hooks.h. Four sequences whose repair depends on what others do meanwhile are cut short
  * before each of their stores in turn. A seeded random program of `steps` steps does the rest: small and full tables,
  * large rows, deaths inside the repair. Hash seeds are fixed too, so a failure happens again with the seed that it
  * was printed with. More steps make a soak. */
@@ -18,7 +18,14 @@
 
 #include "check.h"
 
-enum { WAIT_NS = 1000 * 1000 * 1000, CHILD_SECONDS = 100, REPORTS_MAX = 6, KILLED = -1, LOST = -2 };
+enum {
+    ABSENT_FROM = 700000,
+    WAIT_NS = 1000 * 1000 * 1000,
+    CHILD_SECONDS = 100,
+    REPORTS_MAX = 6,
+    KILLED = -1,
+    LOST = -2
+};
 
 uint64_t kill_countdown;
 bool kill_counts_relaxed;
@@ -264,7 +271,89 @@ static void test_nothing_leaks_after_every_store_of_a_reclaim(void) {
     expect(nth > 100, "write that reclaims memory", nth, "so few: the row fitted at once");
 }
 
-/* -- 3: freeing a large row ------------------------------------------------------------------------------------------------- */
+/* -- 3: moving rows together --------------------------------------------------------------------------------------------- */
+
+enum { DENSE_BYTES = 180 << 10, DENSE_ROWS = 400, DENSE_PAYLOAD = 500, LISTED_ROW = 9000, DENSE_ROW = 40000 };
+
+/* A full table of which two rows in three are deleted, so that nearly every slab has rows and free blocks; and a row with
+ * extents that are short, because no run of pages was left when it came. */
+static bool leave_gaps(struct tmgr_table *table, struct model *model) {
+    uint64_t n = 0, listed = DENSE_ROWS;
+    while (n < DENSE_ROWS && insert_both(table, model, FIRST_ID + n, DENSE_PAYLOAD) == TMGR_OK)
+        n++;
+    for (uint64_t i = 0; i < n; i++)
+        if (i % 3 != 0 && delete_both(table, model, FIRST_ID + i) != TMGR_OK)
+            return false;
+    return n > 100 && n < DENSE_ROWS && insert_both(table, model, FIRST_ID + listed, LISTED_ROW) == TMGR_OK;
+}
+
+/* Told by the epoch: each move retires a block. */
+static uint64_t epochs(const struct tmgr_table *table) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < table->n_stripes; i++)
+        sum += load_relaxed(&table->stripes[i].epoch);
+    return sum;
+}
+
+static bool an_evacuation_dies(uint32_t type, uint32_t n_stripes, const struct op *op, const char *scene,
+                               uint64_t nth) {
+    struct tmgr_table *table = make_table(type, n_stripes, DENSE_BYTES, 1);
+    struct model model;
+    char problem[PROBLEM_MAX] = "";
+    model_init(&model);
+    expect(leave_gaps(table, &model), scene, nth, "preparing");
+    uint64_t before = epochs(table);
+    int status = write_and_die(nth, table, &model, op, problem);
+    expect(status == KILLED || status == TMGR_OK, scene, nth, status == TMGR_FULL ? "it stays full" : problem);
+    expect(status == KILLED || epochs(table) > before + 2 * n_stripes + 1, scene, nth, "no row had to be moved");
+    for (uint32_t stripe = 0; stripe < n_stripes; stripe++) /* a writer passes, with nothing to allocate */
+        expect_status(delete_both(table, &model, id_in(table, stripe, ABSENT_FROM, 0)), scene, nth, "the next delete");
+    expect(table_equals_model(table, &model, problem), scene, nth, problem);
+    expect(check_is_clean(table, false, problem), scene, nth, problem);
+    for (size_t i = 0; i < op->n; i++) /* done or not, there is room for it afterwards */
+        expect_status(delete_both(table, &model, op->items[i].id), scene, nth, "making room again");
+    expect_status(write_both(table, &model, op), scene, nth, "the same once more");
+    expect(table_equals_model(table, &model, problem), scene, nth, problem);
+    expect(check_is_clean(table, false, problem), scene, nth, problem);
+    model_free(&model);
+    drop_table(table);
+    return status == KILLED;
+}
+
+static void test_rows_that_are_moved_survive_every_store_of_it(void) {
+    static const struct {
+        const char *scene;
+        uint32_t type, n_stripes;
+        struct op op;
+    } writes[] = {
+        {"insert into an ordered_set that evacuates",
+         TMGR_ORDERED_SET,
+         1,
+         {.verb = VERB_INSERT, .n = 1, .items = {{TMGR_OP_INSERT, FIRST_ID + 1, 7, DENSE_ROW}}}},
+        {"insert that evacuates",
+         TMGR_SET,
+         1,
+         {.verb = VERB_INSERT, .n = 1, .items = {{TMGR_OP_INSERT, FIRST_ID + 1, 7, DENSE_ROW}}}},
+        {"batch that evacuates",
+         TMGR_SET,
+         2,
+         {.verb = VERB_APPLY,
+          .n = 3,
+          .items = {{TMGR_OP_INSERT, FIRST_ID, 7, DENSE_ROW / 2},
+                    {TMGR_OP_DELETE, FIRST_ID + 3, 0, 0},
+                    {TMGR_OP_INSERT, FIRST_ID + 1, 8, DENSE_ROW / 2}}}},
+    };
+    kill_counts_relaxed = false;
+    for (size_t i = 0; i < sizeof writes / sizeof *writes; i++) {
+        uint64_t nth = 1;
+        while (an_evacuation_dies(writes[i].type, writes[i].n_stripes, &writes[i].op, writes[i].scene, nth))
+            nth++;
+        expect(nth > 300, writes[i].scene, nth, "so few: nothing was moved");
+        printf("%s: %llu stores\n", writes[i].scene, (unsigned long long)nth - 1);
+    }
+}
+
+/* -- 4: freeing a large row ------------------------------------------------------------------------------------------------- */
 
 enum { LARGE_ROW = 600000, LONG_KEY = 15000, SHORT_KEY = 100, KEY_HEAD = 3, ROW_HEAD = 6 };
 
@@ -338,7 +427,7 @@ static void test_other_stripes_keep_their_pages_after_every_store_of_a_drain(voi
     }
 }
 
-/* -- 4: a random program ------------------------------------------------------------------------------------------------------ */
+/* -- 5: a random program ------------------------------------------------------------------------------------------------------ */
 
 enum { STORM_IDS = 220, ABSENT_ID = 500000, STEPS_PER_TABLE = 120, BATCH_MAX = 40, REPAIR_WRITES = 6 };
 
@@ -501,6 +590,7 @@ int main(int argc, char **argv) {
     snprintf(segment, sizeof segment, "/tablemgr-test.%d.kills", (int)getpid());
     test_others_carry_on_after_every_store_of_a_transaction();
     test_nothing_leaks_after_every_store_of_a_reclaim();
+    test_rows_that_are_moved_survive_every_store_of_it();
     test_other_stripes_keep_their_pages_after_every_store_of_a_drain();
     test_contents_survive_deaths_in_writes_and_repairs(steps, seed);
     return check_summary();

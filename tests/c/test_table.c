@@ -415,6 +415,87 @@ static void test_max_bytes_is_a_limit_that_leaves_the_table_whole(void) {
     close_pair(&pair);
 }
 
+static struct outcome write_both(struct tmgr_table *table, struct model *model, enum verb verb, uint64_t id,
+                                 uint64_t stamp, size_t payload) {
+    struct op op = {.verb = verb, .n = 1, .items = {{.id = id, .stamp = stamp, .payload = payload}}};
+    struct bound bound;
+    struct outcome got, wanted;
+    op_bind(&bound, &op, model);
+    op_run(&bound, table, WAIT_NS, &got);
+    op_model(&bound, model, &wanted);
+    bound_free(&bound);
+    CHECK(outcomes_equal(&got, &wanted));
+    return got;
+}
+
+/* Single pages lie free between rows of a page each: a large row is put together from them. */
+static void test_a_large_row_needs_no_pages_in_a_row(void) {
+    enum { PAGE_ROW = 4000, LARGE = 150000, SINGLES = 100 };
+    struct tmgr_options options = public_options();
+    struct tmgr_buffer buffer = {0};
+    struct tmgr_info before, after;
+    struct model model;
+    options.max_bytes = 1 << 20;
+    options.n_stripes = 1;
+    struct pair pair = open_pair(&options);
+    uint64_t n = 0;
+    model_init(&model);
+    for (; insert(pair.writer, n, 3, PAGE_ROW) == TMGR_OK; n++)
+        model_put(&model, n, 3, PAGE_ROW);
+    CHECK(n > 2 * SINGLES);
+    for (uint64_t id = 0; id < 2 * SINGLES; id += 2)
+        write_both(pair.writer, &model, VERB_DELETE, id, 0, 0);
+    CHECK(tmgr_describe(pair.reader, &before) == TMGR_OK);
+    for (uint64_t round = 0; round < 6; round++) { /* inserted, replaced, deleted, and inserted again */
+        write_both(pair.writer, &model, round == 3 ? VERB_DELETE : VERB_INSERT, 1000000, round,
+                   LARGE + 5000 * (size_t)round);
+        CHECK(equals(pair.reader, &model));
+        CHECK(tmgr_describe(pair.reader, &after) == TMGR_OK);
+        CHECK(round == 3
+                  ? after.bytes_used == before.bytes_used
+                  : after.bytes_used > before.bytes_used + LARGE && after.bytes_used < before.bytes_used + 2 * LARGE);
+    }
+    CHECK(lookup(pair.reader, 1000000, &buffer) == TMGR_OK);
+    CHECK(insert(pair.writer, 1000001, 3, LARGE * 3) == TMGR_FULL);
+    CHECK(equals(pair.reader, &model));
+    tmgr_buffer_free(&buffer);
+    model_free(&model);
+    close_pair(&pair);
+}
+
+/* Half of the rows go, then there is room for rows of another size; bytes used say what is used. */
+static void test_a_full_table_moves_rows_together(void) {
+    static const size_t payloads[] = {60, 700, 5000, 40000, 30};
+    struct tmgr_options options = public_options();
+    struct tmgr_info info;
+    struct model model;
+    struct random random = random_from(4);
+    options.max_bytes = 4 << 20;
+    options.n_stripes = 4;
+    struct pair pair = open_pair(&options);
+    uint64_t next = 0;
+    model_init(&model);
+    for (size_t i = 0; i < sizeof payloads / sizeof *payloads; i++) {
+        uint64_t inserted = 0, least = i == 0 ? 0 : payloads[i] < 100 ? 500000 : 800000;
+        for (; insert(pair.writer, next, 3, payloads[i]) == TMGR_OK; next++) {
+            model_put(&model, next, 3, payloads[i]);
+            inserted += payloads[i];
+        }
+        CHECK(inserted > least);
+        CHECK(equals(pair.reader, &model));
+        for (uint64_t id = 0; id < next; id++)
+            if (random_below(&random, 2) == 0 && model_find(&model, id) != NULL)
+                write_both(pair.writer, &model, VERB_DELETE, id, 0, 0);
+    }
+    CHECK(len_of(pair.reader) == model.count);
+    for (uint64_t id = 0; id < next; id++)
+        if (model_find(&model, id) != NULL)
+            write_both(pair.writer, &model, VERB_DELETE, id, 0, 0);
+    CHECK(tmgr_describe(pair.reader, &info) == TMGR_OK && info.rows == 0 && info.bytes_used < options.max_bytes / 4);
+    model_free(&model);
+    close_pair(&pair);
+}
+
 static void test_a_full_table_refuses_multi_row_writes_whole(void) {
     struct tmgr_options options = public_options();
     struct model model;
@@ -807,7 +888,8 @@ static void test_an_orphan_can_be_claimed_and_given(void) {
     uint32_t creator = info.owner.pid;
     CHECK(tmgr_setopts(table, TMGR_CHANGE_ACCESS, &(struct tmgr_options){.access = 2}, WAIT_NS) == TMGR_NOT_OWNER);
     CHECK(tmgr_settle(table, WAIT_NS) == TMGR_ABSENT);
-    CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS) == TMGR_OK && tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS) == TMGR_OK &&
+          tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_settle(table, WAIT_NS) == TMGR_OWNED);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.owner.pid == self.pid && info.transfer_from.pid == creator);
     CHECK(info.transfer_reason == TMGR_CLAIMED && info.heir == TMGR_HEIR_MANAGER);
@@ -952,6 +1034,8 @@ int main(void) {
     test_a_table_grows_to_many_rows_and_uses_its_memory_again();
     test_freed_memory_serves_rows_of_any_size();
     test_max_bytes_is_a_limit_that_leaves_the_table_whole();
+    test_a_large_row_needs_no_pages_in_a_row();
+    test_a_full_table_moves_rows_together();
     test_a_full_table_refuses_multi_row_writes_whole();
     test_steps_and_scans_give_the_same_order_both_ways();
     test_a_key_that_is_gone_keeps_its_place_in_the_order();

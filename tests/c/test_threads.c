@@ -42,6 +42,7 @@ int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock, const struc
 #endif
 
 enum { WAIT_NS = 1000 * 1000 * 1000, WRITERS = 2, ROWS = 200, COUNTER_ID = 100000, PAIR_ID = 200000, PAIRS = 4 };
+enum { MAX_BYTES = 6 << 20, CROWD_ID = 10000, CROWD_ROWS = 40000, CROWD_PHASES = 10, CROWD_BYTES = MAX_BYTES / 2 };
 
 struct stage {
     struct tmgr_table *handles[2];
@@ -114,6 +115,34 @@ static void write_pair(struct actor *actor, uint64_t pair, uint64_t stamp) {
     expect(actor->stage, outcome.status, "apply");
     bound_free(&bound);
     model_free(&empty);
+}
+
+/* Rows of one size after another, half of them deleted in between: the table is at its limit, so rows are moved together. */
+static void *crowd(void *context) {
+    static const size_t payloads[] = {120, 3000, 240, 30000, 800};
+    static uint8_t row[30000 + ROW_OVERHEAD_MAX];
+    struct actor *actor = context;
+    struct random random = random_from(actor->number);
+    uint64_t bytes = 0, id = 0;
+    size_t *lens = calloc(CROWD_ROWS, sizeof *lens);
+    for (size_t phase = 0; phase < CROWD_PHASES; phase++) {
+        for (size_t i = 0; i < CROWD_ROWS && bytes < CROWD_BYTES; i++, id = (id + 1) % CROWD_ROWS) {
+            size_t len = row_encode(row, CROWD_ID + id, 1, payloads[phase % 5]);
+            expect(actor->stage, tmgr_insert(actor->table, row, len, WAIT_NS), "insert into a crowd");
+            bytes += len - lens[id];
+            lens[id] = len;
+        }
+        for (size_t i = 0; i < CROWD_ROWS; i++)
+            if (lens[i] != 0 && random_below(&random, 2) == 0) {
+                uint8_t key[KEY_BYTES_MAX];
+                expect(actor->stage, tmgr_delete(actor->table, key, key_encode(key, CROWD_ID + i), WAIT_NS), "delete");
+                bytes -= lens[i];
+                lens[i] = 0;
+            }
+    }
+    free(lens);
+    atomic_fetch_sub(&actor->stage->n_writing, 1);
+    return NULL;
 }
 
 /* Each writer has ids of its own (so its last write is known), a counter and pairs shared with the others. */
@@ -267,14 +296,14 @@ static void prepare(struct stage *stage) {
 }
 
 static void test_writers_and_readers_at_once(struct stage *stage) {
-    static void *(*const roles[])(void *) = {writer, writer, reader, reader, walker};
+    static void *(*const roles[])(void *) = {writer, writer, reader, reader, walker, crowd};
     enum { N = sizeof roles / sizeof *roles };
     pthread_t threads[N];
     struct actor actors[N];
     struct tmgr_buffer row = {0};
     char problem[PROBLEM_MAX] = "";
     prepare(stage);
-    atomic_store(&stage->n_writing, WRITERS);
+    atomic_store(&stage->n_writing, WRITERS + 1); /* and the crowd */
     for (unsigned i = 0; i < N; i++) {
         actors[i] = (struct actor){.stage = stage, .table = stage->handles[i % 2], .number = i};
         CHECK(pthread_create(&threads[i], NULL, roles[i], &actors[i]) == 0);
@@ -297,8 +326,11 @@ int main(int argc, char **argv) {
     snprintf(segment, sizeof segment, "/tablemgr-test.%d.threads", (int)getpid());
     for (uint32_t n_stripes = 1; n_stripes <= 16; n_stripes *= 16) {
         struct stage stage = {.rounds = rounds};
-        struct tmgr_options options = {
-            .access = TMGR_PUBLIC, .mode = 0600, .n_stripes = n_stripes, .heir = TMGR_HEIR_MANAGER};
+        struct tmgr_options options = {.access = TMGR_PUBLIC,
+                                       .mode = 0600,
+                                       .n_stripes = n_stripes,
+                                       .heir = TMGR_HEIR_MANAGER,
+                                       .max_bytes = MAX_BYTES};
         CHECK(tmgr_create(segment, "threads", 7, &options, &stage.handles[0]) == TMGR_OK);
         stage.handles[1] = stage.handles[0];
         if (two)

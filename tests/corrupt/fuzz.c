@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 enum { N_STRIPES = 2, ROWS = 150, SECONDS = 5, KINDS = 8, WAIT_NS = 2 * 1000 * 1000, CALLS_MAX = 20000 };
+enum { MAX_BYTES = 2 << 20, FILLER = 300000 };
 
 struct counts {
     volatile uint64_t cases, refused, named, silent, findings;
@@ -51,7 +52,7 @@ static void put(struct tmgr_table *table, uint64_t id, size_t payload) {
 /* Rows of all sizes, some overwritten, some deleted, so that rings, lists and overflow buckets are in use. */
 static void prepare(void) {
     struct tmgr_options options = {
-        .access = TMGR_PUBLIC, .mode = 0600, .n_stripes = N_STRIPES, .heir = TMGR_HEIR_MANAGER};
+        .access = TMGR_PUBLIC, .mode = 0600, .n_stripes = N_STRIPES, .heir = TMGR_HEIR_MANAGER, .max_bytes = MAX_BYTES};
     struct tmgr_table *table;
     struct random random = random_from(seed);
     uint8_t key[KEY_BYTES_MAX];
@@ -122,6 +123,16 @@ static void read_all(struct tmgr_table *table) {
     tmgr_buffer_free(&buffer);
 }
 
+/* The last of these rows finds no memory, so rows are moved together; those before it may get short runs. */
+static void fill_up(struct tmgr_table *table) {
+    static uint8_t row[FILLER + ROW_OVERHEAD_MAX];
+    uint8_t key[KEY_BYTES_MAX];
+    for (uint64_t i = 0; i * FILLER < MAX_BYTES; i++)
+        tmgr_insert(table, row, row_encode(row, 10 * ROWS + i, 7, FILLER), WAIT_NS);
+    for (uint64_t i = 0; i * FILLER < MAX_BYTES; i++)
+        tmgr_delete(table, key, key_encode(key, 10 * ROWS + i), WAIT_NS);
+}
+
 static void write_all(struct tmgr_table *table) {
     struct random random = random_from(seed);
     struct model model;
@@ -129,6 +140,7 @@ static void write_all(struct tmgr_table *table) {
     struct outcome outcome;
     struct op op;
     model_init(&model);
+    fill_up(table);
     for (int i = 0; i < 80; i++) {
         op_random(&op, &random, ROWS + 40);
         if (op.verb == VERB_DELETE_ALL)

@@ -167,6 +167,19 @@ static void prepare_slab_given(struct setup *setup) {
     setup_until(setup, EVENT_GIVE, make_delete);
 }
 
+enum { FULL_BYTES = 400 << 10, FULL_ROW = 30000 };
+
+/* Of a full table's rows four in five are deleted: the large one finds free pages when rows have been moved together. */
+static void prepare_evacuation(struct setup *setup) {
+    uint64_t n = setup_full(setup, FULL_BYTES, 40, 80);
+    for (uint64_t i = 0; i < n; i++) {
+        struct op op = op_single(VERB_DELETE, 40 + i, 0, 0);
+        if (i % 5 != 0)
+            setup_run(setup, &op);
+    }
+    setup->op = op_single(VERB_INSERT, 1000000, 5, FULL_ROW);
+}
+
 static void prepare_apply(struct setup *setup) {
     small_table(setup);
     setup->op = (struct op){.verb = VERB_APPLY};
@@ -281,6 +294,7 @@ const struct crash_case crash_cases[] = {
     {"extents_long_key", 2, prepare_extents_long_key, NULL},
     {"run_of_pages_drained", 2, prepare_run_drained, NULL},
     {"slab_given_back", 2, prepare_slab_given, NULL},
+    {"evacuation", 1, prepare_evacuation, NULL},
     {"apply_one_stripe", 1, prepare_apply, NULL},
     {"apply_four_stripes", 4, prepare_apply, NULL},
     {"apply_bulk", 4, prepare_apply_bulk, NULL},

@@ -162,11 +162,27 @@ void setup_until(struct setup *setup, enum event event, maker_fn make) {
 
 /* -- setting up ---------------------------------------------------------------------------------------------------- */
 
-static void create(struct setup *setup) {
+static void create(struct setup *setup, uint64_t max_bytes) {
     struct tmgr_options options = life_options(setup->n_stripes);
+    options.max_bytes = max_bytes;
     int status = tmgr_create(setup->scratch.segment, "crash", 5, &options, &setup->table);
     if (status != TMGR_OK)
         fail(setup, "create", status);
+}
+
+uint64_t setup_full(struct setup *setup, uint64_t max_bytes, uint64_t from, size_t payload) {
+    uint8_t *row = malloc(payload + ROW_OVERHEAD_MAX);
+    uint64_t n = 0;
+    int status;
+    tmgr_drop(setup->table, true);
+    tmgr_free(setup->table);
+    create(setup, max_bytes);
+    while ((status = tmgr_insert(setup->table, row, row_encode(row, from + n, 1, payload), WAIT_NS)) == TMGR_OK)
+        model_put(&setup->model, from + n++, 1, payload);
+    free(row);
+    if (status != TMGR_FULL)
+        fail(setup, "filling", status);
+    return n;
 }
 
 /* The next writer passes the stripe that the victim died in: an id whose key hashes there. */
@@ -208,7 +224,7 @@ static void start(struct setup *setup, const struct life *life) {
     if (life && life->other_is_gone)
         create_orphan(setup, setup->scratch.other, TMGR_HEIR_NONE);
     if (!life || life->start == START_OWNED)
-        create(setup);
+        create(setup, 0);
     else if (life->start != START_ABSENT)
         create_orphan(setup, setup->scratch.segment, heirs[life->start]);
     if (life && (life->start == START_ORPHAN || life->start == START_HEIR))

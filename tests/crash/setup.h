@@ -33,6 +33,8 @@ void setup_free(struct setup *setup);
 void setup_put(struct setup *setup, uint64_t id, size_t payload);
 /* Rows with ids from <= id < to, payloads of least to most bytes. */
 void setup_fill(struct setup *setup, uint64_t from, uint64_t to, size_t least, size_t most);
+/* Instead of the table: one with this limit, full of rows with such payloads and ids from `from` on. How many. */
+uint64_t setup_full(struct setup *setup, uint64_t max_bytes, uint64_t from, size_t payload);
 void setup_run(struct setup *setup, const struct op *op);
 struct op op_single(enum verb verb, uint64_t id, uint64_t stamp, size_t payload);
 void op_add(struct op *op, uint32_t kind, uint64_t id, uint64_t stamp, size_t payload);

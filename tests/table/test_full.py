@@ -4,13 +4,15 @@
 import contextlib
 import ctypes
 import os
+import random
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
 
 import tablemgr as tm
-from tests.support.child import ChildError, in_child
+from tests.support.child import Child, ChildError, in_child
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
@@ -147,4 +149,143 @@ def test_a_list_uses_the_room_that_deletes_made() -> None:
     n = fill(table)
     table.delete_many(i for i in range(n) if i % 4 != 0)
     table.insert([(i, "y" * 1000) for i in range(1, 128, 4)])
+    assert table.check() == []
+
+
+# -- freed memory is used again by rows of any size ---------------------------------------------------------------
+
+MIB = 1 << 20
+
+
+def insert_until_full(table: tm.Table, first: int, length: int) -> int:
+    """Rows (first, ...), (first + 1, ...), of so many bytes, until there is no room; the next number."""
+    n = 1 + 20_000 // length
+    while n > 0:
+        try:
+            table.insert([(i, bytes(length)) for i in range(first, first + n)])
+            first += n
+        except tm.TableFullError:
+            n //= 2
+    return first
+
+
+@pytest.mark.parametrize("new", [30, 150, 1000, 3000, 5000, 20_000, 100_000, 700_000])
+def test_rows_that_are_deleted_at_random_make_room_for_rows_of_another_size(new: int) -> None:
+    """Half of the small rows of a full table go: most of what they held, rows of any other size get."""
+    assert share_used_again(16 * MIB, 100, new) >= 0.85
+
+
+@pytest.mark.parametrize("old", [150, 1000, 5000, 20_000, 100_000])
+def test_larger_rows_that_are_deleted_make_room_for_small_ones(old: int) -> None:
+    """The reverse."""
+    assert share_used_again(16 * MIB, old, 100) >= 0.85
+
+
+@pytest.mark.parametrize(("old", "new"), [(100, 20_000), (20_000, 100), (1000, 3000)])
+def test_an_ordered_set_uses_its_memory_again(old: int, new: int) -> None:
+    """Its rows are moved as those of a set are."""
+    assert share_used_again(16 * MIB, old, new, type="ordered_set") >= 0.85
+
+
+def share_used_again(max_bytes: int, old: int, new: int, type: str = "set") -> float:
+    """Of the bytes that every other row of a full table held: the share that rows of another size then get."""
+    table = tm.create("t", type=type, max_bytes=max_bytes)
+    n = insert_until_full(table, 0, old)
+    full = table.info().bytes_used
+    gone = set(random.Random(old * new).sample(range(n), n // 2))
+    table.delete_many(gone)
+    deleted = table.info().bytes_used
+    end = insert_until_full(table, n, new)
+    again = table.info().bytes_used
+    print(f"{n} rows of {old}, half of them deleted, then {end - n} of {new}")
+    assert table.check() == []
+    assert len(table) == n - len(gone) + end - n
+    assert all(row[1] == bytes(old if row[0] < n else new) for row in table)
+    share = (again - deleted) / (full - deleted)
+    print(f"{share:.3f} of {full - deleted} bytes, payload {(end - n) * new / (len(gone) * old):.3f}")
+    return share
+
+
+def any_length(dice: random.Random) -> int:
+    """Between 10 and 100,000, each power of ten as likely as the others."""
+    return int(10 ** dice.uniform(1, 5))
+
+
+def row_of(key: int, length: int) -> tuple[int, int, bytes]:
+    """A row whose parts can be told from each other's."""
+    return (key, length, key.to_bytes(4, "little") * (length // 4))
+
+
+class Churn:
+    """Rows of all sizes that come and go at random, the sum of their bytes staying about the same."""
+
+    def __init__(self, table: tm.Table, live_bytes: int, seed: int) -> None:
+        self.table, self.live_bytes = table, live_bytes
+        self.dice = random.Random(seed)
+        self.rows: dict[int, int] = {}
+        self.next = 0
+
+    def round(self) -> None:
+        """A third of the rows goes, then new ones come, singly and in lists."""
+        for key in self.dice.sample(sorted(self.rows), len(self.rows) // 3):
+            self.table.delete(key)
+            del self.rows[key]
+        while True:
+            lengths = [any_length(self.dice) for _ in range(self.dice.choice((1, 1, 10)))]
+            if sum(self.rows.values()) + sum(lengths) > self.live_bytes:
+                return
+            keys = range(self.next, self.next + len(lengths))
+            rows = [row_of(key, length) for key, length in zip(keys, lengths, strict=True)]
+            self.table.insert(rows if len(rows) > 1 else rows[0])
+            self.rows.update(zip(keys, lengths, strict=True))
+            self.next += len(lengths)
+
+
+@pytest.mark.parametrize(("seed", "type"), [(1, "set"), (2, "set"), (3, "set"), (4, "ordered_set")])
+def test_a_table_at_seven_tenths_never_fills_up(seed: int, type: str) -> None:
+    """Rows of 10 bytes to 100 kB come and go in 20 rounds: there is always room, and every byte is what was written."""
+    table = tm.create("t", type=type, max_bytes=32 * MIB)
+    churn = Churn(table, int(0.7 * 32 * MIB), seed)
+    for _ in range(20):
+        churn.round()
+        assert table.check() == []
+        assert len(table) == len(churn.rows)
+        assert all(row == row_of(row[0], churn.rows[row[0]]) for row in table)
+
+
+def read_until_told(pipe: Connection, name: str) -> tuple[int, list[Any]]:
+    """Look rows up until there is a message; how many reads, and what was wrong."""
+    table, dice, reads = tm.attach(name), random.Random(5), 0
+    wrong: list[Any] = []
+    pipe.send("ready")
+    while not pipe.poll():
+        for _ in range(50):
+            key = dice.randrange(4000)
+            rows = table.lookup(key)
+            reads += 1
+            if rows and rows != [row_of(key, rows[0][1])]:
+                wrong.append(rows)
+            if key < 200 and not rows:
+                wrong.append(key)
+    return reads, wrong
+
+
+def test_readers_see_no_wrong_row_while_rows_are_moved() -> None:
+    """Another process reads while writes compact the table: each row whole, and those that stay always there."""
+    table = tm.create("t", max_bytes=4 * MIB)
+    table.insert([row_of(key, 100 + key) for key in range(200)])
+    with Child(read_until_told, "t") as reader:
+        reader.receive()
+        dice = random.Random(7)
+        for length in (100, 3000, 60, 500, 20_000, 200, 7000, 100):
+            keys = list(range(200, 4000))
+            with contextlib.suppress(tm.TableFullError):
+                for key in keys:
+                    table.insert(row_of(key, length))
+            for key in dice.sample(keys, 1900):
+                table.delete(key)
+        reader.send()
+        reads, wrong = reader.result()
+    assert not wrong
+    assert reads > 1000
     assert table.check() == []
