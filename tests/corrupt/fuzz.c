@@ -227,11 +227,13 @@ static void judge(const char *name) {
 /* -- damage -------------------------------------------------------------------------------------------------------------- */
 
 static void start_over(void) {
-    damaged.len = sound.len;
-    memcpy(damaged.bytes, sound.bytes, sound.len);
+    damaged.at[0].len = sound.at[0].len;
+    memcpy(damaged.at[0].bytes, sound.at[0].bytes, sound.at[0].len);
 }
 
-static uint64_t *word_at(struct image *image, size_t offset) { return (uint64_t *)(void *)(image->bytes + offset); }
+static uint64_t *word_at(struct image *image, size_t offset) {
+    return (uint64_t *)(void *)(image->at[0].bytes + offset);
+}
 
 /* The kinds: a bit at either end, all, none, a random bit, a random word, a word from elsewhere, itself one unit on. */
 static void damage_word(size_t offset, unsigned kind, struct random *random) {
@@ -256,7 +258,7 @@ static void damage_word(size_t offset, unsigned kind, struct random *random) {
         *target = random_next(random);
         break;
     case 6:
-        *target = *word_at(&sound, 8 * random_below(random, sound.len / 8));
+        *target = *word_at(&sound, 8 * random_below(random, sound.at[0].len / 8));
         break;
     default:
         *target += UNIT_BYTES;
@@ -274,7 +276,7 @@ static void word_case(size_t offset, unsigned kind) {
 
 static void words(size_t first, size_t last, size_t step, unsigned kinds) {
     char name[64];
-    for (size_t offset = first; offset + 8 <= last && offset + 8 <= sound.len; offset += 8 * step)
+    for (size_t offset = first; offset + 8 <= last && offset + 8 <= sound.at[0].len; offset += 8 * step)
         for (unsigned kind = 0; kind < kinds; kind++) {
             word_case(offset, kind);
             if (*word_at(&damaged, offset) == *word_at(&sound, offset))
@@ -289,27 +291,27 @@ static void sample_case(uint64_t number) {
     struct random random = random_from(seed * 1000003 + number);
     start_over();
     for (uint64_t n = 1 + random_below(&random, 8); n > 0; n--) {
-        size_t offset = 8 * (size_t)random_below(&random, sound.len / 8);
+        size_t offset = 8 * (size_t)random_below(&random, sound.at[0].len / 8);
         for (int tries = 0; tries < 1000 && random_below(&random, 2) && *word_at(&sound, offset) == 0; tries++)
-            offset = 8 * (size_t)random_below(&random, sound.len / 8);
+            offset = 8 * (size_t)random_below(&random, sound.at[0].len / 8);
         damage_word(offset, (unsigned)random_below(&random, KINDS), &random);
     }
 }
 
 static void length_case(size_t len) {
     start_over();
-    damaged.len = len;
-    if (len > damaged.capacity)
+    damaged.at[0].len = len;
+    if (len > damaged.at[0].capacity)
         exit(3);
-    if (len > sound.len)
-        memset(damaged.bytes + sound.len, 0, len - sound.len);
+    if (len > sound.at[0].len)
+        memset(damaged.at[0].bytes + sound.at[0].len, 0, len - sound.at[0].len);
 }
 
 /* A file of no bytes: image_restore takes an empty image for "no segment". */
 static void judge_empty(void) {
     length_case(8);
     image_restore(&damaged, &scratch);
-    if (ftruncate(scratch.fd, 0) != 0)
+    if (ftruncate(scratch.at[0].fd, 0) != 0)
         exit(3);
     counts->cases++;
     struct tmgr_table *table;
@@ -323,10 +325,10 @@ static void judge_empty(void) {
 
 static void foreign_case(uint64_t number) {
     struct random random = random_from(seed * 7919 + number);
-    length_case(8 * (1 + (size_t)random_below(&random, sound.len / 8)));
+    length_case(8 * (1 + (size_t)random_below(&random, sound.at[0].len / 8)));
     uint64_t kind = number % 4;
     size_t keep = kind == 0 ? 0 : kind == 1 ? 16 : kind == 2 ? PAGE_BYTES : 2 * PAGE_BYTES;
-    for (size_t at = keep; at + 8 <= damaged.len; at += 8)
+    for (size_t at = keep; at + 8 <= damaged.at[0].len; at += 8)
         *word_at(&damaged, at) = number % 3 == 0 ? 0x2020202020202020ULL : random_next(&random);
 }
 
@@ -349,25 +351,25 @@ static void one(const char *name) {
 static void lengths(void) {
     char name[64];
     judge_empty();
-    for (size_t len = 8; len < sound.len + CHUNK_BYTES && len <= damaged.capacity; len += len < 4 * PAGE_BYTES ? 512
-                                                                                          : len < sound.len
-                                                                                              ? 24 * PAGE_BYTES + 8
-                                                                                              : 64 * PAGE_BYTES) {
+    for (size_t len = 8; len < sound.at[0].len + CHUNK_BYTES && len <= damaged.at[0].capacity;
+         len += len < 4 * PAGE_BYTES    ? 512
+                : len < sound.at[0].len ? 24 * PAGE_BYTES + 8
+                                        : 64 * PAGE_BYTES) {
         length_case(len);
         snprintf(name, sizeof name, "length:%zu", len);
         judge(name);
     }
-    length_case(sound.len - PAGE_BYTES);
+    length_case(sound.at[0].len - PAGE_BYTES);
     judge("length:last-page");
 }
 
 static void print_layout(void) {
-    const struct control *control = (const struct control *)(const void *)sound.bytes;
+    const struct control *control = (const struct control *)(const void *)sound.at[0].bytes;
     size_t arena = (size_t)control->arena_offset;
     printf("control 0 %zu\n", sizeof(struct control));
     printf("records %d %d\n", RECORDS_OFFSET, RECORDS_OFFSET + RECORDS * 2048);
     printf("stripes %d %zu\n", STRIPES_OFFSET, STRIPES_OFFSET + N_STRIPES * sizeof(struct stripe));
-    for (size_t chunk = 0; arena + chunk * CHUNK_BYTES < sound.len; chunk++) {
+    for (size_t chunk = 0; arena + chunk * CHUNK_BYTES < sound.at[0].len; chunk++) {
         size_t at = arena + chunk * CHUNK_BYTES;
         printf("map%zu %zu %zu\n", chunk, at, at + offsetof(struct chunk, links));
         printf("links%zu %zu %zu\n", chunk, at + offsetof(struct chunk, links), at + offsetof(struct chunk, used));
