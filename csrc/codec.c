@@ -24,6 +24,7 @@
  *   DictVerbs, base of SharedDict: _use(binding), then by operators and get(key[, default]) increment(key[, by, default]) */
 #include "codec_dict.h"
 #include "codec_order.h"
+#include "codec_query.h"
 
 /* -- functions on bytes ------------------------------------------------------------------------------------------------- */
 
@@ -118,6 +119,8 @@ static PyMethodDef binding_methods[] = {
     {"contains", (PyCFunction)binding_contains, METH_O, "contains(key): bool"},
     {"lookup_many", (PyCFunction)binding_lookup_many, METH_O, "lookup_many(keys): list of lists of rows"},
     {"length", (PyCFunction)binding_length, METH_NOARGS, "length(): int"},
+    {"query", (PyCFunction)binding_query, METH_VARARGS,
+     "query(mode, program, is_rows, keys, prefix, reverse, limit, cursor): results, or how many rows"},
     {"range", (PyCFunction)(void (*)(void))binding_range, METH_FASTCALL,
      "range(lo, hi, reverse, limit): iterator over the rows of an ordered_set between two keys"},
     {"scan", (PyCFunction)binding_scan, METH_NOARGS, "scan(): iterator over all rows"},

@@ -173,6 +173,8 @@ struct request {
     struct tmgr_buffer *result;
     struct tmgr_cursor *cursor;
     const struct tmgr_range *range;
+    const struct tmgr_query *query;
+    enum tmgr_query_mode query_mode;
     size_t limit; /* rows */
     size_t want_bytes;
     int direction;

@@ -146,7 +146,8 @@ struct tmgr_cursor {
     uint32_t stripe;
     uint32_t done;
     uint64_t position;
-    struct tmgr_buffer last; /* ordered_set: the key behind which it stands */
+    struct tmgr_buffer last; /* the key behind which it stands, where that is within a bucket or a tree */
+    uint64_t skip;           /* rows of that key that were passed */
 };
 
 enum tmgr_range_flag { TMGR_RANGE_AFTER_LO = 1, TMGR_RANGE_UP_TO_HI = 2, TMGR_RANGE_REVERSE = 4 };
@@ -213,6 +214,26 @@ int tmgr_scan(struct tmgr_table *table, struct tmgr_cursor *cursor, size_t want_
  * tree node are of one moment. OPERATION: the table is no ordered_set. BAD_ROW: a bound is no key. */
 int tmgr_rows(struct tmgr_table *table, const struct tmgr_range *range, struct tmgr_cursor *cursor, size_t max_rows,
               size_t want_bytes, struct tmgr_buffer *out, size_t *n_rows);
+/* Go through the rows from the cursor on and ask a compiled program (match.h) of each: RESULTS appends what its bodies give to
+ * out, rows as they are if all bodies are the row; COUNT counts where the body is True, DELETE deletes those rows, REPLACE
+ * puts the body in the row's place: each row atomically, and asked again if another writer has changed it. *n: how many.
+ * OK: call again, for there may be more (after some want_bytes of rows or results); END: that was all, and the cursor is done;
+ * PRESENT: max_results, and there is at least one more. A call after a failure, BUSY too, goes on where it stopped.
+ * BAD_OPTION: no program. OPERATION: REPLACE in a table of this type. */
+struct tmgr_query {
+    const uint8_t *program;
+    size_t program_len;
+    const uint8_t *keys; /* with BY_KEY: encoded keys, one after the other; only their rows are asked */
+    size_t keys_len;
+    const uint8_t *prefix; /* ordered_set: an encoded tuple with whose elements the keys begin, or NULL */
+    size_t prefix_len;
+    uint32_t flags; /* TMGR_QUERY_BY_KEY, TMGR_RANGE_REVERSE (ordered_set) */
+};
+enum tmgr_query_flag { TMGR_QUERY_BY_KEY = 16 };
+enum tmgr_query_mode { TMGR_QUERY_RESULTS = 0, TMGR_QUERY_COUNT, TMGR_QUERY_DELETE, TMGR_QUERY_REPLACE };
+int tmgr_query(struct tmgr_table *table, const struct tmgr_query *query, enum tmgr_query_mode mode,
+               struct tmgr_cursor *cursor, size_t max_results, size_t want_bytes, struct tmgr_buffer *out, size_t *n,
+               int64_t wait_ns);
 /* The row that follows (direction 1) or precedes (-1) the key in the table's order; key NULL: from the start or end.
  * The key need not be there. END. */
 int tmgr_step(struct tmgr_table *table, int direction, const uint8_t *key, size_t key_len, struct tmgr_buffer *row);
@@ -304,6 +325,8 @@ struct tmgr_api {
     void (*buffer_free)(struct tmgr_buffer *);
     int (*sort_key)(const uint8_t *, size_t, struct tmgr_buffer *);
     int (*sort_prefix)(const uint8_t *, size_t, uint32_t, struct tmgr_buffer *);
+    int (*query)(struct tmgr_table *, const struct tmgr_query *, enum tmgr_query_mode, struct tmgr_cursor *, size_t,
+                 size_t, struct tmgr_buffer *, size_t *, int64_t);
 };
 const struct tmgr_api *tmgr_api(void);
 /* cdef ends */

@@ -73,6 +73,18 @@ class Binding:
     def scan(self) -> Iterator[Row]: ...
     def range(self, lo: object, hi: object, reverse: bool, limit: int | None, /) -> Iterator[Row]: ...
     def step(self, direction: int, /, *key: object) -> Row | None: ...
+    def query(
+        self,
+        mode: int,
+        program: bytes,
+        is_rows: bool,
+        keys: bytes | None,
+        prefix: bytes | None,
+        reverse: bool,
+        limit: int,
+        cursor: tuple[int, int, bytes, int] | None,
+        /,
+    ) -> Any: ...
     def batch(self) -> Batch: ...
 
 class Batch:

@@ -25,33 +25,16 @@ from typing import Any, Final, NamedTuple, SupportsIndex, final
 
 from tablemgr import _codec, _ffi, codec as codecs, segments
 from tablemgr._ffi import LOCK_TIMEOUT, Handle
+from tablemgr.ends import END, End
 from tablemgr.errors import AccessError, Status, TableExistsError, TableMismatchError, TableNotFoundError
+from tablemgr.match_program import Use
 from tablemgr.segments import TableInfo, TableTransfer
+from tablemgr.selecting import Selecting
 
 Row = tuple[Any, ...]
 
 _MISSING: Final = object()  # no default: None is a value
 _LONGEST_WAIT: Final = 1e9  # seconds; what is longer is this
-
-
-@final
-class _End:
-    """The type of END."""
-
-    __slots__ = ()
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __repr__(self) -> str:
-        return "tablemgr.END"
-
-    def __reduce__(self) -> str:
-        return "END"
-
-
-END: Final = _End()
-"""What a traversal returns behind the last row. One object, also after pickling; false."""
 
 
 class Options(NamedTuple):
@@ -226,7 +209,7 @@ def _is_there(instance: str, name: str) -> bool:
     return True
 
 
-class Table:
+class Table(Selecting):
     """A table of rows: non-empty tuples, one per key, the key being the element at `keypos`.
 
     Keys: None, bool, int, float, str, bytes, date, time, datetime, timedelta, Decimal, UUID, and tuples of these; two
@@ -249,6 +232,7 @@ class Table:
         "_keypos",
         "_readonly",
         "_type",
+        "_use",
         "inherited",
         "transfer",
     )
@@ -266,6 +250,7 @@ class Table:
         raw = handle.describe()
         self._keypos = raw.keypos
         self._type = segments.TYPES[raw.type]
+        self._use = Use(raw.keypos, self._type == "ordered_set", codec == codecs.PICKLE)
         self._binding = _codec.Binding(
             handle.address, self._keypos, codec == codecs.PICKLE, lock_timeout, handle.fail, handle.pointer
         )
@@ -361,19 +346,19 @@ class Table:
         """The key before this one, or END. The key has its place in the order also if it is not in the table."""
         return self._key(self._binding.step(-1, key))
 
-    def first_lookup(self) -> tuple[Any, list[Row]] | _End:
+    def first_lookup(self) -> tuple[Any, list[Row]] | End:
         """(key, rows) of the first key, or END."""
         return self._key_and_rows(self._binding.step(1))
 
-    def last_lookup(self) -> tuple[Any, list[Row]] | _End:
+    def last_lookup(self) -> tuple[Any, list[Row]] | End:
         """(key, rows) of the last key, or END."""
         return self._key_and_rows(self._binding.step(-1))
 
-    def next_lookup(self, key: Any) -> tuple[Any, list[Row]] | _End:
+    def next_lookup(self, key: Any) -> tuple[Any, list[Row]] | End:
         """(key, rows) of the key after this one, or END."""
         return self._key_and_rows(self._binding.step(1, key))
 
-    def prev_lookup(self, key: Any) -> tuple[Any, list[Row]] | _End:
+    def prev_lookup(self, key: Any) -> tuple[Any, list[Row]] | End:
         """(key, rows) of the key before this one, or END."""
         return self._key_and_rows(self._binding.step(-1, key))
 
@@ -393,7 +378,7 @@ class Table:
             status = Status.OPERATION
         if status != Status.OK:
             self._handle.fail(status, "range")
-        rows = _whole(limit, "limit")
+        rows = 0 if limit is None else _whole(limit, "limit")
         if rows < 0:
             raise ValueError(f"limit must be a number of rows from 0 up, not {rows}")
         return self._binding.range(lo, hi, reverse, rows)
@@ -401,7 +386,7 @@ class Table:
     def _key(self, row: Row | None) -> Any:
         return END if row is None else row[self._keypos]
 
-    def _key_and_rows(self, row: Row | None) -> tuple[Any, list[Row]] | _End:
+    def _key_and_rows(self, row: Row | None) -> tuple[Any, list[Row]] | End:
         return END if row is None else (row[self._keypos], [row])
 
     # -- writing --------------------------------------------------------------------------------------------------

@@ -17,8 +17,10 @@ _core _codec
 errors
 _ffi
 codec
+ends
 matching
 match_program
+selecting
 segments
 table
 shared_dict

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "match.h"
+#include "range.h"
+#include "segment.h"
+#include "walk.h"
+
+#include <stdlib.h>
+
+/* A query under way. */
+struct run {
+    struct tmgr_table *t;
+    const struct tmgr_query *query;
+    enum tmgr_query_mode mode;
+    struct tmgr_cursor *cursor;
+    struct match match;
+    struct tmgr_buffer rows; /* of the batch being looked at */
+    size_t n_rows;
+    bool exact; /* the cursor follows row by row: there is a limit, or rows are written */
+    size_t max_results, examined;
+    struct tmgr_buffer *out;
+    size_t n;
+    int64_t wait_ns;
+};
+
+enum { BATCH_BYTES = 64 * 1024 };
+
+/* -- the next rows --------------------------------------------------------------------------------------------------------- */
+
+/* What follows the batch, where the cursor does not follow row by row. */
+struct behind {
+    uint32_t stripe, done;
+    uint64_t position;
+};
+
+static int fetch_of_key(struct run *run, struct behind *behind) {
+    const uint8_t *key = run->query->keys, *end = key + run->query->keys_len;
+    size_t len = 0;
+    for (uint64_t i = 0; i <= run->cursor->position; i++) {
+        key += len;
+        len = key < end ? term_skip(key, end) : 0;
+        if (len == 0) {
+            behind->done = 1;
+            return TMGR_OK;
+        }
+    }
+    behind->position++;
+    int status = tmgr_lookup(run->t, key, len, &run->rows);
+    for (size_t at_row = 0; status == TMGR_OK && at_row < run->rows.len; run->n_rows++) {
+        len = term_skip(run->rows.data + at_row, run->rows.data + run->rows.len);
+        if (len == 0)
+            return TMGR_CORRUPT;
+        at_row += len;
+    }
+    return status == TMGR_ABSENT ? TMGR_OK : status;
+}
+
+static int fetch_of_tree(struct run *run) {
+    struct tmgr_range range = {.prefix = run->query->prefix,
+                               .prefix_len = run->query->prefix_len,
+                               .flags = run->query->flags & TMGR_RANGE_REVERSE};
+    struct tmgr_cursor ahead = {0};
+    if (!run->exact)
+        return range_rows(run->t, &range, run->cursor, SIZE_MAX, BATCH_BYTES, &run->rows, &run->n_rows);
+    if (!buffer_append(&ahead.last, run->cursor->last.data, run->cursor->last.len))
+        return TMGR_NO_MEMORY;
+    size_t most = run->max_results - run->n < 64 ? run->max_results - run->n + 64 : SIZE_MAX;
+    int status = range_rows(run->t, &range, &ahead, most, BATCH_BYTES / 4, &run->rows, &run->n_rows);
+    if (status == TMGR_OK && run->n_rows == 0)
+        run->cursor->done = 1;
+    tmgr_buffer_free(&ahead.last);
+    return status;
+}
+
+static int fetch_of_buckets(struct run *run, struct behind *behind) {
+    if (!run->exact)
+        return walk_rows(run->t, run->cursor, BATCH_BYTES, &run->rows, &run->n_rows);
+    struct tmgr_cursor ahead = {.stripe = run->cursor->stripe, .position = run->cursor->position};
+    int status = walk_rows(run->t, &ahead, 1, &run->rows, &run->n_rows);
+    *behind = (struct behind){ahead.stripe, ahead.done, ahead.position};
+    return status;
+}
+
+static int fetch(struct run *run, struct behind *behind) {
+    struct tmgr_cursor *cursor = run->cursor;
+    *behind = (struct behind){cursor->stripe, cursor->done, cursor->position};
+    run->rows.len = 0;
+    run->n_rows = 0;
+    if (run->query->flags & TMGR_QUERY_BY_KEY)
+        return fetch_of_key(run, behind);
+    int status = segment_enter(run->t, false);
+    if (status != TMGR_OK)
+        return status;
+    status = run->t->ordered ? fetch_of_tree(run) : fetch_of_buckets(run, behind);
+    if (status == TMGR_OK && !run->exact)
+        *behind = (struct behind){cursor->stripe, cursor->done, cursor->position};
+    segment_leave(run->t);
+    return status;
+}
+
+/* -- one row ------------------------------------------------------------------------------------------------------------------ */
+
+/* The row of this key as it is by now, matched: OK, or ABSENT if it is gone or does not match any more. */
+static int match_again(struct run *run, const uint8_t *key, size_t len, struct tmgr_buffer *row,
+                       struct match_result *result) {
+    int status = tmgr_lookup(run->t, key, len, row);
+    return status == TMGR_OK ? (int)match_run(&run->match, row->data, row->len, result) : status;
+}
+
+static int write_once(struct run *run, const uint8_t *row, size_t len, const struct match_result *result) {
+    if (run->mode == TMGR_QUERY_DELETE)
+        return match_is_true(result) ? tmgr_delete_object(run->t, row, len, run->wait_ns) : TMGR_PRESENT;
+    const uint8_t *new_row;
+    size_t new_len;
+    if (!match_as_row(result, &new_row, &new_len))
+        return TMGR_PRESENT;
+    if (new_len == len && memcmp(new_row, row, len) == 0)
+        return TMGR_OK;
+    return tmgr_compare_and_swap(run->t, row, len, new_row, new_len, run->wait_ns);
+}
+
+/* Delete or replace the row if it is still as it was; if another writer has changed it, ask again whether it matches. */
+static int write_row(struct run *run, const uint8_t *row, size_t len, struct match_result result) {
+    struct tmgr_buffer now = {NULL, 0, 0};
+    struct term_span key;
+    if (!term_key_of(row, len, run->t->keypos, &key))
+        return TMGR_CORRUPT;
+    const uint8_t *key_bytes = row + key.offset;
+    int status = write_once(run, row, len, &result);
+    bool is_set = run->t->type == TMGR_SET || run->t->type == TMGR_ORDERED_SET;
+    while (status == TMGR_ABSENT && is_set) {
+        status = match_again(run, key_bytes, key.len, &now, &result);
+        if (status != TMGR_OK)
+            break;
+        status = write_once(run, now.data, now.len, &result);
+    }
+    tmgr_buffer_free(&now);
+    run->n += status == TMGR_OK;
+    return status == TMGR_ABSENT || status == TMGR_PRESENT ? TMGR_OK : status;
+}
+
+/* PRESENT: it is a result, but there are enough. */
+static int look_at_row(struct run *run, const uint8_t *row, size_t len) {
+    struct match_result result;
+    int status = (int)match_run(&run->match, row, len, &result);
+    if (status != TMGR_OK)
+        return status == TMGR_ABSENT ? TMGR_OK : status;
+    if (run->mode >= TMGR_QUERY_DELETE)
+        return write_row(run, row, len, result);
+    if (run->mode == TMGR_QUERY_COUNT) {
+        run->n += match_is_true(&result);
+        return TMGR_OK;
+    }
+    if (run->n == run->max_results)
+        return TMGR_PRESENT;
+    run->n++;
+    bool appended =
+        run->match.is_rows ? buffer_append(run->out, result.at, result.len) : match_append(&result, run->out);
+    return appended ? TMGR_OK : TMGR_NO_MEMORY;
+}
+
+/* -- a batch -------------------------------------------------------------------------------------------------------------------- */
+
+/* A row of a bucket, and where it stands. */
+struct stood {
+    struct standing standing;
+    const uint8_t *row;
+    size_t len;
+};
+
+/* The cursor stands behind this row: `skip` rows of its key have been passed. */
+static bool pass(struct run *run, const uint8_t *key, size_t len, uint64_t skip) {
+    run->cursor->last.len = 0;
+    run->cursor->skip = skip;
+    return buffer_append(&run->cursor->last, key, len);
+}
+
+static int sorted_rows(struct run *run, struct stood *list) {
+    const uint8_t *row = run->rows.data, *end = row + run->rows.len;
+    for (size_t i = 0; i < run->n_rows; i++) {
+        struct term_span key;
+        size_t len = term_skip(row, end), place = i;
+        if (len == 0 || !term_key_of(row, len, run->t->keypos, &key))
+            return TMGR_CORRUPT;
+        struct stood one = {standing_of(run->t, row + key.offset, key.len), row, len};
+        for (; place > 0 && standing_compare(&list[place - 1].standing, &one.standing) > 0; place--)
+            list[place] = list[place - 1];
+        list[place] = one;
+        row += len;
+    }
+    return TMGR_OK;
+}
+
+/* A bucket's rows, in the order of keys where their hashes agree, from the cursor on. */
+static int look_at_bucket(struct run *run, const struct behind *behind) {
+    struct stood *list = malloc((run->n_rows + 1) * sizeof *list);
+    struct tmgr_buffer from = {NULL, 0, 0};
+    struct standing last = {0, 0, NULL, 0};
+    uint64_t skip = run->cursor->skip, nth = 0;
+    int status = list != NULL ? sorted_rows(run, list) : TMGR_NO_MEMORY;
+    if (status == TMGR_OK && run->cursor->last.len > 0) {
+        if (!buffer_append(&from, run->cursor->last.data, run->cursor->last.len))
+            status = TMGR_NO_MEMORY;
+        last = standing_of(run->t, from.data, from.len);
+    }
+    for (size_t i = 0; i < run->n_rows && status == TMGR_OK; i++) {
+        const struct stood *one = &list[i];
+        nth = i > 0 && standing_compare(&list[i - 1].standing, &one->standing) == 0 ? nth + 1 : 0;
+        int order = last.key != NULL ? standing_compare(&one->standing, &last) : 1;
+        if (order < 0 || (order == 0 && nth < skip))
+            continue;
+        status = look_at_row(run, one->row, one->len);
+        if (status == TMGR_OK && !pass(run, one->standing.key, one->standing.key_len, nth + 1))
+            status = TMGR_NO_MEMORY;
+    }
+    if (status == TMGR_OK) {
+        run->cursor->stripe = behind->stripe;
+        run->cursor->position = behind->position;
+        run->cursor->done = behind->done;
+        /* What was passed may lie beyond this bucket, if it was a larger one then. */
+        if (run->cursor->last.len > 0) {
+            last = standing_of(run->t, run->cursor->last.data, run->cursor->last.len);
+            if (last.stripe < behind->stripe || last.position < behind->position || behind->done)
+                run->cursor->last.len = 0;
+        }
+    }
+    tmgr_buffer_free(&from);
+    free(list);
+    return status;
+}
+
+/* The rows of one key, or rows in the order of keys. */
+static int look_at_rows(struct run *run, const struct behind *behind) {
+    const uint8_t *row = run->rows.data, *end = row + run->rows.len;
+    bool by_key = run->query->flags & TMGR_QUERY_BY_KEY;
+    int status = TMGR_OK;
+    for (size_t i = 0; i < run->n_rows && status == TMGR_OK; i++) {
+        struct term_span key;
+        size_t len = term_skip(row, end);
+        if (len == 0)
+            return TMGR_CORRUPT;
+        if (!by_key || i >= run->cursor->skip)
+            status = look_at_row(run, row, len);
+        if (status == TMGR_OK && run->exact && !by_key &&
+            (!term_key_of(row, len, run->t->keypos, &key) || !pass(run, row + key.offset, key.len, 0)))
+            status = TMGR_NO_MEMORY;
+        if (status == TMGR_OK && by_key && i >= run->cursor->skip)
+            run->cursor->skip = i + 1;
+        row += len;
+    }
+    if (status == TMGR_OK && by_key) {
+        run->cursor->position = behind->position;
+        run->cursor->done = behind->done;
+        run->cursor->skip = 0;
+    }
+    return status;
+}
+
+static int run_query(struct run *run, size_t want_bytes) {
+    int status = TMGR_OK;
+    while (status == TMGR_OK && !run->cursor->done && run->out->len < want_bytes && run->examined < want_bytes) {
+        struct behind behind;
+        status = fetch(run, &behind);
+        if (status != TMGR_OK)
+            break;
+        bool by_bucket = run->exact && !run->t->ordered && !(run->query->flags & TMGR_QUERY_BY_KEY);
+        status = by_bucket ? look_at_bucket(run, &behind) : look_at_rows(run, &behind);
+        run->examined += run->rows.len;
+    }
+    return status;
+}
+
+int tmgr_query(struct tmgr_table *t, const struct tmgr_query *query, enum tmgr_query_mode mode,
+               struct tmgr_cursor *cursor, size_t max_results, size_t want_bytes, struct tmgr_buffer *out, size_t *n,
+               int64_t wait_ns) {
+    struct run run = {.t = t,
+                      .query = query,
+                      .mode = mode,
+                      .cursor = cursor,
+                      .exact = max_results != SIZE_MAX || mode >= TMGR_QUERY_DELETE,
+                      .max_results = max_results,
+                      .out = out,
+                      .wait_ns = wait_ns};
+    out->len = 0;
+    *n = 0;
+    /* A cursor may have been kept, and come back from anywhere. */
+    if (!(query->flags & TMGR_QUERY_BY_KEY) && (cursor->stripe >= t->n_stripes || cursor->position >= POSITION_END))
+        cursor->done = 1;
+    int status = tmgr_admit(t, mode >= TMGR_QUERY_DELETE);
+    if (status == TMGR_OK)
+        status = (int)match_open(&run.match, query->program, query->program_len);
+    if (status != TMGR_OK)
+        return status;
+    status = run_query(&run, want_bytes);
+    *n = run.n;
+    match_close(&run.match);
+    tmgr_buffer_free(&run.rows);
+    if (status == TMGR_OK && cursor->done)
+        return TMGR_END;
+    return status == TMGR_BUSY && run.n > 0 ? TMGR_OK : status; /* what is done is done; the next call goes on */
+}

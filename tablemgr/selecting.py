@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs that ask a pattern or clauses of every row: `Selecting`, a part of `Table`.
+
+The clauses become a program (match_program.py) that the core runs over packed rows; only results are decoded. A query
+whose clauses all bind the key is a lookup; one that binds leading elements of a tuple key is, in an ordered_set, a
+range. Nothing here is a snapshot: each row is as it is when it is looked at, and each that is there throughout is
+looked at exactly once.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from dataclasses import dataclass
+from typing import Any, Final, SupportsIndex
+
+from tablemgr import _codec
+from tablemgr._ffi import Handle
+from tablemgr.ends import END, End
+from tablemgr.errors import BadMatchError, Status
+from tablemgr.match_program import Program, Query, Use, delete_query, match_query, object_query
+from tablemgr.matching import Clause
+
+Row = tuple[Any, ...]
+Cursor = tuple[int, int, bytes, int]
+_RESULTS, _COUNT, _DELETE, _REPLACE = range(4)  # enum tmgr_query_mode
+
+
+@dataclass(frozen=True, eq=False)
+class Continuation:
+    """Where a `match`, `match_object` or `select` with a limit goes on: plain, picklable, for the call that made it."""
+
+    verb: str
+    query: Query
+    limit: int
+    reverse: bool
+    cursor: Cursor
+
+
+Further = Continuation | End
+
+
+@functools.lru_cache(maxsize=256)
+def _kept(clauses: tuple[Clause, ...]) -> Query:
+    """Clauses compare by identity, so the same ones are compiled once."""
+    return Query(*clauses)
+
+
+def _query_of(clauses: tuple[Any, ...]) -> Query:
+    if len(clauses) == 1 and isinstance(clauses[0], Query):
+        return clauses[0]
+    return _kept(clauses) if all(isinstance(clause, Clause) for clause in clauses) else Query(*clauses)
+
+
+@functools.lru_cache(maxsize=1024)
+def _asked(program: Program, ordered: bool, reverse: bool) -> tuple[bytes | None, bytes | None]:
+    """What has to be looked at: encoded keys, if all clauses bind one; an encoded tuple with which all keys begin."""
+    if all(key is not None for key in program.keys):
+        keys = [key for key in program.keys if key is not None]
+        if ordered:
+            by_value = {_codec.sortkey(key): key for key in reversed(keys)}
+            keys = [by_value[place] for place in sorted(by_value, reverse=reverse)]
+        return b"".join(dict.fromkeys(keys)), None
+    prefixes = set(program.prefixes)
+    return None, prefixes.pop() if ordered and len(prefixes) == 1 else None
+
+
+_TYPES_WITHOUT_REPLACE: Final = ("bag",)
+
+
+class Selecting:
+    """What `Table` is asked with patterns and clauses."""
+
+    __slots__ = ()
+
+    _binding: _codec.Binding
+    _handle: Handle
+    _keypos: int
+    _type: str
+    _codec: str
+    _use: Use
+
+    # -- patterns -------------------------------------------------------------------------------------------------
+
+    def match(self, pattern: Any, limit: SupportsIndex | None = None) -> Any:
+        """For each row that the pattern matches, the bound values in the order of the variables' numbers.
+
+        pattern: a tuple with `ANY` and `var(n)` at any depth, `ANY`, or a variable for the whole row; or what an
+        earlier call with a limit gave to go on with. A repeated variable must match itself; a dict matches a dict
+        that has its items. limit: at most so many, and what to go on with.
+
+        Returns a list of tuples; with a limit (list, continuation), where the continuation is END when nothing is
+        left. Raises TypeError for what is no pattern, BadMatchError for another call's continuation.
+        """
+        return self._matching("match", match_query, pattern, limit)
+
+    def match_object(self, pattern: Any, limit: SupportsIndex | None = None) -> Any:
+        """The rows that the pattern matches; otherwise as `match`."""
+        return self._matching("match_object", object_query, pattern, limit)
+
+    def match_delete(self, pattern: Any) -> int:
+        """Delete the rows that the pattern matches, each by itself. Returns how many there were."""
+        return self._count(_DELETE, lambda: delete_query(pattern))
+
+    def _matching(self, verb: str, query_of: Any, pattern: Any, limit: SupportsIndex | None) -> Any:
+        if isinstance(pattern, (Continuation, End)):
+            return self._go_on(verb, pattern, limit)
+        return self._results(verb, lambda: query_of(pattern), limit, reverse=False)
+
+    # -- clauses --------------------------------------------------------------------------------------------------
+
+    def select(self, *clauses: Any, limit: SupportsIndex | None = None, reverse: bool = False) -> Any:
+        """What the clauses make of the rows they apply to; of several clauses the first that applies decides.
+
+        clauses: `Clause`s, or one `Query`; or what an earlier call with a limit gave to go on with. limit: at most so
+        many results, and what to go on with. reverse: an ordered_set from its end; other types have no other order.
+
+        Returns a list; with a limit (list, continuation), where the continuation is END when nothing is left. Raises
+        BadMatchError for a malformed clause, on an empty table too, and TypeError if there is none.
+        """
+        if len(clauses) == 1 and isinstance(clauses[0], (Continuation, End)):
+            return self._go_on("select", clauses[0], limit)
+        return self._results("select", lambda: _query_of(clauses), limit, reverse)
+
+    def select_count(self, *clauses: Any) -> int:
+        """How many rows there are for which the clauses give exactly True."""
+        return self._count(_COUNT, lambda: _query_of(clauses))
+
+    def select_delete(self, *clauses: Any) -> int:
+        """Delete the rows for which the clauses give exactly True, each by itself. Returns how many there were.
+
+        A row that another process changes meanwhile is asked again as it is then.
+        """
+        return self._count(_DELETE, lambda: _query_of(clauses))
+
+    def select_replace(self, *clauses: Any) -> int:
+        """Put what the clauses give, a row with the same key, in the place of the rows they apply to, each by itself.
+
+        Returns how many rows that was. A row that another process changes meanwhile is asked again as it is then.
+        Raises BadMatchError where it cannot be shown beforehand that the key is kept, TableTypeError for a bag.
+        """
+        if self._type in _TYPES_WITHOUT_REPLACE:
+            self._admit(write=True)
+            self._handle.fail(Status.OPERATION, "select_replace")
+        return self._count(_REPLACE, lambda: _query_of(clauses))
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    def _admit(self, *, write: bool) -> None:
+        status = self._handle.admits(write=write)
+        if status != Status.OK:
+            self._handle.fail(status, "select")
+
+    def _program(self, query: Any, *, write: bool, replace: bool = False) -> tuple[Query, Program]:
+        """Compiled for this table; what is wrong with the table comes before what is wrong with the clauses."""
+        try:
+            asked: Query = query()
+            return asked, asked.program(self._use._replace(replace=True) if replace else self._use)
+        except Exception:
+            self._admit(write=write)
+            raise
+
+    def _run(self, mode: int, program: Program, reverse: bool, limit: int, cursor: Cursor | None) -> Any:
+        keys, prefix = _asked(program, self._use.ordered, reverse)
+        return self._binding.query(mode, program.code, program.is_rows, keys, prefix, reverse, limit, cursor)
+
+    def _count(self, mode: int, query: Any) -> int:
+        _, program = self._program(query, write=mode >= _DELETE, replace=mode == _REPLACE)
+        return int(self._run(mode, program, False, -1, None))
+
+    def _results(self, verb: str, query: Any, limit: SupportsIndex | None, reverse: bool) -> Any:
+        asked, program = self._program(query, write=False)
+        if limit is None:
+            return self._run(_RESULTS, program, bool(reverse), -1, None)[0]
+        return self._page(Continuation(verb, asked, self._limit(limit), bool(reverse), (0, 0, b"", 0)), program)
+
+    def _limit(self, limit: SupportsIndex) -> int:
+        number = -1 if isinstance(limit, bool) or not hasattr(limit, "__index__") else operator.index(limit)
+        if number < 1:
+            self._admit(write=False)
+            if isinstance(limit, bool) or not hasattr(limit, "__index__"):
+                raise TypeError(f"limit must be an int or None for no limit, not {limit.__class__.__name__}")
+            raise ValueError(f"limit must be a number of results from 1 up, not {number}")
+        return number
+
+    def _page(self, at: Continuation, program: Program) -> tuple[list[Any], Further]:
+        results, cursor = self._run(_RESULTS, program, at.reverse, at.limit, at.cursor)
+        if cursor is None:
+            return results, END
+        return results, Continuation(at.verb, at.query, at.limit, at.reverse, cursor)
+
+    def _go_on(self, verb: str, at: Further, limit: SupportsIndex | None) -> tuple[list[Any], Further]:
+        if isinstance(at, End) or at.verb != verb or limit is not None:
+            self._admit(write=False)
+        if isinstance(at, End):
+            return [], END
+        if at.verb != verb:
+            raise BadMatchError(f"{verb}: this is a continuation of {at.verb}; call {at.verb}(continuation)")
+        if limit is not None:
+            raise TypeError(f"{verb}: a continuation keeps its limit of {at.limit}; leave limit out")
+        return self._page(at, self._program(lambda: at.query, write=False)[1])
