@@ -205,13 +205,17 @@ class Program:
     """A compiled query, and what it says about the rows that it can apply to.
 
     code: for the core. keys: the bound key of each clause in its encoded form, or None. prefixes: the bound beginning
-    of each clause's tuple key as an encoded tuple, or None. is_rows: every result is the row itself.
+    of each clause's tuple key as an encoded tuple, or None. is_rows: every result is the row itself. lookups: the keys
+    whose rows are all that it can apply to, one after the other in the table's order, and backwards; None: any row.
+    prefix: with which all keys of such rows begin, or None.
     """
 
     code: bytes
     keys: tuple[bytes | None, ...]
     prefixes: tuple[bytes | None, ...]
     is_rows: bool
+    lookups: tuple[bytes, bytes] | None
+    prefix: bytes | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -564,9 +568,23 @@ def _assemble(clauses: tuple[Clause, ...], use: Use) -> Program:
             data += part
         table += CLAUSE.pack(*words)
     slots = max((one[3] for one in compiled), default=0)
+    prefixes = {one[2] for one in compiled}
     return Program(
         code=HEADER.pack(MAGIC, start + len(data), len(compiled), slots) + table + data,
         keys=tuple(one[1] for one in compiled),
         prefixes=tuple(one[2] for one in compiled),
         is_rows=all(one[0].endswith(OP["RETURN_ROW"]) for one in compiled),
+        lookups=_lookups([one[1] for one in compiled], use.ordered),
+        prefix=prefixes.pop() if use.ordered and len(prefixes) == 1 else None,
     )
+
+
+def _lookups(keys: list[bytes | None], ordered: bool) -> tuple[bytes, bytes] | None:
+    bound = [key for key in keys if key is not None]
+    if len(bound) != len(keys):
+        return None
+    if ordered:  # keys of equal value are one key
+        by_value = {_codec.sortkey(key): key for key in bound}
+        bound = [by_value[place] for place in sorted(by_value)]
+    bound = list(dict.fromkeys(bound))
+    return b"".join(bound), b"".join(reversed(bound))

@@ -52,19 +52,6 @@ def _query_of(clauses: tuple[Any, ...]) -> Query:
     return _kept(clauses) if all(isinstance(clause, Clause) for clause in clauses) else Query(*clauses)
 
 
-@functools.lru_cache(maxsize=1024)
-def _asked(program: Program, ordered: bool, reverse: bool) -> tuple[bytes | None, bytes | None]:
-    """What has to be looked at: encoded keys, if all clauses bind one; an encoded tuple with which all keys begin."""
-    if all(key is not None for key in program.keys):
-        keys = [key for key in program.keys if key is not None]
-        if ordered:
-            by_value = {_codec.sortkey(key): key for key in reversed(keys)}
-            keys = [by_value[place] for place in sorted(by_value, reverse=reverse)]
-        return b"".join(dict.fromkeys(keys)), None
-    prefixes = set(program.prefixes)
-    return None, prefixes.pop() if ordered and len(prefixes) == 1 else None
-
-
 _TYPES_WITHOUT_REPLACE: Final = ("bag",)
 
 
@@ -161,8 +148,8 @@ class Selecting:
             raise
 
     def _run(self, mode: int, program: Program, reverse: bool, limit: int, cursor: Cursor | None) -> Any:
-        keys, prefix = _asked(program, self._use.ordered, reverse)
-        return self._binding.query(mode, program.code, program.is_rows, keys, prefix, reverse, limit, cursor)
+        keys = None if program.lookups is None else program.lookups[reverse]
+        return self._binding.query(mode, program.code, program.is_rows, keys, program.prefix, reverse, limit, cursor)
 
     def _count(self, mode: int, query: Any) -> int:
         _, program = self._program(query, write=mode >= _DELETE, replace=mode == _REPLACE)
