@@ -20,10 +20,12 @@
  *       insert(row | rows) insert_new(row | rows) put(key, value) take(key) delete(key) delete_many(keys)
  *       delete_object(row) delete_all() compare_and_swap(old, new)
  *       update_counter(key, op[, default]) update_element(key, spec[, default]) batch()
+ *       pages(want_bytes) insert_packed(data)   rows as they are packed
  *   Batch, from batch(): insert insert_new delete delete_object update_counter update_element commit()
  *   DictVerbs, base of SharedDict: _use(binding), then by operators and get(key[, default]) increment(key[, by, default]) */
 #include "codec_dict.h"
 #include "codec_order.h"
+#include "codec_packed.h"
 #include "codec_query.h"
 
 /* -- functions on bytes ------------------------------------------------------------------------------------------------- */
@@ -137,6 +139,8 @@ static PyMethodDef binding_methods[] = {
     {"update_counter", FASTCALL(binding_update_counter), METH_FASTCALL, "update_counter(key, op[, default])"},
     {"update_element", FASTCALL(binding_update_element), METH_FASTCALL, "update_element(key, spec[, default]): bool"},
     {"batch", (PyCFunction)binding_batch, METH_NOARGS, "batch(): Batch"},
+    {"pages", (PyCFunction)binding_pages, METH_O, "pages(want_bytes): iterator over (number of rows, bytes)"},
+    {"insert_packed", (PyCFunction)binding_insert_packed, METH_O, "insert_packed(data): int"},
     {NULL, NULL, 0, NULL},
 };
 static PyMemberDef binding_members[] = {
@@ -190,9 +194,11 @@ static int codec_exec(PyObject *module) {
     }
     state->binding_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &binding_spec, NULL);
     state->scan_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &scan_spec, NULL);
+    state->pages_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &pages_spec, NULL);
     state->batch_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &batch_spec, NULL);
     state->dict_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &dict_spec, NULL);
-    PyTypeObject *const types[] = {state->binding_type, state->scan_type, state->batch_type, state->dict_type};
+    PyTypeObject *const types[] = {state->binding_type, state->scan_type, state->pages_type, state->batch_type,
+                                   state->dict_type};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (types[i] == NULL || PyModule_AddType(module, types[i]) < 0) {
             return -1;
@@ -210,6 +216,7 @@ static int codec_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->pickle_loads);
     Py_VISIT(state->binding_type);
     Py_VISIT(state->scan_type);
+    Py_VISIT(state->pages_type);
     Py_VISIT(state->batch_type);
     Py_VISIT(state->dict_type);
     return 0;
@@ -224,6 +231,7 @@ static int codec_clear(PyObject *module) {
     Py_CLEAR(state->pickle_loads);
     Py_CLEAR(state->binding_type);
     Py_CLEAR(state->scan_type);
+    Py_CLEAR(state->pages_type);
     Py_CLEAR(state->batch_type);
     Py_CLEAR(state->dict_type);
     return 0;

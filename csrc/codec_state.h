@@ -2,7 +2,8 @@
 /* codec_state.h - what the parts of the codec extension share: the imported Python types, buffers, extension types.
  *
  * The codec is one compilation unit, codec.c, which includes its parts in this order: state, encode, decode, binding,
- * verbs, batch, dict, order. So the compiler sees a verb whole, from the Python argument to the core's call and back. */
+ * verbs, batch, dict, order, packed, query. So the compiler sees a verb whole, from the Python argument to the core's
+ * call and back. */
 #ifndef TABLEMGR_CODEC_STATE_H
 #define TABLEMGR_CODEC_STATE_H
 
@@ -50,7 +51,7 @@ struct codec_state {
     const struct tmgr_api *api; /* NULL until bind() */
     PyObject *decimal_type, *uuid_type, *timezone_type;
     PyObject *pickle_dumps, *pickle_loads;
-    PyTypeObject *binding_type, *scan_type, *batch_type, *dict_type;
+    PyTypeObject *binding_type, *scan_type, *pages_type, *batch_type, *dict_type;
 };
 
 /* -- bytes being written --------------------------------------------------------------------------------------------- */

@@ -32,6 +32,7 @@ from tablemgr.errors import (
     TableOwnedError,
     TableTypeError,
 )
+from tablemgr.files import load, save
 from tablemgr.manager import Manager
 from tablemgr.match_program import Query
 from tablemgr.matching import (
@@ -178,6 +179,7 @@ __all__ = [
     "is_uuid",
     "last",
     "length",
+    "load",
     "map_get",
     "max_",
     "min_",
@@ -186,6 +188,7 @@ __all__ = [
     "or_",
     "rest",
     "round_",
+    "save",
     "size",
     "tables",
     "trunc",

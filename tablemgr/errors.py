@@ -84,7 +84,7 @@ class TableClosedError(TableError, ValueError):
 
 
 class CorruptTableError(TableError, ValueError):
-    """The segment is damaged, or is no table of this version's layout."""
+    """The segment or file is damaged, or is no table of this version's layout."""
 
 
 class LockTimeoutError(TableError, TimeoutError):

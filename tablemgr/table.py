@@ -141,7 +141,7 @@ def create(
         try:
             handle = Handle.create(segment, name, **options._asdict())
         except TableExistsError as error:
-            if _is_there(instance, name):
+            if is_there(instance, name):
                 raise TableExistsError(f"{error}{segments.foreign_user(segment)}") from None
         else:
             return Table(handle, instance, codec, seconds)
@@ -198,7 +198,7 @@ def attach(
     return Table(handle, instance, codec, seconds, readonly)
 
 
-def _is_there(instance: str, name: str) -> bool:
+def is_there(instance: str, name: str) -> bool:
     """Whether the name is really taken; a table that went with its owner is removed by the look."""
     try:
         segments.attach(instance, name, _ffi.MAP_HEAD).close()

@@ -23,7 +23,7 @@ match_program
 selecting
 segments
 table
-shared_dict
+shared_dict files
 protocol rendezvous
 conversation
 client
