@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import tablemgr as tm
@@ -16,21 +17,22 @@ NUMBERS: list[Any] = [*range(-3, 10), 0.0, 0.5, 1.0, 2.0, -1.5, 2**53, 2.0**53, 
 STRINGS: list[Any] = ["", "a", "a\0", "ab", "b", "é", "\N{GRINNING FACE}", "long" * 50]
 NAMES: list[Any] = [None, False, True]
 BYTES: list[Any] = [b"", b"a", b"\xff"]
+SINGLE = [number for number in NUMBERS if isinstance(number, int) or int(number) != number]  # no two of one value
 PLAIN = [*NUMBERS, *STRINGS, *NAMES, *BYTES]
-FAMILIES: list[Callable[[random.Random], Any]] = [
-    lambda rng: rng.choice(NUMBERS),
-    lambda rng: rng.choice(NUMBERS + STRINGS + BYTES),
-    lambda rng: rng.choice(NAMES + STRINGS + BYTES),
-    lambda rng: (rng.choice(NUMBERS), rng.choice(NUMBERS + STRINGS)),
-    lambda rng: ((rng.choice(STRINGS), rng.randrange(3)), rng.randrange(3)),
+FAMILIES: list[Callable[[random.Random, list[Any]], Any]] = [
+    lambda rng, numbers: rng.choice(numbers),
+    lambda rng, numbers: rng.choice(numbers + STRINGS + BYTES),
+    lambda rng, _: rng.choice(NAMES + STRINGS + BYTES),
+    lambda rng, numbers: (rng.choice(numbers), rng.choice(numbers + STRINGS)),
+    lambda rng, _: ((rng.choice(STRINGS), rng.randrange(3)), rng.randrange(3)),
 ]
 
 
-def any_key(rng: random.Random) -> Any:
+def any_key(rng: random.Random, numbers: list[Any]) -> Any:
     """A key of any kind, tuples of tuples included."""
     if rng.random() < 0.7:
-        return rng.choice(PLAIN)
-    return tuple(any_key(rng) for _ in range(rng.randrange(4)))
+        return rng.choice([*numbers, *STRINGS, *NAMES, *BYTES])
+    return tuple(any_key(rng, numbers) for _ in range(rng.randrange(4)))
 
 
 def any_value(rng: random.Random) -> Any:
@@ -65,10 +67,12 @@ class Draw:
         self.functions = functions
         self.expressions = expressions
         alike = rng.random() < 0.8
-        family = rng.choice(FAMILIES) if alike else any_key
         self.setting = Setting(type, rng.choice([0, 0, 0, 1, 2]), alike)
-        self.family = family
-        self.pool = [family(rng) for _ in range(rng.choice([3, 10, 30]))]
+        # the key in a pattern is compared by value in our ordered_set and by type and value in ETS's
+        self.patterns = type != "ordered_set" or rng.random() < 0.6
+        self.family = rng.choice(FAMILIES) if alike else any_key
+        self.numbers = SINGLE if self.patterns and type == "ordered_set" else NUMBERS
+        self.pool = [self.family(rng, self.numbers) for _ in range(rng.choice([3, 10, 30]))]
         self.rows: list[Row] = []
 
     def sequence(self, length: int) -> list[Operation]:
@@ -79,7 +83,7 @@ class Draw:
 
     def key(self) -> Any:
         """A key that is probably in the table, or its neighbour."""
-        return self.rng.choice(self.pool) if self.rng.random() < 0.9 else self.family(self.rng)
+        return self.rng.choice(self.pool) if self.rng.random() < 0.9 else self.family(self.rng, self.numbers)
 
     def row(self) -> Row:
         """A row, with a number after the key as a rule."""
@@ -201,11 +205,9 @@ class Draw:
             return self.lookup_element()
         if self.setting.in_order and chance < 80:
             return self.step() if rng.random() < 0.6 else self.range()
-        if hasattr(tm.Table, "match") and chance < 86:
-            return self.match()
-        if hasattr(tm.Table, "select"):
-            return self.select()
-        return Operation("rows", ())
+        if not self.patterns:
+            return Operation("lookup", (self.key(),))
+        return self.match() if chance < 84 else self.select()
 
     # -- patterns and clauses --
 
@@ -248,11 +250,11 @@ class Draw:
         if verb == "select_replace":
             return Operation(verb, (self.replacing_clause(),))
         clauses = [self.clause(whole=True) for _ in range(rng.choice([0, 0, 0, 1]))] + [self.clause(whole=False)]
+        if len(clauses) > 1:  # which of them made a list is not to be seen
+            clauses = [replace(clause, body=True) if clause.body is matching.VARS else clause for clause in clauses]
         if verb in ("select_count", "select_delete"):
             bodies = [rng.choice([True, True, True, 1, clause.body]) for clause in clauses]
-            clauses = [
-                matching.Clause(clause.head, clause.guards, body) for clause, body in zip(clauses, bodies, strict=True)
-            ]
+            clauses = [replace(clause, body=body) for clause, body in zip(clauses, bodies, strict=True)]
         elif rng.random() < 0.3:
             return self.chunks(verb, clauses)
         return Operation(verb, tuple(clauses))
@@ -262,6 +264,9 @@ class Draw:
         rng = self.rng
         between = []
         if self.setting.in_order:
+            clauses = [
+                replace(clause, body=matching.ROW) for clause in clauses
+            ]  # chunks end alike: no result is missing
             between = [Operation("insert", (self.row(),)), Operation("delete", (self.key(),))][: rng.randrange(3)]
         limit = rng.choice([1, 2, 3, 5, 100])
         if verb == "select" and rng.random() < 0.3:
@@ -278,7 +283,7 @@ class Draw:
         elif whole:
             body = tuple(variables)
         else:
-            body = rng.choice([self.number, self.condition])(variables, 2)
+            body = self.number(variables, 2) if rng.random() < 0.5 else self.condition(variables, 2, 0)
             if rng.random() < 0.3:
                 body = rng.choice([(body, matching.ROW), [body, (1, "a")], {"a": body}])
         return matching.Clause(head, guards, body)
@@ -295,7 +300,9 @@ class Draw:
         body: list[Any] = list(head)
         for at, part in enumerate(body):
             if at != self.setting.keypos or rng.random() < 0.05:
-                body[at] = rng.choice([self.number(variables, 1), any_value(rng)])
+                body[at] = rng.choice(
+                    [*variables, self.number([], 0), (rng.choice([*variables, 1]), 2), any_value(rng)]
+                )
             elif _has_holes(part) and not isinstance(part, matching.Variable):
                 body[at] = matching.element(matching.ROW, self.setting.keypos)
         if rng.random() < 0.3:
@@ -321,7 +328,7 @@ class Draw:
         if kind == 8:
             return matching.Call(rng.choice(["bsl", "bsr"]), a, rng.randrange(70))
         if kind == 9 and "max_" in self.expressions:
-            return matching.Call(rng.choice(["min_", "max_"]), a, b)
+            return matching.Call(rng.choice(["min_", "max_"]), self.number(variables, 0), self.number([], 0))
         value = rng.choice([*variables, a])
         if kind == 10:
             return rng.choice(
@@ -333,15 +340,15 @@ class Draw:
                     matching.map_get(value, rng.choice(["a", 1])),
                 ]
             )
-        unary = {"abs_", "round_", "floor", "ceil", "trunc", "float_", "neg", "bnot"} & self.expressions
+        unary = {"abs_", "floor", "ceil", "trunc", "float_", "neg", "bnot"} & self.expressions
         return matching.Call(rng.choice(sorted(unary)), a)
 
-    def condition(self, variables: list[matching.Variable], depth: int) -> Any:
-        """An expression that is a bool as a rule."""
+    def condition(self, variables: list[matching.Variable], depth: int, bounds: int = 1) -> Any:
+        """An expression that is a bool as a rule. bounds: the depth of what numbers are compared with; 0 cannot fail."""
         rng = self.rng
         value = rng.choice([*variables, *variables, 1, "a", None])
         if depth > 0 and rng.random() < 0.4:
-            a, b = self.condition(variables, depth - 1), self.condition(variables, depth - 1)
+            a, b = self.condition(variables, depth - 1, bounds), self.condition(variables, depth - 1, bounds)
             name = rng.choice(["&", "|", "^", "and_", "or_", "not_"])
             return matching.Call(name, a) if name == "not_" else matching.Call(name, a, b)
         if rng.random() < 0.5:
@@ -351,5 +358,5 @@ class Draw:
             return matching.Call(rng.choice(["==", "!=", "is_same"]), value, rng.choice([*variables, *PLAIN[:20], "a"]))
         if rng.random() < 0.1:
             return matching.is_map_key(value, rng.choice(["a", 1]))
-        comparison = matching.Call(rng.choice(["<", "<=", ">", ">="]), value, self.number([], 1))
+        comparison = matching.Call(rng.choice(["<", "<=", ">", ">="]), value, self.number([], bounds))
         return matching.and_(matching.is_number(value), comparison)

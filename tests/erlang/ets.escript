@@ -53,19 +53,12 @@ perform({counted, Function, Args}) ->
 perform({walk, First, Next}) ->
     walk(ets:First(get(table)), Next);
 perform({chunks, Function, Args, Between}) ->
-    case apply(ets, Function, [get(table) | Args]) of
-        '$end_of_table' ->
-            [];
-        {Chunk, Continuation} ->
-            [answer_one(Operation) || Operation <- Between],
-            [Chunk | chunks(Function, Continuation)]
-    end.
+    First = apply(ets, Function, [get(table) | Args]),
+    [answer_one(Operation) || Operation <- Between],
+    chunks(Function, First).
 
-chunks(Function, Continuation) ->
-    case ets:Function(Continuation) of
-        '$end_of_table' -> [];
-        {Chunk, Next} -> [Chunk | chunks(Function, Next)]
-    end.
+chunks(_, '$end_of_table') -> [];
+chunks(Function, {Chunk, Continuation}) -> [Chunk | chunks(Function, ets:Function(Continuation))].
 
 walk('$end_of_table', _) -> [];
 walk(Key, Next) -> [Key | walk(ets:Next(get(table), Key), Next)].

@@ -16,7 +16,11 @@ Where the two differ on purpose is written down where it is evened out, with the
  - NaN and the infinities are no floats in Erlang, sets and dates and their like have no counterpart: not drawn;
  - a table may be renamed to the name that it has here; ETS refuses;
  - VARS is a tuple here and a list there, `match` gives tuples here and lists there;
- - what fails in a body gives the atom 'EXIT' there, and here the clause does not apply: such results are taken out;
+ - what fails in a body is the atom 'EXIT' there, and here the clause does not apply: results with it are taken out, and
+   bodies in which more than one clause could apply, or whose result goes into the table, are drawn so as not to fail;
+ - the key of a pattern is compared by value in our ordered_set, as `lookup` does, and by type and value there: drawn
+   only where no two numbers have one value;
+ - round_ takes the even one of two that are as near, and there the one farther from zero: not drawn;
  - `//` and `%` floor here; there `div` and `rem` truncate: said there by a formula.
 """
 
@@ -280,7 +284,7 @@ def _our_chunks(table: tm.Table, operation: Operation) -> list[list[Any]]:
     method = _select(table) if reverse else getattr(table, verb)
     chunk, continuation = method(*args, limit=limit, **reverse)
     chunks = [chunk]
-    for each in between if chunk else ():
+    for each in between:
         each.perform(table)
     while continuation is not tm.END:
         chunk, continuation = method(continuation)
@@ -325,8 +329,14 @@ def _translated(operation: Operation, value: Any) -> Any:
     if verb in ("select", "select_reverse"):
         clauses = operation.args[3:] if operation.verb == "chunks" else operation.args
         lists = any(clause.body is matching.VARS for clause in clauses)
-        return [tuple(each) if lists and isinstance(each, list) else each for each in value if each != Atom("EXIT")]
+        return [tuple(each) if lists and isinstance(each, list) else each for each in value if not _has_exit(each)]
     return value
+
+
+def _has_exit(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(map(_has_exit, value))
+    return _has_exit(list(value.values())) if isinstance(value, dict) else value == Atom("EXIT")
 
 
 def _also_right(operation: Operation, theirs: Answer, ours: Answer, setting: Setting) -> bool:
