@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import tablemgr as tm
 from tablemgr import matching
 from tests.erlang.operations import Operation, Row, Setting
 
@@ -344,7 +343,7 @@ class Draw:
         return matching.Call(rng.choice(sorted(unary)), a)
 
     def condition(self, variables: list[matching.Variable], depth: int, bounds: int = 1) -> Any:
-        """An expression that is a bool as a rule. bounds: the depth of what numbers are compared with; 0 cannot fail."""
+        """An expression that is a bool as a rule. bounds: depth of what numbers are compared with; 0 cannot fail."""
         rng = self.rng
         value = rng.choice([*variables, *variables, 1, "a", None])
         if depth > 0 and rng.random() < 0.4:
