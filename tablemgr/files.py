@@ -131,9 +131,8 @@ class _Pages:
     """A table about to be written: what reading it can raise at once is raised when this is made."""
 
     def __init__(self, table: Table) -> None:
-        info = table.info()
+        self._header = header_of(table)
         self._pages = table._binding.pages(PAGE_BYTES)
-        self._header = Header(info.name, info.type, info.access, info.keypos, info.codec, info.rows)
 
     def write(self, file: BinaryIO, progress: Progress | None = None) -> int:
         """Everything, from the signature to the closing record. Returns the number of rows."""
@@ -147,6 +146,12 @@ class _Pages:
                 progress(total, max(total, self._header.rows))
         _write_record(file, b"DONE", total, _CRC.pack(crc), crc)
         return total
+
+
+def header_of(table: Table) -> Header:
+    """What the file of a table says of it. Raises TableClosedError, TableNotFoundError."""
+    info = table.info()
+    return Header(info.name, info.type, info.access, info.keypos, info.codec, info.rows)
 
 
 def write_table(table: Table, file: BinaryIO, progress: Progress | None = None) -> int:

@@ -7,17 +7,18 @@ from tablemgr import segments, table
 from tablemgr.cli.exits import RefusedError
 
 
-def attach(name: str, instance: str | None, *, readonly: bool) -> table.Table:
-    """A handle on the table; `RefusedError` if its rows are pickles: what they do when they are read is not known."""
+def attach(name: str, instance: str | None, *, readonly: bool, packed: bool = False) -> table.Table:
+    """A handle on the table; `RefusedError` if its rows are pickles: what they do when they are read is not known.
+
+    packed: rows will only be handled as they are packed, so pickles will do."""
     instance = segments.resolve_instance(instance)
     handle = segments.attach(instance, name)
     try:
         codec = segments.describe(handle).codec
     finally:
         handle.close()
-    if codec != "msgpack":
+    if codec != "msgpack" and not packed:
         raise RefusedError(
             f"table {name!r} has codec={codec!r}: unpickling runs code, attach to it in Python if you trust it"
         )
-
-    return table.attach(name, readonly=True if readonly else None, instance=instance)
+    return table.attach(name, readonly=True if readonly else None, codec=codec, instance=instance)

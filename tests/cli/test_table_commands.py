@@ -100,6 +100,21 @@ def test_put_get_and_delete_take_python_literals(tablemgr: Command) -> None:
         assert tablemgr("delete", "t", "8", "--json").json == {"table": "t", "deleted": 0, "missing": [8]}
 
 
+@pytest.mark.parametrize("kind", segments.TYPES)
+def test_show_get_and_put_are_for_every_type(tablemgr: Command, kind: str) -> None:
+    """A bag's keys have several rows, of which get and show give all; an ordered_set has 1.0 where it has 1."""
+    with tm.create("t", type=kind, access="public") as table:
+        for row in (("1", "'one'"), ("2", "two"), ("1", "uno"), ("1", "uno")):
+            assert tablemgr("put", "t", *row).status == 0
+        rows = {"bag": ["one", "uno"], "duplicate_bag": ["one", "uno", "uno"]}.get(kind, ["uno"])
+        assert tablemgr("get", "t", "1", "--json").json == [[1, value] for value in rows]
+        assert len(tablemgr("show", "t").out.splitlines()) == len(rows) + 1 == len(table)
+        assert tablemgr("get", "t", "1.0").status == (0 if kind == "ordered_set" else 3)
+        assert tablemgr("put", "t", "1", "new", "--new").status == 1
+        assert tablemgr("delete", "t", "1").status == 0
+        assert list(table) == [(2, "two")]
+
+
 def test_put_new_does_not_replace(tablemgr: Command) -> None:
     """With --new an existing row stays, and the command ends with 1."""
     with public("t", (1, "old")) as table:
