@@ -14,13 +14,18 @@ from rich.console import Console
 from benchmarks import (
     attach,
     batches,
+    blocks,
     contention,
     core_c,
     growth,
     memory,
+    ordered,
+    piles,
     plot,
+    ranges,
     repair,
     report,
+    selecting,
     single_key,
     ycsb,
 )
@@ -40,7 +45,20 @@ ON_LARGE_TABLE: dict[str, Callable[[Plan, Figures, str, int], None]] = {
     attach.QUESTION: attach.run,
     repair.QUESTION: repair.run,
 }
-QUESTIONS = (*ON_STORES, *ON_LARGE_TABLE, growth.QUESTION, core_c.QUESTION)
+ON_LARGE_STORES: dict[str, Callable[[Plan, Figures, Crew, int], None]] = {
+    ordered.QUESTION: ordered.run,
+    ranges.QUESTION: ranges.run,
+}
+BY_THEMSELVES: dict[str, Callable[[Plan, Figures, int], str]] = {
+    selecting.QUESTION: selecting.run,
+    piles.QUESTION: piles.run,
+    blocks.QUESTION: blocks.run,
+    growth.QUESTION: growth.run,
+    core_c.QUESTION: core_c.run,
+}
+"""These return a remark, or nothing."""
+SMALL = (blocks.QUESTION,)
+QUESTIONS = (*ON_STORES, *ON_LARGE_STORES, *ON_LARGE_TABLE, *BY_THEMSELVES)
 LARGE_ROWS = 1_000_000
 WIDTH = 200
 
@@ -59,7 +77,10 @@ def add_arguments(options: argparse.ArgumentParser) -> None:
     extent.add_argument("--full", action="store_true", help="the questions on stores with 1,000,000 rows besides")
     options.add_argument("--only", action="append", choices=QUESTIONS, help="this question; may be repeated")
     options.add_argument("--store", action="append", default=[], help="this store (and those that the question needs)")
-    options.add_argument("--rounds", type=int, help="rounds of every measurement (default 5)")
+    options.add_argument("--rounds", type=int, metavar="N", help="rounds of every measurement (default 5)")
+    options.add_argument("--rows", type=int, metavar="N", help="rows of the small tables (default 100,000)")
+    options.add_argument("--large-rows", type=int, metavar="N", help="rows of the large tables (default 1,000,000)")
+    options.add_argument("--seconds", type=float, metavar="S", help="seconds of every measurement (default 0.2)")
     options.add_argument("--no-save", action="store_true", help="print only, store nothing in benchmarks/results")
 
 
@@ -67,9 +88,16 @@ def plan_for(args: argparse.Namespace) -> Plan:
     """The extent that the options ask for."""
     tag = str(os.getpid())
     stores = tuple(args.store)
-    if args.quick:
-        return Plan(5_000, 50_000, args.rounds or 2, 0.03, (1, 2, 4), tag, stores)
-    return Plan(100_000, LARGE_ROWS, args.rounds or 5, 0.2, (1, 2, 4), tag, stores)
+    rows, large_rows, rounds, seconds = (5_000, 50_000, 2, 0.03) if args.quick else (100_000, LARGE_ROWS, 5, 0.2)
+    return Plan(
+        args.rows or rows,
+        args.large_rows or large_rows,
+        args.rounds or rounds,
+        args.seconds or seconds,
+        (1, 2, 4),
+        tag,
+        stores,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "machine": report.machine(),
         "rows": plan.rows,
+        "large_rows": plan.large_rows,
         "rounds": plan.rounds,
         "seconds_per_measurement": plan.seconds,
     }
@@ -117,19 +146,23 @@ def measure(
                 if question in questions:
                     out.print(f"measuring {question}, {rows:,} rows")
                     run(plan, figures, crew, rows)
+        for question, run in ON_LARGE_STORES.items():
+            if question in questions:
+                out.print(f"measuring {question}, {plan.large_rows:,} rows")
+                run(plan, figures, crew, plan.large_rows)
     wanted = [question for question in ON_LARGE_TABLE if question in questions]
     if wanted:
         with large_table(plan) as name:
             for question in wanted:
                 out.print(f"measuring {question}, {plan.large_rows:,} rows")
                 ON_LARGE_TABLE[question](plan, figures, name, plan.large_rows)
-    if growth.QUESTION in questions:
-        out.print(f"measuring {growth.QUESTION}, {plan.large_rows:,} rows")
-        growth.run(plan, figures, plan.large_rows)
-    if core_c.QUESTION in questions:
-        out.print(f"measuring {core_c.QUESTION}, {plan.large_rows:,} rows")
-        remarks.append(core_c.run(plan, figures, plan.large_rows))
-        out.print(remarks[-1])
+    for question in (question for question in BY_THEMSELVES if question in questions):
+        rows = plan.rows if question in SMALL else plan.large_rows
+        out.print(f"measuring {question}, {rows:,} rows")
+        remark = BY_THEMSELVES[question](plan, figures, rows)
+        if remark:
+            remarks.append(remark)
+            out.print(remark)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from typing import Any
 
 from benchmarks import jobs
 from benchmarks.adapters import Operations, Store
-from benchmarks.crew import Crew, Load, Prepare, Prepared
+from benchmarks.crew import Crew, Load, Prepare
 from benchmarks.fleet import filled
 from benchmarks.keys import choose, key, value
-from benchmarks.measure import Figures, Plan, interleaved
+from benchmarks.measure import Figures, Plan, Prepared, interleaved
 
 QUESTION = "batches"
 BATCH = 1000

@@ -7,13 +7,13 @@ from typing import Any
 
 from benchmarks import jobs
 from benchmarks.adapters import LmdbStore, ManagerDictStore, Operations, RedisStore, SharedDictStore, Store
-from benchmarks.crew import Crew, Load, Prepared
+from benchmarks.crew import Crew, Load
 from benchmarks.fleet import filled
 from benchmarks.keys import UNIFORM, ZIPFIAN
-from benchmarks.measure import Figures, Plan, interleaved
+from benchmarks.measure import Figures, Plan, Prepared, interleaved
 
 QUESTION = "contention"
-PEERS = tuple(kind.name for kind in (SharedDictStore, LmdbStore, ManagerDictStore, RedisStore))
+PEERS = (SharedDictStore, LmdbStore, ManagerDictStore, RedisStore)
 COUNTERS = 1000
 ALL_SECONDS = 600.0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -17,12 +17,10 @@ from typing import Any
 
 from benchmarks.adapters import Operations, Store
 from benchmarks.keys import UNIFORM
-from benchmarks.measure import timed
+from benchmarks.measure import Prepared, timed
 
 START_DELAY = 0.02
 PATIENCE = 300.0
-
-Prepared = tuple[Callable[[Any], object], Iterable[Sequence[Any]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tablemgr as tm
 from benchmarks import jobs
@@ -17,19 +17,22 @@ from benchmarks.measure import Plan
 FILL_SECONDS = 3600.0
 
 
-def available(plan: Plan) -> tuple[list[type[Store]], list[str]]:
+Kinds = Sequence[type[Store]]
+
+
+def available(plan: Plan, kinds: Kinds = STORES) -> tuple[list[type[Store]], list[str]]:
     """The kinds of store to measure, and a line for each that is left out because something is not installed."""
-    wanted = [kind for kind in STORES if plan.wants(kind.name)]
+    wanted = [kind for kind in kinds if plan.wants(kind.name)]
     return [kind for kind in wanted if not kind.missing()], [
         f"{kind.name}: skipped, {kind.missing()}" for kind in wanted if kind.missing()
     ]
 
 
 @contextlib.contextmanager
-def filled(plan: Plan, crew: Crew, rows: int, names: tuple[str, ...] = ()) -> Iterator[list[Store]]:
-    """One store of each kind (or of those named), with `rows` rows, filled by the crew's first member."""
-    kinds = [kind for kind in available(plan)[0] if not names or kind.name in names]
-    stores = [kind(f"{plan.tag}.{rows}") for kind in kinds]  # type: ignore[call-arg]  # every dataclass takes its tag
+def filled(plan: Plan, crew: Crew, rows: int, kinds: Kinds = STORES) -> Iterator[list[Store]]:
+    """One store of each of these kinds, with `rows` rows, filled by the crew's first member."""
+    tag = f"{plan.tag}.{rows}"
+    stores = [kind(tag) for kind in available(plan, kinds)[0]]  # type: ignore[call-arg]  # every dataclass takes its tag
     with contextlib.ExitStack() as stack:
         for store in stores:
             store.create()

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.adapters import Operations, Store
-from benchmarks.crew import Load, Prepared
+from benchmarks.crew import Load
 from benchmarks.keys import choose, key, value
-from benchmarks.measure import CHUNK, chunks
+from benchmarks.measure import CHUNK, Prepared, chunks
 
 PREPARED = 20_000
 FRESH = 1_000_000_000
@@ -86,27 +86,53 @@ def fresh(store: Store, member: int, turn: int) -> Iterator[list[tuple[Any, byte
         yield [(store.key(key(number)), value(number % FRESH)) for number in numbers[at : at + CHUNK]]
 
 
+def between(store: Store, member: int, load: Load) -> Iterator[list[tuple[Any, bytes]]]:
+    """Chunks of pairs with keys that are in no store, each right behind one of the rows' that are there, all over the
+    range; the same for the same member and turn."""
+    chosen = random.Random(seed(load, member)).sample(range(load.rows), min(load.rows, FRESH_CHUNKS * CHUNK))
+    ending = f".{load.turn * 16 + member:04x}"
+    for at in range(0, len(chosen), CHUNK):
+        yield [(store.key(key(number) + ending), value(number)) for number in chosen[at : at + CHUNK]]
+
+
 def insert(operations: Operations, store: Store, member: int, load: Load) -> Prepared:
-    """Insert new keys."""
+    """Insert new keys, behind all others."""
+    return _inserting(operations, fresh(store, member, load.turn))
+
+
+def delete(operations: Operations, store: Store, member: int, load: Load) -> Prepared:
+    """Delete the keys that `insert` of the same member and turn made."""
+    return _deleting(operations, fresh(store, member, load.turn))
+
+
+def insert_between(operations: Operations, store: Store, member: int, load: Load) -> Prepared:
+    """Insert new keys, all over the range."""
+    return _inserting(operations, between(store, member, load))
+
+
+def delete_between(operations: Operations, store: Store, member: int, load: Load) -> Prepared:
+    """Delete the keys that `insert_between` of the same member and turn made."""
+    return _deleting(operations, between(store, member, load))
+
+
+def _inserting(operations: Operations, new: Iterator[list[tuple[Any, bytes]]]) -> Prepared:
     put = operations.insert
 
     def body(piece: Any) -> None:
         for one, content in piece:
             put(one, content)
 
-    return body, list(fresh(store, member, load.turn))
+    return body, list(new)
 
 
-def delete(operations: Operations, store: Store, member: int, load: Load) -> Prepared:
-    """Delete the keys that `insert` of the same member and turn made."""
-
+def _deleting(operations: Operations, new: Iterator[list[tuple[Any, bytes]]]) -> Prepared:
     def made(piece: list[tuple[Any, bytes]]) -> bool:
         try:
             return bool(operations.get(piece[-1][0]))
         except KeyError:
             return False
 
-    present = [[one for one, _ in piece] for piece in itertools.takewhile(made, fresh(store, member, load.turn))]
+    present = [[one for one, _ in piece] for piece in itertools.takewhile(made, new)]
     remove = operations.delete
 
     def body(piece: Any) -> None:

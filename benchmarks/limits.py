@@ -10,6 +10,7 @@ from benchmarks.keys import UNIFORM, ZIPFIAN
 from benchmarks.measure import Figure, Figures
 
 OURS = "tablemgr"
+ORDERED = "tablemgr ordered_set"
 LMDB = "py-lmdb"
 MANAGER = "Manager().dict()"
 
@@ -41,6 +42,9 @@ def verdicts(figures: Figures, rows: int) -> Iterator[Verdict]:
     yield from _against_manager(figures, rows)
     yield from _core(figures)
     yield from _large(figures)
+    yield from _ordered(figures)
+    yield from _selecting(figures)
+    yield from _ways(figures)
 
 
 def _ratio(ours: Figure | None, peer: Figure | None, what: str, against: str, limit: float) -> Iterator[Verdict]:
@@ -132,3 +136,42 @@ def _large(figures: Figures) -> Iterator[Verdict]:
         which = "longest CPU time" if clock == "CPU" else "median time"
         text = f"write after a death in {what}, {figure.rows:,} rows, {which} of {len(figure.rounds)}"
         yield Verdict(text, "", ns, None, ns / 1e6, 1.0, "ms")
+
+
+def _ordered(figures: Figures) -> Iterator[Verdict]:
+    for question, what, text, limits in (
+        ("ordered_set", "get", "get", {1: 1.0}),
+        ("ordered_set", "insert", "insert", {1: 0.50, 2: 0.25}),
+        ("ordered_set", "overwrite", "overwrite", {1: 0.50, 2: 0.25}),
+        ("ranges", "scan", "range of 50 rows", {1: 0.40, 2: 0.40, 4: 0.40}),
+        ("ranges", "E", "YCSB E", {1: 0.40, 2: 0.40, 4: 0.40}),
+    ):
+        for processes, limit in limits.items():
+            ours, peer = (figures.find(question, what, store, processes=processes) for store in (ORDERED, LMDB))
+            if ours is not None:
+                text_with_rows = f"ordered_set, {ours.rows:,} rows: {text}, {processes} process(es)"
+                yield from _ratio(ours, peer, text_with_rows, LMDB, limit)
+
+
+def _selecting(figures: Figures) -> Iterator[Verdict]:
+    for ours in (f for f in figures.all if f.question == "select" and f.store == OURS):
+        for against, limit in (
+            ("iterate and filter", 0.10),
+            ("lookup", 1.3),
+            ("nothing bound", 0.01),
+        ):
+            peer = figures.find("select", ours.what, against)
+            yield from _ratio(ours, peer, f"select, {ours.rows:,} rows: {ours.what}", against, limit)
+
+
+def _ways(figures: Figures) -> Iterator[Verdict]:
+    for question, what, way, against, limit in (
+        ("bags", "duplicate_bag, insert onto a key", "with many rows", "with 1 row", 1.5),
+        ("atomic", "update_counter", "in blocks of 10", "one by one", 1.5),
+        ("atomic", "overwrite", "in blocks of 10", "one by one", 1.5),
+        ("files", "save", OURS, "pickle", 1.0),
+        ("files", "load", OURS, "pickle", 1.0),
+    ):
+        ours, peer = (figures.find(question, what, store) for store in (way, against))
+        if ours is not None:
+            yield from _ratio(ours, peer, f"{question}, {ours.rows:,} rows: {what}, {way}", against, limit)

@@ -6,13 +6,15 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 CHUNK = 500
 
 T = TypeVar("T")
+Prepared = tuple[Callable[[Any], object], Iterable[Sequence[Any]]]
+"""A loop body and the pieces it takes one after the other (see `timed`)."""
 
 
 @dataclass
@@ -111,6 +113,19 @@ def interleaved(turn: int, parts: Sequence[T]) -> list[T]:
     """Every part once, in each turn beginning with another one, so that drift hits all of them alike."""
     shift = turn % max(1, len(parts))
     return [*parts[shift:], *parts[:shift]]
+
+
+def contrast(
+    plan: Plan, figures: Figures, identity: Mapping[str, Any], ways: Mapping[str, Callable[[], Prepared]]
+) -> None:
+    """Do the same in several ways in this process, interleaved, and add a figure for each under the way's name.
+
+    A way is prepared anew in each round; what it does is timed."""
+    for turn in range(plan.rounds):
+        for way in interleaved(turn, list(ways)):
+            body, pieces = ways[way]()
+            done, elapsed = timed(body, pieces, plan.seconds)
+            figures.add(elapsed / max(1, done), store=way, **identity)
 
 
 def percentile(values: Sequence[int], share: float) -> int:

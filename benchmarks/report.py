@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from benchmarks.adapters import STORES
+from benchmarks.adapters import ORDERED_STORES, STORES
 from benchmarks.limits import LMDB, OURS, Verdict
 from benchmarks.measure import Figure, Figures
 
@@ -97,7 +97,7 @@ def verdict_grid(verdicts: Iterable[Verdict]) -> Grid:
 
 def question_grids(figures: Figures) -> Iterable[Grid]:
     """For each question a grid: what was measured down, the stores across, time and ratio to py-lmdb (else to ours)."""
-    order = [kind.name for kind in STORES]
+    order = [kind.name for kind in (*ORDERED_STORES, *STORES)]
     for question in dict.fromkeys(figure.question for figure in figures.all):
         asked = [figure for figure in figures.all if figure.question == question]
         stores = sorted({f.store for f in asked}, key=lambda name: order.index(name) if name in order else len(order))
@@ -114,7 +114,7 @@ def question_grids(figures: Figures) -> Iterable[Grid]:
 
 def _line(figure: Figure) -> str:
     parts = [figure.what, figure.keys, f"{figure.rows:,} rows"]
-    if figure.question in ("single_key", "ycsb", "contention"):
+    if figure.question in ("single_key", "ycsb", "contention", "ordered_set", "ranges"):
         parts.append(f"{figure.processes} proc")
     return ", ".join(filter(None, parts))
 

@@ -13,7 +13,7 @@ from benchmarks.keys import UNIFORM, ZIPFIAN
 from benchmarks.measure import Figures, Plan, interleaved
 
 QUESTION = "ycsb"
-PEERS = tuple(kind.name for kind in (SharedDictStore, LmdbStore, ManagerDictStore, RedisStore, DiskcacheStore))
+PEERS = (SharedDictStore, LmdbStore, ManagerDictStore, RedisStore, DiskcacheStore)
 WORKLOADS = {
     "A": functools.partial(jobs.mixed, 0.5, False),
     "B": functools.partial(jobs.mixed, 0.05, False),

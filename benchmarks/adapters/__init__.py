@@ -6,11 +6,12 @@ it. The operations are plain callables, so that a measured loop pays for one cal
 
 from benchmarks.adapters.dicts import DictStore, PickledDictStore
 from benchmarks.adapters.files import DiskcacheStore, LmdbStore
-from benchmarks.adapters.ours import SharedDictStore, TableStore
+from benchmarks.adapters.ours import OrderedTableStore, SharedDictStore, TableStore
 from benchmarks.adapters.served import ManagerDictStore, RedisStore
 from benchmarks.adapters.store import Key, Operations, Pairs, Store, importable
 
 __all__ = [
+    "ORDERED_STORES",
     "STORES",
     "DictStore",
     "DiskcacheStore",
@@ -18,6 +19,7 @@ __all__ = [
     "LmdbStore",
     "ManagerDictStore",
     "Operations",
+    "OrderedTableStore",
     "Pairs",
     "PickledDictStore",
     "RedisStore",
@@ -37,3 +39,6 @@ STORES: tuple[type[Store], ...] = (
     RedisStore,
     DiskcacheStore,
 )
+
+ORDERED_STORES: tuple[type[Store], ...] = (OrderedTableStore, LmdbStore)
+"""Those that have an order of keys."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -73,6 +74,14 @@ class LmdbStore(Store):
             with begin(write=True) as transaction, transaction.cursor() as cursor:
                 cursor.putmulti(pairs)
 
+        def scan(key: bytes, n: int) -> object:
+            transaction = begin()
+            cursor = transaction.cursor()
+            cursor.set_range(key)
+            rows = list(itertools.islice(cursor.iternext(), n))
+            transaction.abort()
+            return rows
+
         return Operations(
             get=get,
             put=put,
@@ -84,6 +93,7 @@ class LmdbStore(Store):
             insert_many=insert_many,
             items=lambda: iter(begin().cursor()),
             close=environment.close,
+            scan=scan,
         )
 
     def destroy(self) -> None:

@@ -54,25 +54,30 @@ class TableStore(Store):
 
     tag: str
     name = "tablemgr Table"
+    type = "set"
 
     @property
     def table_name(self) -> str:
-        """Name of the table; tells parallel runs apart."""
-        return f"bench.{self.tag}.table"
+        """Name of the table; tells parallel runs and types apart."""
+        return f"bench.{self.tag}.{self.type}"
 
     def create(self) -> None:
-        tm.create(self.table_name, access="public", heir="manager").close()
+        tm.create(self.table_name, type=self.type, access="public", heir="manager").close()
 
     def connect(self) -> Operations:
         table = tm.attach(self.table_name)
         insert = table.insert
         update_counter = table.update_counter
+        rows_between = table.range
 
         def put(key: Key, value: bytes) -> None:
             insert((key, value))
 
         def increment(key: Key) -> None:
             update_counter(key, 1, (key, 0))
+
+        def scan(key: Key, n: int) -> object:
+            return list(rows_between(key, None, limit=n))
 
         return Operations(
             get=table.lookup,
@@ -85,8 +90,17 @@ class TableStore(Store):
             insert_many=lambda pairs: insert(list(pairs)),
             items=lambda: iter(table),
             close=table.close,
+            scan=scan if self.type == "ordered_set" else None,
         )
 
     def destroy(self) -> None:
         with contextlib.suppress(tm.TableNotFoundError):
             tm.drop(self.table_name, force=True)
+
+
+@dataclass
+class OrderedTableStore(TableStore):
+    """`tm.Table` of the type "ordered_set"."""
+
+    name = "tablemgr ordered_set"
+    type = "ordered_set"

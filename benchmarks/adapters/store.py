@@ -18,7 +18,8 @@ class Operations:
     """What one process can do with a store. Keys are str or bytes as the store likes them (see `Store.key`).
 
     `insert` is given keys that are not in the store, `put` keys that are; `increment` is atomic wherever the store can
-    be shared; `lookup_many`, `insert_many` and `items` are one batch each, the fastest the store has."""
+    be shared; `lookup_many`, `insert_many` and `items` are one batch each, the fastest the store has. `scan` gives the
+    first n rows from a key on, in the order of keys; None where a store has no order."""
 
     get: Callable[[Key], object]
     put: Callable[[Key, bytes], object]
@@ -30,6 +31,7 @@ class Operations:
     insert_many: Callable[[Pairs], object]
     items: Callable[[], Iterator[object]]
     close: Callable[[], object]
+    scan: Callable[[Key, int], object] | None = None
 
 
 class Store(ABC):

@@ -24,6 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--store", action="append", default=[], help="this store; may be repeated")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of every measurement (default 5)")
+    parser.add_argument("--rows", type=int, metavar="N", help="rows of the small tables (default 100,000)")
+    parser.add_argument("--large-rows", type=int, metavar="N", help="rows of the large tables (default 1,000,000)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="seconds of every measurement (default 0.2)")
     parser.add_argument("--no-save", action="store_true", help="print only, store nothing in benchmarks/results")
 
 
@@ -38,7 +41,9 @@ def run(args: argparse.Namespace) -> Answer:
     command += [f"--{name}" for name in ("quick", "full") if getattr(args, name)]
     command += [f"--only={question}" for question in args.only]
     command += [f"--store={store}" for store in args.store]
-    command += [] if args.rounds is None else [f"--rounds={args.rounds}"]
+    for name in ("rounds", "rows", "large_rows", "seconds"):
+        value = getattr(args, name)
+        command += [] if value is None else [f"--{name.replace('_', '-')}={value}"]
     command += ["--no-save"] if args.no_save else []
     ended = subprocess.run(command, cwd=root, check=False)
     return Answer(Nothing(), ExitStatus.OK if ended.returncode == 0 else ExitStatus.ERROR)

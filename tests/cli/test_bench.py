@@ -22,6 +22,18 @@ def test_bench_runs_the_benchmarks_beside_the_package(tablemgr: Command) -> None
     assert "limits reached" in ran.out
 
 
+def test_the_questions_about_ordered_tables_clauses_and_blocks_run(tablemgr: Command) -> None:
+    """With tables as small as they are asked for each of them ends with a verdict, or with a line why not."""
+    questions = ("ordered_set", "ranges", "select", "bags", "atomic")
+    small = ("--rows", "100", "--large-rows", "2000", "--seconds", "0.001", "--rounds", "1", "--no-save")
+    ran = tablemgr("bench", *small, *(f"--only={question}" for question in questions))
+    assert ran.status == 0, ran.err
+    for question in ("ordered set", "ranges", "select", "bags", "atomic"):
+        assert question in ran.out
+    assert "key bound, same Clause" in ran.out
+    assert "in blocks of 10" in ran.out
+
+
 def test_an_installed_package_without_benchmarks_says_where_they_are(
     tablemgr: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -73,6 +85,24 @@ def test_a_timed_loop_does_whole_pieces_and_ends_when_nothing_is_left() -> None:
     done, elapsed = measure.timed(seen.extend, iter([[1, 2], [3]]), seconds=10)
     assert (done, seen) == (3, [1, 2, 3])
     assert elapsed > 0
+
+
+def test_ways_of_doing_the_same_are_measured_in_turns_under_their_names() -> None:
+    """Each way is prepared anew in every round and gets a figure; the limits find those they know."""
+    plan = measure.Plan(10, 10, 3, 0.0, (1,), "test")
+    prepared: list[str] = []
+
+    def way(name: str) -> measure.Prepared:
+        prepared.append(name)
+        return (lambda piece: None), [[1]]
+
+    figures = measure.Figures()
+    names = ("in blocks of 10", "one by one")
+    ways = {name: (lambda name=name: way(name)) for name in names}
+    measure.contrast(plan, figures, {"question": "atomic", "what": "overwrite", "rows": 10}, ways)
+    assert prepared == [*names, *reversed(names), *names]
+    assert [(figure.store, len(figure.rounds)) for figure in figures.all] == [(name, 3) for name in names]
+    assert [(verdict.against, verdict.limit) for verdict in limits.verdicts(figures, 10)] == [("one by one", 1.5)]
 
 
 def test_verdicts_are_ratios_of_medians_against_the_limits(tmp_path: Path) -> None:
