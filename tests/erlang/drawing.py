@@ -332,10 +332,10 @@ class Draw:
         if kind == 10:
             return rng.choice(
                 [
-                    matching.size(value),
+                    matching.size(matching.ROW),
                     matching.length(value),
                     matching.element(value, rng.randrange(3)),
-                    matching.first(value),
+                    matching.first(matching.rest(value)),
                     matching.map_get(value, rng.choice(["a", 1])),
                 ]
             )

@@ -20,6 +20,8 @@ Where the two differ on purpose is written down where it is evened out, with the
    bodies in which more than one clause could apply, or whose result goes into the table, are drawn so as not to fail;
  - the key of a pattern is compared by value in our ordered_set, as `lookup` does, and by type and value there: drawn
    only where no two numbers have one value;
+ - strings are binaries with a letter more there, and `hd` knows lists only: `size` and `first` are drawn where that is
+   not to be seen;
  - round_ takes the even one of two that are as near, and there the one farther from zero: not drawn;
  - `//` and `%` floor here; there `div` and `rem` truncate: said there by a formula.
 """
