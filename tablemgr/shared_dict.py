@@ -32,7 +32,7 @@ class SharedDict(_codec.DictVerbs[K, V], MutableMapping[K, V]):
     guarantees of the table's verbs; update and the operators built on it are one atomic change.
 
     Iteration goes on while others write: what is there throughout comes exactly once. Pickles as its name.
-    Raises TableMismatchError if the table is there with another key position or codec, and what `create` raises.
+    Raises TableMismatchError if the table is there with another type, key position or codec, and what `create` raises.
     """
 
     __slots__ = ("__weakref__", "_table")
@@ -83,13 +83,22 @@ class SharedDict(_codec.DictVerbs[K, V], MutableMapping[K, V]):
         self._bind(table)
 
     def _bind(self, table: Table) -> None:
-        if table.keypos != 0:
+        if (table._type, table.keypos) != ("set", 0):
             table.close()
             raise TableMismatchError(
-                f"table {table.name!r} has its keys at position {table.keypos}: a SharedDict needs them at 0"
+                f"table {table.name!r} is of type {table._type!r} with its keys at position {table.keypos}: a "
+                "SharedDict needs the type 'set' and position 0"
             )
         self._table = table
         self._use(table._binding)
+
+    @classmethod
+    def fromkeys(cls, name: str, keys: Iterable[K], value: Any = None, /, **options: Any) -> SharedDict[K, Any]:
+        """A dict whose keys all have the same value; like dict's, but by name: one that is there is left as it is.
+
+        options: those of SharedDict. Raises what SharedDict raises.
+        """
+        return cls(name, [(key, value) for key in keys], **options)
 
     @property
     def table(self) -> Table:
@@ -138,10 +147,27 @@ class SharedDict(_codec.DictVerbs[K, V], MutableMapping[K, V]):
         return (row[0] for row in self._table)
 
     def __reversed__(self) -> Iterator[K]:
-        key = self._table.last_lookup()
-        while isinstance(key, tuple):
-            yield key[0]
-            key = self._table.prev_lookup(key[0])
+        return (row[0] for row in self._backwards())
+
+    def _backwards(self) -> Iterator[tuple[Any, ...]]:
+        """The rows from the last to the first, while others write."""
+        found = self._table.last_lookup()
+        while isinstance(found, tuple):
+            key, rows = found
+            yield rows[0]
+            found = self._table.prev_lookup(key)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is a mapping with equal items; two SharedDicts tell 1 and 1.0 apart as keys."""
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        if len(self) != len(other):
+            return False
+        if isinstance(other, SharedDict):
+            return all(other.get(key, _MISSING) == value for key, value in self.items())
+        return self.copy() == dict(other.items())
+
+    __hash__ = None  # type: ignore[assignment] # as dict has it
 
     def keys(self) -> KeysView[K]:
         """A live view of the keys."""
@@ -196,7 +222,7 @@ class SharedDict(_codec.DictVerbs[K, V], MutableMapping[K, V]):
 
 
 class _Keys(KeysView[K]):
-    """Keys of a SharedDict, last to first with reversed()."""
+    """Keys of a SharedDict."""
 
     _mapping: SharedDict[K, Any]
 
@@ -212,6 +238,9 @@ class _Values(ValuesView[V]):
     def __iter__(self) -> Iterator[V]:
         return (row[1] for row in self._mapping.table)
 
+    def __reversed__(self) -> Iterator[V]:
+        return (row[1] for row in self._mapping._backwards())
+
     def __contains__(self, value: object) -> bool:
         return any(each is value or each == value for each in self)
 
@@ -224,6 +253,12 @@ class _Items(ItemsView[K, V]):
     def __iter__(self) -> Iterator[tuple[K, V]]:
         return cast("Iterator[tuple[K, V]]", iter(self._mapping.table))
 
+    def __reversed__(self) -> Iterator[tuple[K, V]]:
+        return cast("Iterator[tuple[K, V]]", self._mapping._backwards())
+
+    def __contains__(self, item: object) -> bool:
+        return isinstance(item, tuple) and len(item) == 2 and super().__contains__(item)
+
 
 def _pairs(source: Any) -> list[tuple[Any, Any]]:
     """(key, value) rows of what dict() would take."""
@@ -234,12 +269,12 @@ def _pairs(source: Any) -> list[tuple[Any, Any]]:
     pairs = []
     for index, pair in enumerate(source):
         try:
-            key, value = pair
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"element #{index} of an update is not a (key, value) pair: {type(pair).__name__}"
-            ) from None
-        pairs.append((key, value))
+            items = tuple(pair)
+        except TypeError:
+            raise TypeError(f"element #{index} of an update is no (key, value) pair: {type(pair).__name__}") from None
+        if len(items) != 2:
+            raise ValueError(f"element #{index} of an update has length {len(items)}: a (key, value) pair has 2")
+        pairs.append(items)
     return pairs
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import tablemgr as tm
+from tablemgr import segments
 from tests.support.child import Child, in_child
 
 
@@ -55,7 +56,7 @@ def test_it_takes_what_dict_takes() -> None:
     assert tm.SharedDict("2", Keyed()) == {"x": "xx"}  # type: ignore[arg-type] # dict takes it too
     assert tm.SharedDict("3", tm.SharedDict("1")) == {"a": 1, "b": 2}
     assert tm.SharedDict("4", iter([("a", 1)])) == {"a": 1}
-    for wrong, error in ((1, TypeError), ([1], TypeError), ([(1,)], TypeError), ({"k": object()}, TypeError)):
+    for wrong, error in ((1, TypeError), ([1], TypeError), ([(1,)], ValueError), ({"k": object()}, TypeError)):
         with pytest.raises(error):
             tm.SharedDict("5", wrong)  # type: ignore[arg-type] # that is the test
     assert [info.name for info in tm.tables()] == ["1", "2", "3", "4"]
@@ -106,7 +107,19 @@ def test_views_are_live_and_complete(shared: "tm.SharedDict[Any, Any]") -> None:
     shared["d"] = 4
     assert len(keys) == len(values) == len(items) == 4
     assert list(reversed(shared)) == list(shared)[::-1]
-    assert list(reversed(keys)) == list(keys)[::-1]  # type: ignore[call-overload] # dict's views do that too
+    for view in (keys, values, items):
+        assert list(reversed(view)) == list(view)[::-1]  # type: ignore[call-overload] # dict's views do that too
+    assert keys - {"a"} == {"b", "c", "d"}
+    assert keys ^ {"a", "x"} == {"b", "c", "d", "x"}
+    assert {"a"} < keys
+    assert keys.isdisjoint({"x"})
+    assert keys == {"a", "b", "c", "d"}
+    assert items & {("a", 1), ("b", 1)} == {("a", 1)}
+    assert items == {"a": 1, "b": 2, "c": 3, "d": 4}.items()
+    others: list[Any] = [("a", 1, 2), "ab", None, ("a", 2), ("x", 1)]
+    assert not any(other in items for other in others)
+    shared.clear()
+    assert (list(keys), list(values), list(items), list(reversed(shared))) == ([], [], [], [])
 
 
 def test_pop_and_popitem_remove(shared: "tm.SharedDict[Any, Any]") -> None:
@@ -136,9 +149,20 @@ def test_update_is_one_change(shared: "tm.SharedDict[Any, Any]") -> None:
     with pytest.raises(TypeError):
         shared.update({"a": 11, "b": object()})
     assert shared["a"] == 10
-    for wrong in ([1], [("a",)], ["abc"], 5):
-        with pytest.raises((TypeError, ValueError)):
+    wrongs: list[tuple[Any, type[Exception]]] = [
+        ([1], TypeError),
+        (5, TypeError),
+        (None, TypeError),
+        ([("a",)], ValueError),
+        (["abc"], ValueError),
+    ]
+    for wrong, error in wrongs:
+        with pytest.raises(error):
             shared.update(wrong)
+        with pytest.raises(error):
+            {}.update(wrong)
+    shared.update(["xy"], a=0)
+    assert (shared["x"], shared["a"]) == ("y", 0)
 
 
 def test_the_operators_are_those_of_dict(shared: "tm.SharedDict[Any, Any]") -> None:
@@ -157,6 +181,42 @@ def test_the_operators_are_those_of_dict(shared: "tm.SharedDict[Any, Any]") -> N
         shared | [("x", 1)]  # type: ignore[operator] # that is the test
     with pytest.raises(TypeError):
         [("x", 1)] | shared  # type: ignore[operator] # that is the test
+
+
+def test_two_of_them_are_equal_when_their_items_are() -> None:
+    """Keys type-strictly, where a dict holds only one of 1 and 1.0; in whatever order they were put in."""
+    one = tm.SharedDict[Any, str]("one", [(1, "int"), (1.0, "float"), ("a", "b")])
+    two = tm.SharedDict[Any, str]("two", [("a", "b"), (1.0, "float"), (1, "int")])
+    assert one == two
+    assert one.items() == two.items()
+    two[1] = "other"
+    assert one != two
+    two[1] = "int"
+    two[2] = "more"
+    assert one != two
+    assert one != {1: "float", "a": "b", "c": "d"}
+    assert tm.SharedDict("three", {1: "int"}) == {1.0: "int"}
+    assert one != [(1, "int")]
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one)
+
+
+def test_fromkeys_takes_a_name_first() -> None:
+    """Each key with the value; options follow; what is there is left as it is."""
+    shared = tm.SharedDict.fromkeys("d", "abc", 0, access="protected")
+    assert shared == {"a": 0, "b": 0, "c": 0}
+    assert shared.table.info().access == "protected"
+    assert tm.SharedDict.fromkeys("d", ["x"]) == {"a": 0, "b": 0, "c": 0}
+    assert tm.SharedDict.fromkeys("n", iter([1])) == {1: None}
+    assert tm.SharedDict.fromkeys("e", []) == {}
+
+
+def test_popitem_empties_it_in_any_order() -> None:
+    """Each item once."""
+    shared = tm.SharedDict("d", {n: str(n) for n in range(500)})
+    popped = [shared.popitem() for _ in range(500)]
+    assert dict(popped) == {n: str(n) for n in range(500)}
+    assert not shared
 
 
 def test_copy_is_a_dict(shared: "tm.SharedDict[Any, Any]") -> None:
@@ -223,10 +283,13 @@ def test_it_pickles_as_its_name(shared: "tm.SharedDict[Any, Any]") -> None:
 
 
 def test_a_table_of_another_shape_is_refused() -> None:
-    """Keys must be at position 0, and the codec the one that was asked for."""
+    """The type must be set, keys at position 0, and the codec the one that was asked for."""
     tm.create("second", keypos=1)
     tm.create("pickle", codec="pickle")
-    for name in ("second", "pickle"):
+    others = [kind for kind in segments.TYPES if kind != "set"]
+    for kind in others:
+        tm.create(kind, type=kind)
+    for name in ("second", "pickle", *others):
         with pytest.raises(tm.TableMismatchError, match=name):
             tm.SharedDict(name)
     shared = tm.SharedDict[str, Any]("pickle", codec="pickle")
