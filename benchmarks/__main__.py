@@ -17,6 +17,7 @@ from benchmarks import (
     blocks,
     contention,
     core_c,
+    files,
     growth,
     memory,
     ordered,
@@ -44,6 +45,7 @@ ON_LARGE_TABLE: dict[str, Callable[[Plan, Figures, str, int], None]] = {
     memory.QUESTION: memory.run,
     attach.QUESTION: attach.run,
     repair.QUESTION: repair.run,
+    files.QUESTION: files.run,
 }
 ON_LARGE_STORES: dict[str, Callable[[Plan, Figures, Crew, int], None]] = {
     ordered.QUESTION: ordered.run,

@@ -171,6 +171,8 @@ def _ways(figures: Figures) -> Iterator[Verdict]:
         ("atomic", "overwrite", "in blocks of 10", "one by one", 1.5),
         ("files", "save", OURS, "pickle", 1.0),
         ("files", "load", OURS, "pickle", 1.0),
+        ("files", "save", ORDERED, "pickle", 1.0),
+        ("files", "load", ORDERED, "pickle", 1.0),
     ):
         ours, peer = (figures.find(question, what, store) for store in (way, against))
         if ours is not None:

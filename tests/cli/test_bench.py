@@ -22,13 +22,13 @@ def test_bench_runs_the_benchmarks_beside_the_package(tablemgr: Command) -> None
     assert "limits reached" in ran.out
 
 
-def test_the_questions_about_ordered_tables_clauses_and_blocks_run(tablemgr: Command) -> None:
+def test_the_questions_about_ordered_tables_clauses_blocks_and_files_run(tablemgr: Command) -> None:
     """With tables as small as they are asked for each of them ends with a verdict, or with a line why not."""
-    questions = ("ordered_set", "ranges", "select", "bags", "atomic")
+    questions = ("ordered_set", "ranges", "select", "bags", "atomic", "files")
     small = ("--rows", "100", "--large-rows", "2000", "--seconds", "0.001", "--rounds", "1", "--no-save")
     ran = tablemgr("bench", *small, *(f"--only={question}" for question in questions))
     assert ran.status == 0, ran.err
-    for question in ("ordered set", "ranges", "select", "bags", "atomic"):
+    for question in ("ordered set", "ranges", "select", "bags", "atomic", "files"):
         assert question in ran.out
     assert "key bound, same Clause" in ran.out
     assert "in blocks of 10" in ran.out
