@@ -47,15 +47,17 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a table, in the table's own order. `total` counts all of the table's rows at the time of asking.
+    """Rows of a table in the table's own order, or what else was made of them: then there is no `keypos`.
 
-    `rows` may be an iterator that the command prepared: it is consumed once, and nothing else is asked of the table."""
+    `rows` may be an iterator that the command prepared: it is consumed once, and nothing else is asked of the table.
+    `total` counts all rows there are to show at the time of asking, if that is known; `more` says that there are."""
 
     table: str
-    keypos: int
-    rows: Iterable[tuple[object, ...]]
-    total: int
+    keypos: int | None
+    rows: Iterable[object]
+    total: int | None
     paged: bool = False
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

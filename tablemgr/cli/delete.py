@@ -22,10 +22,11 @@ def run(args: argparse.Namespace) -> Answer:
     """Delete the keys one by one; ends with code 3 if a key had no row, after deleting the others."""
     keys = [literals.parse(key) for key in args.key]
     with attach(args.table, args.instance, readonly=False) as table:
-        missing = [key for key in keys if not table.delete(key)]
-    removed = len(keys) - len(missing)
+        deleted = [table.delete(key) for key in keys]
+    missing = [key for key, rows in zip(keys, deleted, strict=True) if not rows]
+    removed = sum(deleted)
     answer = Done(
-        f"{removed} of {len(keys)} rows deleted from {args.table}",
+        f"{removed} {'row' if removed == 1 else 'rows'} deleted from {args.table}",
         {"table": args.table, "deleted": removed, "missing": missing},
     )
     if missing:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`tablemgr get`: the row of a key."""
+"""`tablemgr get`: the rows of a key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> Answer:
         rows = table.lookup(key)
         if not rows:
             raise NotFoundError(f"table {args.table!r} has no row with key {key!r}")
-        return Answer(Rows(args.table, table.info().keypos, rows, total=len(rows)))
+        return Answer(Rows(args.table, table.keypos, rows, total=len(rows)))
 
 
-COMMAND = Command("get", "show the row of a key", configure, run)
+COMMAND = Command("get", "show the rows of a key", configure, run)

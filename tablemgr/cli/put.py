@@ -23,13 +23,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Answer:
-    """Insert one row, in place of one with the same key unless `--new` is given."""
+    """Insert one row as the table's type has it; with `--new` only where no row has its key."""
     row = tuple(literals.parse(element) for element in args.element)
     with attach(args.table, args.instance, readonly=False) as table:
         if not args.new:
             table.insert(row)
         elif not table.insert_new(row):
-            raise FileExistsError(f"table {args.table!r} has a row with this key; without --new it is replaced")
+            raise FileExistsError(f"table {args.table!r} has a row with this key; leave --new out to insert this one")
     return Answer(Done(f"1 row put into {args.table}", {"table": args.table, "row": row}))
 
 

@@ -171,7 +171,11 @@ def _rows_text(snapshot: Rows, out: Console) -> None:
         return
     rows = list(snapshot.rows)
     grid = rows_grid(rows, snapshot.keypos)
-    note = f"{len(rows):,} of {snapshot.total:,} rows; --limit 0 shows all" if len(rows) < snapshot.total else ""
+    note = ""
+    if snapshot.total is not None and len(rows) < snapshot.total:
+        note = f"{len(rows):,} of {snapshot.total:,} rows; --limit 0 shows all"
+    elif snapshot.more:
+        note = f"the first {len(rows):,}; --limit 0 shows all"
     if snapshot.paged and len(rows) > out.height - 3:
         with out.pager(styles=True):
             out.print(grid)
@@ -182,14 +186,14 @@ def _rows_text(snapshot: Rows, out: Console) -> None:
         out.print(note, style="dim")
 
 
-def rows_grid(rows: Iterable[tuple[object, ...]], keypos: int) -> Grid:
-    """Rows as a grid: a column per position, the key's in bold, long values cut."""
-    rows = list(rows)
+def rows_grid(rows: Iterable[object], keypos: int | None) -> Grid:
+    """Rows as a grid: a column per position, the key's in bold, long values cut. What is no tuple has one column."""
+    lines = [row if isinstance(row, tuple) else (row,) for row in rows]
     grid = Grid(box=None, header_style="dim", pad_edge=False)
-    width = max((len(row) for row in rows), default=0)
+    width = max((len(row) for row in lines), default=0)
     for position in range(width):
         grid.add_column(f"{position} (key)" if position == keypos else str(position), no_wrap=True, overflow="ellipsis")
-    for row in rows:
+    for row in lines:
         cells = [Text(cut(repr(value)), style="bold" if at == keypos else "") for at, value in enumerate(row)]
         grid.add_row(*cells)
     return grid

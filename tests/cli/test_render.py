@@ -142,6 +142,17 @@ def test_rows_on_a_terminal_are_a_grid_that_names_the_key() -> None:
     assert "v" * 100 not in said
 
 
+def test_results_that_are_no_rows_have_one_column_and_what_is_left_out_is_said() -> None:
+    """No key is named; that there are more is told below."""
+    drawn = io.StringIO()
+    console = Console(file=drawn, width=120, highlight=False, force_terminal=True, color_system=None)
+    render.render(Rows("t", None, [7, (8, 9)], total=None, more=True), console, as_json=False)
+    said = drawn.getvalue()
+    assert [line.split() for line in said.splitlines()[1:3]] == [["7"], ["8", "9"]]
+    assert "(key)" not in said
+    assert "the first 2; --limit 0 shows all" in said
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
