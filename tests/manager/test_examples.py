@@ -61,6 +61,19 @@ def test_the_pool_shares_its_cache(instance: str) -> None:
     assert "2919 takes 216 steps" in output
 
 
+def test_the_event_log_forgets_what_is_old_and_nothing_else(instance: str) -> None:
+    """While others write; ranges, prefixes, clauses and pages agree with what was written."""
+    output = run("event_log.py", "400", "2")
+    assert output.startswith("2400 events written, 1800 deleted, 600 left\n")
+    assert "  acme at 399 s by writer 1: view of 149 bytes\n" in output
+    assert "20 events of acme in the last 10 s" in output
+    orders = sum(100 + second % 50 for second in range(300, 400) for writer in range(2) if (second + writer) % 5 == 3)
+    assert f"{orders} bytes of orders of acme" in output
+    errors = sum(second % 50 >= 40 for second in range(300, 400) for writer in range(2) if (second + writer) % 5 == 4)
+    assert f"{errors * 3} errors of 140 bytes or more" in output
+    assert "acme by kind: 40 error, 40 order, 120 view" in output
+
+
 def test_the_rate_limit_holds_over_all_workers(instance: str) -> None:
     """As many requests pass as there are tokens, whoever answers; a killed worker is replaced and changes nothing."""
     process = subprocess.Popen(
