@@ -249,6 +249,8 @@ class Draw:
         if verb == "select_replace":
             return Operation(verb, (self.replacing_clause(),))
         clauses = [self.clause(whole=True) for _ in range(rng.choice([0, 0, 0, 1]))] + [self.clause(whole=False)]
+        if rng.random() < 0.03:
+            return Operation(verb, (*clauses, self.malformed_clause()))
         if len(clauses) > 1:  # which of them made a list is not to be seen
             clauses = [replace(clause, body=True) if clause.body is matching.VARS else clause for clause in clauses]
         if verb in ("select_count", "select_delete"):
@@ -261,16 +263,25 @@ class Draw:
     def chunks(self, verb: str, clauses: list[matching.Clause]) -> Operation:
         """With a limit; where both have one order, something happens after the first chunk."""
         rng = self.rng
-        between = []
+        between = [Operation("delete", (self.key(),)) for _ in range(rng.randrange(3) if self.setting.in_order else 0)]
+        pattern = self.pattern()[0]
         if self.setting.in_order:
-            clauses = [
-                replace(clause, body=matching.ROW) for clause in clauses
-            ]  # chunks end alike: no result is missing
-            between = [Operation("insert", (self.row(),)), Operation("delete", (self.key(),))][: rng.randrange(3)]
+            clauses = [replace(clause, body=matching.ROW) for clause in clauses]  # none fails: the chunks end alike
+            if rng.random() < 0.5:
+                between.append(Operation("insert", (self.row(),)))
+                clauses, pattern = [matching.Clause(matching.ANY)], matching.ANY
         limit = rng.choice([1, 2, 3, 5, 100])
         if verb == "select" and rng.random() < 0.3:
-            return Operation("chunks", (rng.choice(["match", "match_object"]), limit, between, self.pattern()[0]))
+            return Operation("chunks", (rng.choice(["match", "match_object"]), limit, between, pattern))
         return Operation("chunks", (verb, limit, between, *clauses))
+
+    def malformed_clause(self) -> matching.Clause:
+        """A variable that the head does not bind, somewhere; known for what it is on an empty table too."""
+        rng = self.rng
+        clause, unbound = self.clause(whole=True), matching.var(77)
+        if rng.random() < 0.5:
+            return replace(clause, body=rng.choice([unbound, (1, unbound), [unbound], unbound + 1]))
+        return replace(clause, guards=[*clause.guards, rng.choice([unbound, matching.is_int(unbound)])])
 
     def clause(self, whole: bool) -> matching.Clause:
         """A clause; whole: whose body cannot fail."""

@@ -18,6 +18,9 @@ Where the two differ on purpose is written down where it is evened out, with the
  - VARS is a tuple here and a list there, `match` gives tuples here and lists there;
  - what fails in a body is the atom 'EXIT' there, and here the clause does not apply: results with it are taken out, and
    bodies in which more than one clause could apply, or whose result goes into the table, are drawn so as not to fail;
+ - the end of a limited select is told with its last results here, so that it looks ahead to the next row that matches:
+   a row that comes to match meanwhile, between the two, is seen there only. Something is inserted between chunks only
+   where all rows match;
  - the key of a pattern is compared by value in our ordered_set, as `lookup` does, and by type and value there: drawn
    only where no two numbers have one value;
  - strings are binaries with a letter more there, and `hd` knows lists only: `size` and `first` are drawn where that is
@@ -46,7 +49,7 @@ EXCEPTIONS: dict[str, tuple[type[Exception], ...]] = {
     "position": (IndexError,),
     "table_type": (tm.TableTypeError,),
     "already_exists": (tm.TableExistsError,),
-    "none": (TypeError, ValueError, IndexError, tm.TableExistsError),
+    "none": (TypeError, ValueError, IndexError, tm.TableExistsError, tm.BadMatchError),
 }
 
 

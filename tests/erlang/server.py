@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A running Erlang with ETS in it."""
 
+import os
 import shutil
 import struct
 import subprocess
@@ -24,7 +25,12 @@ class Ets:
     def __init__(self) -> None:
         runner = escript()
         assert runner
-        self._process = subprocess.Popen([runner, str(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            [runner, str(PROGRAM)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"ERL_CRASH_DUMP_SECONDS": "0"},  # it leaves no file behind, however it ends
+        )
         self.release, functions = self.ask(terms.Atom("versions"))
         self.functions: set[tuple[str, int]] = set(functions)
 
