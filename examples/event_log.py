@@ -3,7 +3,7 @@
 A row is ((tenant, second, writer), kind, size). Keys are in order, so a tenant's events lie side by side: the newest of
 them are a range from its end, a tenant or a span of its time is a range too, and a pattern whose key begins with the
 tenant touches that tenant's rows only. What is in no order is asked with clauses, whose guards run in C over the rows
-where they lie. Retention is a clause as well: it deletes while the writers write, and no event is lost or counted twice.
+where they lie. Retention is a clause too: it deletes while the writers write, and no event is lost or counted twice.
 
     python examples/event_log.py [SECONDS] [WRITERS]
 
@@ -24,7 +24,7 @@ TABLE = "events"
 TENANTS = ("acme", "globex", "initech")
 KINDS = ("view", "view", "view", "order", "error")
 
-V1, V2 = tm.vars(2)
+v1, v2 = tm.vars(2)
 
 
 def record(writer: int, seconds: int) -> None:
@@ -47,17 +47,17 @@ def between(events: tm.Table, tenant: str, begin: float, end: float) -> Iterator
 
 def sizes(events: tm.Table, tenant: str, kind: str) -> list[Any]:
     """The sizes of a tenant's events of one kind; the rows of other tenants are not looked at."""
-    return [size for (size,) in events.match(((tenant, tm.ANY, tm.ANY), kind, V1))]
+    return [size for (size,) in events.match(((tenant, tm.ANY, tm.ANY), kind, v1))]
 
 
 def forget(events: tm.Table, before: int) -> int:
     """Retention: delete what is older, each event by itself; how many there were."""
-    return events.select_delete(tm.Clause(((tm.ANY, V1, tm.ANY), tm.ANY, tm.ANY), [V1 < before], True))
+    return events.select_delete(tm.Clause(((tm.ANY, v1, tm.ANY), tm.ANY, tm.ANY), [v1 < before], True))
 
 
 def pages(events: tm.Table, tenant: str, size: int) -> Iterator[list[Any]]:
     """A tenant's (second, kind) in pages; between two of them anything may happen to the table."""
-    page, more = events.select(tm.Clause(((tenant, V1, tm.ANY), V2, tm.ANY), [], (V1, V2)), limit=size)
+    page, more = events.select(tm.Clause(((tenant, v1, tm.ANY), v2, tm.ANY), [], (v1, v2)), limit=size)
     while True:
         yield page
         if more is tm.END:
@@ -86,7 +86,7 @@ def main(seconds: int = 2000, writers: int = 3) -> int:
             print(f"  {tenant} at {second} s by writer {writer}: {kind} of {size} bytes")
         print(f"{len(list(between(events, tenant, seconds - 10, seconds)))} events of {tenant} in the last 10 s")
         print(f"{sum(sizes(events, tenant, 'order'))} bytes of orders of {tenant}")
-        large = events.select_count(tm.Clause((tm.ANY, "error", V1), [V1 >= 140], True))
+        large = events.select_count(tm.Clause((tm.ANY, "error", v1), [v1 >= 140], True))
         print(f"{large} errors of 140 bytes or more, whoever's")
         kinds = Counter(kind for page in pages(events, tenant, 100) for _, kind in page)
         print(f"{tenant} by kind: {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}")
