@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from tablemgr import matching
-from tests.erlang.operations import Operation, Row, Setting
+from tests.erlang.operations import Abilities, Operation, Row, Setting
 
 BIG = 10**20
 NUMBERS: list[Any] = [*range(-3, 10), 0.0, 0.5, 1.0, 2.0, -1.5, 2**53, 2.0**53, 2**53 + 1, BIG, 1e20, -(2**70), 2**64]
@@ -54,31 +54,27 @@ def _has_holes(pattern: Any) -> bool:
 
 
 class Draw:
-    """Draws the operations of one sequence, of what this ETS has.
+    """Draws the operations of one sequence, of what this Erlang has."""
 
-    functions: the names and arities of the module; expressions: the calls that its match specifications know.
-    """
-
-    def __init__(
-        self, rng: random.Random, type: str, functions: set[tuple[str, int]], expressions: frozenset[str]
-    ) -> None:
+    def __init__(self, rng: random.Random, type: str, has: Abilities) -> None:
         self.rng = rng
-        self.functions = functions
-        self.expressions = expressions
+        self.has = has
+        self.splits_lists = type in ("bag", "duplicate_bag") and not has.keeps_lists
         alike = rng.random() < 0.8
         self.setting = Setting(type, rng.choice([0, 0, 0, 1, 2]), alike)
         # the key in a pattern is compared by value in our ordered_set and by type and value in ETS's
         self.patterns = type != "ordered_set" or rng.random() < 0.6
         self.family = rng.choice(FAMILIES) if alike else any_key
-        self.numbers = SINGLE if self.patterns and type == "ordered_set" else NUMBERS
+        self.numbers = SINGLE if self.patterns and type == "ordered_set" else NUMBERS + [-0.0] * has.signs_zero
         self.pool = [self.family(rng, self.numbers) for _ in range(rng.choice([3, 10, 30]))]
         self.rows: list[Row] = []
 
     def sequence(self, length: int) -> list[Operation]:
         """So many operations, and a look at what is left."""
-        drawn = [Operation("insert", ([self.row() for _ in range(self.rng.randrange(20))],))]
+        drawn = [Operation("insert", (self.list_of_rows(self.rng.randrange(20)),))]
         drawn += [self._operation() for _ in range(length)]
-        return [*drawn, Operation("rows", ()), Operation("contents", ()), Operation("keys", ())]
+        left = [Operation(verb, ()) for verb in ("rows", "contents", "keys")]
+        return [*drawn, *left, *(Operation("lookup", (key,)) for key in self.pool)]
 
     def key(self) -> Any:
         """A key that is probably in the table, or its neighbour."""
@@ -106,13 +102,20 @@ class Draw:
             row[self.setting.keypos] = self.key()
         return tuple(row)
 
+    def list_of_rows(self, count: int) -> list[Row]:
+        """So many rows, or fewer where none may have the key of another."""
+        rows = [self.row() for _ in range(count)]
+        if not self.splits_lists:
+            return rows
+        return list({repr(row[self.setting.keypos]): row for row in rows}.values())
+
     def rows_to_insert(self) -> Any:
         """A row or a list of rows; now and then what is no row."""
         rng = self.rng
         chance = rng.random()
         if chance < 0.55:
             return self.row()
-        rows = [self.row() for _ in range(rng.choice([0, 1, 2, 3, 5, 20]))]
+        rows = self.list_of_rows(rng.choice([0, 1, 2, 3, 5, 20]))
         if chance < 0.95:
             return rows
         bad: Any = rng.choice([(), 5, "row", None, (1,) * self.setting.keypos])
@@ -158,12 +161,12 @@ class Draw:
             for _ in range(rng.randrange(4))
         ]
         spec: Any = specs[0] if len(specs) == 1 and rng.random() < 0.8 else specs
-        default = self.default(0.4) if ("update_element", 4) in self.functions else []
+        default = self.default(0.4) if ("update_element", 4) in self.has.functions else []
         return Operation("update_element", (self.key(), spec, *default))
 
     def lookup_element(self) -> Operation:
         """With and without default."""
-        default = [None] if ("lookup_element", 4) in self.functions and self.rng.random() < 0.5 else []
+        default = [None] if ("lookup_element", 4) in self.has.functions and self.rng.random() < 0.5 else []
         return Operation("lookup_element", (self.key(), self.position(), *default))
 
     def step(self) -> Operation:
@@ -171,7 +174,7 @@ class Draw:
         rng = self.rng
         verb = rng.choice(["first", "last", "next", "prev"])
         args = (self.key(),) if verb in ("next", "prev") else ()
-        if (f"{verb}_lookup", 1 + len(args)) in self.functions and rng.random() < 0.5:
+        if (f"{verb}_lookup", 1 + len(args)) in self.has.functions and rng.random() < 0.5:
             verb += "_lookup"
         return Operation(verb, args)
 
@@ -337,7 +340,7 @@ class Draw:
             return matching.Call(rng.choice(["band", "bor", "bxor"]), a, b)
         if kind == 8:
             return matching.Call(rng.choice(["bsl", "bsr"]), a, rng.randrange(70))
-        if kind == 9 and "max_" in self.expressions:
+        if kind == 9 and "max_" in self.has.expressions:
             return matching.Call(rng.choice(["min_", "max_"]), self.number(variables, 0), self.number([], 0))
         value = rng.choice([*variables, a])
         if kind == 10:
@@ -350,7 +353,7 @@ class Draw:
                     matching.map_get(value, rng.choice(["a", 1])),
                 ]
             )
-        unary = {"abs_", "floor", "ceil", "trunc", "float_", "neg", "bnot"} & self.expressions
+        unary = {"abs_", "floor", "ceil", "trunc", "float_", "neg", "bnot"} & self.has.expressions
         return matching.Call(rng.choice(sorted(unary)), a)
 
     def condition(self, variables: list[matching.Variable], depth: int, bounds: int = 1) -> Any:

@@ -10,8 +10,10 @@ Where the two differ on purpose is written down where it is evened out, with the
  - the order of keys of different types differs: None and bools come before numbers here and after them there; tuples
    come last here, and before strings and by their length first there. Families of keys that both order alike are
    compared in order, other keys without;
- - hash tables have orders of their own: compared without order, but for rows with one key. What ETS does with `next` of
-   an absent key in a hash table (badarg) is not asked: here that key has its place;
+ - hash tables have orders of their own: compared without order. In a bag that goes for the rows of one key too, which
+   ETS gives in the order of insertion by `lookup` only. What ETS does with `next` of an absent key in a hash table
+   (badarg) is not asked: here that key has its place;
+ - before OTP 25.3 a list goes into a bag from its end (GH-6730): there no list has two rows with one key;
  - 0.0 and -0.0 match each other before OTP 27: -0.0 is drawn only where Erlang tells them apart, as we do;
  - NaN and the infinities are no floats in Erlang, sets and dates and their like have no counterpart: not drawn;
  - a table may be renamed to the name that it has here; ETS refuses;
@@ -107,16 +109,23 @@ class Operation:
         return bool(self._comparable(_translated(self, theirs[1]), setting) == self._comparable(ours[1], setting))
 
     def _comparable(self, value: Any, setting: Setting) -> Any:
-        if self.verb == "contents":  # rows with one key have their order in every table
-            rows = value if setting.in_order else sorted(value, key=lambda row: repr(typed(row[setting.keypos])))
-            return [typed(row) for row in rows]
         if self.verb in _WHOLE_TABLE and not setting.in_order:
             return sorted(repr(typed(each)) for each in value)
         return typed(value)
 
 
 # Verbs whose answer is a list in the order of the table.
-_WHOLE_TABLE = {"keys", "keys_backwards", "match", "match_object", "select", "select_reverse", "chunks", "range"}
+_WHOLE_TABLE = {
+    "keys",
+    "keys_backwards",
+    "contents",
+    "match",
+    "match_object",
+    "select",
+    "select_reverse",
+    "chunks",
+    "range",
+}
 
 
 # -- how it is said to ETS ---------------------------------------------------------------------------------------------
@@ -200,15 +209,33 @@ def expression_term(value: Any) -> Any:
     return value
 
 
-def known_expressions(run: Callable[[str, int, list[Any]], list[Any]]) -> frozenset[str]:
-    """Names of the calls that match specifications of this Erlang have; run: Ets.run."""
+@dataclass(frozen=True)
+class Abilities:
+    """What this Erlang has that others have not, asked of itself."""
+
+    functions: set[tuple[str, int]]  # names and arities
+    expressions: frozenset[str]  # names of our calls that match specifications have
+    keeps_lists: bool  # a list goes into a bag in its order
+    signs_zero: bool  # 0.0 and -0.0 are told apart
+
+
+def abilities_of(functions: set[tuple[str, int]], run: Callable[[str, int, list[Any]], list[Any]]) -> Abilities:
+    """Ask. functions, run: those of Ets."""
     names = [name for name in _FUNCTIONS if name not in ("neg", "not_", "&", "|", "^", "and_", "or_")]
-    operands = {name: 1 for name in names if name.startswith("is_") and name != "is_same"} | dict.fromkeys(
-        ["rest", "abs_", "round_", "first", "floor", "ceil", "trunc", "float_", "size", "length", "bnot"], 1
+    unary = {name for name in names if name.startswith("is_") and name != "is_same"}
+    unary |= {"rest", "abs_", "round_", "first", "floor", "ceil", "trunc", "float_", "size", "length", "bnot"}
+    clauses: list[Any] = [
+        (Atom("$1"), [], [(Atom(_FUNCTIONS[name]), *[1] * (1 if name in unary else 2))]) for name in names
+    ]
+    known = run("set", 0, [_call("select", [clause]) for clause in clauses])
+    _, in_order = run("bag", 0, [_call("insert", [(1, 1), (1, 2)]), _call("lookup_element", 1, 2)])
+    _, zeros = run("set", 0, [_call("insert", [(0.0,), (-0.0,)]), _call("info", Atom("size"))])
+    return Abilities(
+        functions,
+        frozenset(name for name, answer in zip(names, known, strict=True) if answer[0] == "ok") | {"neg"},
+        keeps_lists=in_order[1] == [1, 2],
+        signs_zero=zeros[1] == 2,
     )
-    clauses: list[Any] = [(Atom("$1"), [], [(Atom(_FUNCTIONS[name]), *[1] * operands.get(name, 2))]) for name in names]
-    answers = run("set", 0, [_call("select", [clause]) for clause in clauses])
-    return frozenset(name for name, answer in zip(names, answers, strict=True) if answer[0] == "ok") | {"neg"}
 
 
 def _clause(clause: matching.Clause) -> Any:

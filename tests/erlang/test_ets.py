@@ -13,7 +13,7 @@ import pytest
 import tablemgr as tm
 from tablemgr.segments import TYPES
 from tests.erlang.drawing import Draw
-from tests.erlang.operations import Answer, Operation, Setting, known_expressions
+from tests.erlang.operations import Answer, Operation, Setting, abilities_of
 from tests.erlang.server import Ets, escript
 from tests.support.soak import generator, seconds_of_storm
 
@@ -69,13 +69,13 @@ def shortest(ets: Ets, setting: Setting, operations: list[Operation]) -> str:
 def test_random_operations_do_what_they_do_in_ets(ets: Ets, table_type: str) -> None:
     """Whatever is asked in whatever order; a difference is shown with the fewest operations that make it."""
     tm.create("taken")
-    expressions = known_expressions(ets.run)
+    abilities = abilities_of(ets.functions, ets.run)
     chance = generator()
     end = time.monotonic() + seconds_of_storm(0, share=0.1)
     number = 0
     while number < SEQUENCES or time.monotonic() < end:
         number += 1
-        draw = Draw(random.Random(chance.random()), table_type, ets.functions, expressions)
+        draw = Draw(random.Random(chance.random()), table_type, abilities)
         operations = draw.sequence(LENGTH)
         if first_difference(ets, draw.setting, operations):
             pytest.fail(shortest(ets, draw.setting, operations))

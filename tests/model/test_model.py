@@ -276,7 +276,7 @@ class DuplicateBagMachine(TableMachine):
 def case_of(machine: type[TableMachine]) -> Any:
     """The test of a machine."""
     case = machine.TestCase
-    case.settings = hypothesis.settings(stateful_step_count=40)
+    case.settings = hypothesis.settings(stateful_step_count=40, max_examples=hypothesis.settings().max_examples // 2)
     case.__doc__ = f"A {machine.table_type} does what its model does, whatever is asked of it in whatever order."
     return case
 
