@@ -10,6 +10,7 @@
  *   I5  a row's key is well-formed, its hash is the one in the block and in the slot's tag, and leads to this stripe and
  *       this bucket; no key stands twice.
  *   I5t of a tree: levels fall by one; every entry has the head and the place that its key demands, between the separators.
+ *   I5b of a bag: the cells of a list have one key, and of a `bag` no list has a row twice.
  *   I6  rows and bytes of a stripe equal what is reachable.
  *   I7  at rest: no intent, no page step, no transaction; nothing beyond the last bucket; the ring's marks are in order. */
 #include "hash.h"
@@ -156,6 +157,11 @@ static void check_partial(struct walk *w) {
 
 /* -- I4: blocks ------------------------------------------------------------------------------------------------------------------- */
 
+static bool is_marked(const struct walk *w, uint64_t offset) {
+    uint64_t unit = unit_of(w, offset);
+    return w->marked[unit / 64] >> unit % 64 & 1;
+}
+
 /* Mark a block as reached; its size, or 0. */
 static uint64_t reach(struct walk *w, uint64_t offset, const char *from) {
     uint64_t entry =
@@ -198,13 +204,13 @@ static uint64_t reach_row(struct walk *w, uint64_t offset, const char *from) {
         return 0;
     uint64_t head = load_relaxed((word *)at(w->t, offset));
     if (!(head & ROW_EXTENTS)) {
-        if (8 + (head & ROW_LEN_MASK) <= size)
-            return arena_block_size(8 + (head & ROW_LEN_MASK));
+        if (w->t->row_start + (head & ROW_LEN_MASK) <= size)
+            return arena_block_size(w->t->row_start + (head & ROW_LEN_MASK));
         problem(w, "I4 stripe %u: the row at %llu is longer than its block", number(w), (unsigned long long)offset);
         return 0;
     }
     const struct extents *parts = extents_at(w->t, offset);
-    uint64_t n = parts != NULL && extents_bytes(parts) <= size ? load_relaxed(&parts->n) : 0, total = 0;
+    uint64_t n = parts != NULL && extents_bytes(w->t, parts) <= size ? load_relaxed(&parts->n) : 0, total = 0;
     for (uint64_t i = 0; i < n && size != 0; i++) {
         uint64_t run = load_relaxed(&parts->at[i]), room = (run & EXTENT_PAGES) * PAGE_BYTES;
         size = reach(w, run & ~EXTENT_PAGES, "a large row") == room ? room : 0;
@@ -216,6 +222,32 @@ static uint64_t reach_row(struct walk *w, uint64_t offset, const char *from) {
     }
     problem(w, "I4 stripe %u: the large row at %llu is damaged", number(w), (unsigned long long)offset);
     return 0;
+}
+
+/* The cells of a list from `cell` to before `end`, their bytes counted; how many there are. */
+static uint64_t reach_cells(struct walk *w, uint64_t cell, uint64_t end, const char *from) {
+    uint64_t n = 0;
+    for (; cell != 0 && cell != end; n++) {
+        uint64_t bytes = reach_row(w, cell, from);
+        if (bytes == 0)
+            break;
+        w->block_bytes += bytes;
+        cell = cell_next(w->t, cell);
+        from = "a cell";
+    }
+    return n;
+}
+
+static void check_trash(struct walk *w) {
+    uint64_t head = load_relaxed(&w->s->trash_head), tail = load_relaxed(&w->s->trash_tail);
+    if (tail - head > TRASH_ENTRIES) {
+        problem(w, "I7 stripe %u: marks of the trash %llu %llu", number(w), (unsigned long long)head,
+                (unsigned long long)tail);
+        return;
+    }
+    for (; head < tail; head++)
+        reach_cells(w, load_relaxed(&w->s->trash[head % TRASH_ENTRIES].start),
+                    load_relaxed(&w->s->trash[head % TRASH_ENTRIES].end), "trash");
 }
 
 static void check_ring(struct walk *w) {
@@ -235,6 +267,22 @@ static void check_ring(struct walk *w) {
     }
 }
 
+/* The two lists of a record, which may share an end; how many cells has the one that counts. */
+static uint64_t reach_lists(struct walk *w, uint64_t old, uint64_t new, bool committed) {
+    uint64_t old_cells = reach_cells(w, old, 0, "a record"), new_cells = 0, shared = old_cells, cell = old;
+    for (uint64_t other = new, i = 0; other != 0 && in_arena(w, other, CELL_ROW_START) && i < w->bytes / UNIT_BYTES;
+         other = cell_next(w->t, other), i++)
+        if (is_marked(w, other)) { /* by the walk of the old list, if the table is sound */
+            for (shared = 0; cell != other && shared < old_cells; shared++)
+                cell = cell_next(w->t, cell);
+            shared = old_cells - shared;
+            new_cells = reach_cells(w, new, other, "a record") + shared;
+            return committed ? new_cells : old_cells;
+        }
+    new_cells = reach_cells(w, new, 0, "a record");
+    return committed ? new_cells : old_cells;
+}
+
 /* Rows that hang on records which have not been resolved. */
 static void check_record(struct walk *w, const struct tx_record *record, bool committed) {
     uint64_t place = load_relaxed(&record->at), old = load_relaxed(&record->old_slot),
@@ -245,6 +293,11 @@ static void check_record(struct walk *w, const struct tx_record *record, bool co
     }
     uint64_t slot = load_relaxed((word *)at(w->t, place));
     bool pending = slot & SLOT_PENDING && slot_offset(slot) == offset_of(w->t, record);
+    if (w->t->bag) {
+        if (pending)
+            w->rows += reach_lists(w, slot_offset(old), slot_offset(new), committed);
+        return;
+    }
     if (pending && old != 0)
         w->block_bytes += reach_row(w, slot_offset(old), "a record");
     if (new != 0 && (pending || !committed))
@@ -281,12 +334,16 @@ static void check_logs(struct walk *w) {
 
 /* -- I5: buckets ------------------------------------------------------------------------------------------------------------------- */
 
+static void check_list(struct walk *w, uint64_t list, bool current);
+
 static void check_row(struct walk *w, uint64_t slot, uint64_t bucket, uint64_t n_buckets, bool current) {
     uint64_t offset = slot_offset(slot), bytes = reach_row(w, offset, "a bucket");
     struct tmgr_buffer scratch = {NULL, 0, 0};
     struct term_span key;
     size_t len;
     w->block_bytes += bytes;
+    if (bytes != 0 && w->t->bag)
+        check_list(w, offset, current);
     const uint8_t *row = bytes != 0 ? row_view(w->t, offset, &scratch, &len) : NULL;
     if (row != NULL && current) {
         w->rows++;
@@ -309,6 +366,50 @@ static void check_row(struct walk *w, uint64_t slot, uint64_t bucket, uint64_t n
         }
     }
     tmgr_buffer_free(&scratch);
+}
+
+/* A cell and a hash of its whole row. */
+struct told {
+    uint64_t hash, cell;
+};
+
+static int by_hash(const void *left, const void *right) {
+    const struct told *a = left, *b = right;
+    return (a->hash > b->hash) - (a->hash < b->hash);
+}
+
+/* The older cells of a list whose newest one check_row has seen. */
+static void check_list(struct walk *w, uint64_t list, bool current) {
+    struct tmgr_buffer scratch = {NULL, 0, 0}, key = {NULL, 0, 0};
+    uint64_t cell = list, cells = 1 + reach_cells(w, cell_next(w->t, list), 0, "a cell"), n = 0;
+    struct told *told = current ? malloc(cells * sizeof *told) : NULL;
+    w->rows += current ? cells - 1 : 0;
+    for (; told != NULL && n < cells; cell = cell_next(w->t, cell)) {
+        struct term_span span;
+        size_t len;
+        const uint8_t *row = row_view(w->t, cell, &scratch, &len);
+        if (row == NULL || !term_key_of(row, len, w->t->keypos, &span) ||
+            (n > 0 && (span.len != key.len || memcmp(key.data, row + span.offset, span.len) != 0))) {
+            problem(w, "I5b stripe %u: the row at %llu is malformed, or its key is not its list's", number(w),
+                    (unsigned long long)cell);
+            break;
+        }
+        if (n == 0 && !buffer_append(&key, row + span.offset, span.len))
+            break;
+        told[n++] = (struct told){hash_bytes(row, len, w->t->hash_seed), cell};
+    }
+    if (w->t->type == TMGR_BAG && told != NULL)
+        qsort(told, n, sizeof *told, by_hash);
+    for (uint64_t i = 1; w->t->type == TMGR_BAG && told != NULL && i < n; i++) {
+        size_t len;
+        const uint8_t *row = told[i].hash == told[i - 1].hash ? row_view(w->t, told[i].cell, &scratch, &len) : NULL;
+        if (row != NULL && row_is(w->t, told[i - 1].cell, row, len) == TMGR_OK)
+            problem(w, "I5b stripe %u: the rows at %llu and %llu are the same", number(w),
+                    (unsigned long long)told[i - 1].cell, (unsigned long long)told[i].cell);
+    }
+    free(told);
+    tmgr_buffer_free(&scratch);
+    tmgr_buffer_free(&key);
 }
 
 static void check_bucket(struct walk *w, const struct root *root, uint64_t index, uint64_t n_buckets, bool current) {
@@ -492,7 +593,7 @@ static void check_stripe(struct walk *w) {
     if (!lock_is_sound(s->lock))
         problem(w, "I1 stripe %u: its lock is damaged", number(w));
     if (load_relaxed(&s->intent.op) != OP_IDLE || load_relaxed(&s->intent.page_step) != 0 ||
-        load_relaxed(&s->intent.new_block) != 0 || load_relaxed(&s->tx) != 0 || load_relaxed(&s->tx_log) != 0 ||
+        load_relaxed(&s->intent.new_block) != 0 || load_relaxed(&s->intent.trash_start) != 0 || load_relaxed(&s->tx) != 0 || load_relaxed(&s->tx_log) != 0 ||
         load_relaxed(&s->dirty) != 0 || load_relaxed(&s->reshape.kind) != RESHAPE_NONE)
         problem(w, "I7 stripe %u: a write was cut short and has not been repaired", number(w));
     for (uint32_t i = 0; i < w->t->n_stripes * DESCRIPTORS; i++)
@@ -510,6 +611,7 @@ static void check_stripe(struct walk *w) {
     if (w->block_bytes != load_relaxed(&s->bytes))
         problem(w, "I6 stripe %u: %llu bytes are reachable, %llu are counted", number(w),
                 (unsigned long long)w->block_bytes, (unsigned long long)load_relaxed(&s->bytes));
+    check_trash(w);
     check_ring(w);
     check_partial(w);
 }

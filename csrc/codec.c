@@ -127,6 +127,7 @@ static PyMethodDef binding_methods[] = {
      "range(lo, hi, reverse, limit): iterator over the rows of an ordered_set between two keys"},
     {"scan", (PyCFunction)binding_scan, METH_NOARGS, "scan(): iterator over all rows"},
     {"step", FASTCALL(binding_step), METH_FASTCALL, "step(direction[, key]): row or None"},
+    {"step_rows", FASTCALL(binding_step_rows), METH_FASTCALL, "step_rows(direction[, key]): list of rows or None"},
     {"insert", (PyCFunction)binding_insert, METH_O, "insert(row | [rows])"},
     {"insert_new", (PyCFunction)binding_insert_new, METH_O, "insert_new(row | [rows]): bool"},
     {"put", FASTCALL(binding_put), METH_FASTCALL, "put(key, value): insert((key, value))"},

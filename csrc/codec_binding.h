@@ -34,6 +34,7 @@ struct binding {
     double lock_timeout; /* seconds */
     uint32_t keypos;
     bool pickle;
+    bool bag; /* a bag or duplicate_bag: any number of rows per key */
 };
 
 /* -- scratch ----------------------------------------------------------------------------------------------------------- */
@@ -134,6 +135,12 @@ static PyObject *refuse_arguments(struct binding *self, const char *verb, bool i
     Py_XDECREF(value);
     Py_XDECREF(traceback);
     return refuse(self, status, verb, NULL);
+}
+
+/* Raise that tables of this type have no such verb, unless something comes before that. Returns NULL. */
+static PyObject *refuse_table(struct binding *self, const char *verb) {
+    int status = self->api->admit(self->table, true);
+    return refuse(self, status == TMGR_OK ? TMGR_OPERATION : status, verb, NULL);
 }
 
 /* Raise what a status means, and say for which key. Returns NULL. */
@@ -310,13 +317,14 @@ static PyObject *binding_new(PyTypeObject *type, PyObject *arguments, PyObject *
     unsigned long long address;
     PyObject *fail, *owner;
     unsigned keypos;
-    int pickle;
+    int pickle, bag = 0;
     double lock_timeout;
     if (keywords != NULL && PyDict_GET_SIZE(keywords) != 0) {
         PyErr_SetString(PyExc_TypeError, "Binding takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(arguments, "KIpdOO:Binding", &address, &keypos, &pickle, &lock_timeout, &fail, &owner)) {
+    if (!PyArg_ParseTuple(arguments, "KIpdOO|p:Binding", &address, &keypos, &pickle, &lock_timeout, &fail, &owner,
+                          &bag)) {
         return NULL;
     }
     const struct codec_state *state = PyType_GetModuleState(type);
@@ -333,6 +341,7 @@ static PyObject *binding_new(PyTypeObject *type, PyObject *arguments, PyObject *
     self->table = (struct tmgr_table *)(uintptr_t)address;
     self->keypos = keypos;
     self->pickle = pickle != 0;
+    self->bag = bag != 0;
     self->lock_timeout = lock_timeout;
     Py_INCREF(fail);
     self->fail = fail;

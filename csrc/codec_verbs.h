@@ -53,7 +53,7 @@ static int step_take(struct request *r, int64_t wait_ns) {
 }
 
 static int step_delete_object(struct request *r, int64_t wait_ns) {
-    return r->api->delete_object(r->table, r->row, r->row_len, wait_ns);
+    return r->api->delete_object(r->table, r->row, r->row_len, &r->count, wait_ns);
 }
 
 /* The old row lies in key, the new one in row. */
@@ -103,13 +103,26 @@ static inline PyObject *list_of_row(struct decoder *d, const struct known_key *k
     return list;
 }
 
-/* The rows of a key: the one in the result, or none; NULL with an exception set for another status. */
+/* The rows up to the end of the result, of which there is at least one, as a list. */
+static PyObject *list_of_rows(struct decoder *d, const struct known_key *known) {
+    PyObject *list = list_of_row(d, known);
+    while (list != NULL && has(d, 1)) {
+        PyObject *row = decode_row_of(d, known);
+        if (row == NULL || PyList_Append(list, row) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(row);
+    }
+    return list;
+}
+
+/* The rows of a key: those in the result, or none; NULL with an exception set for another status. */
 static PyObject *answer_rows(struct binding *self, const struct request *r, PyObject *key, int status,
                              const char *verb) {
     if (status == TMGR_OK) {
         struct decoder d = decoder_for(self, r->result);
         struct known_key known = known_key(self, key, r->key, r->key_len);
-        return list_of_row(&d, &known);
+        return UNLIKELY(self->bag) ? list_of_rows(&d, &known) : list_of_row(&d, &known);
     }
     return status == TMGR_ABSENT ? PyList_New(0) : refuse(self, status, verb, NULL);
 }
@@ -249,7 +262,23 @@ static PyObject *decode_element(const struct binding *self, const struct tmgr_bu
     return skip_values(&d, (uint64_t)position) ? decode_value(&d) : NULL;
 }
 
-/* lookup_element(key, position[, default]) */
+/* The element of each row in the result, as a list. */
+static PyObject *decode_elements(const struct binding *self, const struct tmgr_buffer *rows, Py_ssize_t position) {
+    struct decoder d = decoder_for(self, rows);
+    PyObject *list = PyList_New(0);
+    while (list != NULL && has(&d, 1)) {
+        struct tmgr_buffer row = {.data = rows->data + (d.at - rows->data)};
+        row.len = (size_t)(d.end - d.at);
+        PyObject *element = decode_element(self, &row, position);
+        if (element == NULL || PyList_Append(list, element) < 0 || !skip_values(&d, 1)) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(element);
+    }
+    return list;
+}
+
+/* lookup_element(key, position[, default]); in a bag a list, of the element of each row. */
 static PyObject *binding_lookup_element(struct binding *self, PyObject *const *arguments, Py_ssize_t n) {
     static const char verb[] = "lookup_element";
     Py_ssize_t position;
@@ -265,7 +294,8 @@ static PyObject *binding_lookup_element(struct binding *self, PyObject *const *a
     if (key_argument(self, scratch, &r, arguments[0], verb, false)) {
         int status = do_read(self, &r, step_lookup);
         if (status == TMGR_OK) {
-            answer = decode_element(self, &scratch->result, position);
+            answer = self->bag ? decode_elements(self, &scratch->result, position)
+                               : decode_element(self, &scratch->result, position);
         } else if (status != TMGR_ABSENT) {
             refuse(self, status, verb, NULL);
         } else if (n == 3) {
@@ -281,8 +311,8 @@ static PyObject *binding_lookup_element(struct binding *self, PyObject *const *a
 
 /* -- reading many rows ------------------------------------------------------------------------------------------------------ */
 
-/* step(direction[, key]): the next row in the table's order, or None. */
-static PyObject *binding_step(struct binding *self, PyObject *const *arguments, Py_ssize_t n) {
+/* The next row in the table's order, or a list of all that have its key, or None. */
+static PyObject *take_step(struct binding *self, PyObject *const *arguments, Py_ssize_t n, bool all) {
     PyObject *answer = NULL;
     if (!has_arguments("step", n, 1, 2)) {
         return NULL;
@@ -297,7 +327,8 @@ static PyObject *binding_step(struct binding *self, PyObject *const *arguments, 
         int status = do_read(self, &r, step_step);
         if (status == TMGR_OK) {
             struct decoder d = decoder_for(self, &scratch->result);
-            answer = decode_row(&d);
+            struct known_key unknown = {NULL, NULL, 0, self->keypos};
+            answer = all ? list_of_rows(&d, &unknown) : decode_row(&d);
         } else if (status == TMGR_END) {
             answer = Py_None;
             Py_INCREF(answer);
@@ -307,6 +338,16 @@ static PyObject *binding_step(struct binding *self, PyObject *const *arguments, 
     }
     scratch_give(self, scratch);
     return answer;
+}
+
+/* step(direction[, key]): the first row of the next key, or None. */
+static PyObject *binding_step(struct binding *self, PyObject *const *arguments, Py_ssize_t n) {
+    return take_step(self, arguments, n, false);
+}
+
+/* step_rows(direction[, key]): all rows of the next key, or None. */
+static PyObject *binding_step_rows(struct binding *self, PyObject *const *arguments, Py_ssize_t n) {
+    return take_step(self, arguments, n, true);
 }
 
 static PyObject *binding_length(struct binding *self, PyObject *unused) {
@@ -335,7 +376,21 @@ static bool keys_argument(struct binding *self, struct scratch *scratch, struct 
     return true;
 }
 
-/* A result for each key, a row or nil, as a list of lists of rows. */
+/* An array of rows, as a list. */
+static PyObject *list_of_array(struct decoder *d, const struct known_key *known) {
+    uint64_t n;
+    PyObject *list = take_array(d, &n) ? PyList_New(0) : NULL;
+    for (; list != NULL && n > 0; n--) {
+        PyObject *row = decode_row_of(d, known);
+        if (row == NULL || PyList_Append(list, row) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(row);
+    }
+    return list;
+}
+
+/* A result for each key, a row or nil or in a bag an array of rows, as a list of lists of rows. */
 static PyObject *decode_results(const struct binding *self, const struct request *r, PyObject *keys) {
     struct decoder d = decoder_for(self, r->result);
     struct decoder encoded = {.state = self->state, .at = r->key, .end = r->key + r->key_len};
@@ -353,7 +408,7 @@ static PyObject *decode_results(const struct binding *self, const struct request
             rows = PyList_New(0);
         } else {
             struct known_key known = known_key(self, PyTuple_GET_ITEM(keys, i), start, (size_t)(encoded.at - start));
-            rows = list_of_row(&d, &known);
+            rows = self->bag ? list_of_array(&d, &known) : list_of_row(&d, &known);
         }
         if (rows == NULL) {
             Py_CLEAR(answer);
@@ -439,8 +494,25 @@ static inline int delete_one(struct binding *self, PyObject *key) {
     return status;
 }
 
+/* How many rows of a bag went with a key. */
+static PyObject *delete_rows(struct binding *self, PyObject *key) {
+    PyObject *answer = NULL;
+    struct scratch *scratch = scratch_take(self);
+    if (scratch == NULL) {
+        return NULL;
+    }
+    struct request r = request_for(self, scratch);
+    if (key_argument(self, scratch, &r, key, "delete", true)) {
+        r.n = 1;
+        int status = do_write(self, &r, step_delete_many);
+        answer = status == TMGR_OK ? PyLong_FromUnsignedLongLong(r.count) : refuse(self, status, "delete", NULL);
+    }
+    scratch_give(self, scratch);
+    return answer;
+}
+
 static PyObject *binding_delete(struct binding *self, PyObject *key) {
-    return answer_count(self, delete_one(self, key), "delete");
+    return self->bag ? delete_rows(self, key) : answer_count(self, delete_one(self, key), "delete");
 }
 
 static PyObject *binding_take(struct binding *self, PyObject *key) {
@@ -465,7 +537,9 @@ static PyObject *binding_delete_object(struct binding *self, PyObject *row) {
     }
     struct request r = request_for(self, scratch);
     if (row_argument(self, scratch, &r, row, "delete_object")) {
-        answer = answer_count(self, write_row(self, scratch, &r, step_delete_object), "delete_object");
+        int status = write_row(self, scratch, &r, step_delete_object);
+        answer = status == TMGR_OK || status == TMGR_ABSENT ? PyLong_FromUnsignedLongLong(r.count)
+                                                            : refuse(self, status, "delete_object", NULL);
     }
     scratch_give(self, scratch);
     return answer;
@@ -476,6 +550,9 @@ static PyObject *binding_compare_and_swap(struct binding *self, PyObject *const 
     static const char verb[] = "compare_and_swap";
     static const struct place places[] = {{.kind = ROOT, .name = "old_row"}, {.kind = ROOT, .name = "new_row"}};
     PyObject *answer = NULL;
+    if (self->bag) {
+        return refuse_table(self, verb);
+    }
     if (!has_arguments(verb, n, 2, 2)) {
         return refuse_arguments(self, verb, true);
     }
@@ -763,6 +840,9 @@ static int update(struct binding *self, struct scratch *scratch, PyObject *const
 static PyObject *binding_update_counter(struct binding *self, PyObject *const *arguments, Py_ssize_t n) {
     static const char verb[] = "update_counter";
     PyObject *answer = NULL;
+    if (self->bag) {
+        return refuse_table(self, verb);
+    }
     struct scratch *scratch = scratch_take(self);
     if (UNLIKELY(scratch == NULL)) {
         return NULL;
@@ -783,6 +863,9 @@ static PyObject *binding_update_counter(struct binding *self, PyObject *const *a
 /* update_element(key, spec[, default]): False where there is neither the key nor a default. */
 static PyObject *binding_update_element(struct binding *self, PyObject *const *arguments, Py_ssize_t n) {
     static const char verb[] = "update_element";
+    if (self->bag) {
+        return refuse_table(self, verb);
+    }
     struct scratch *scratch = scratch_take(self);
     if (scratch == NULL) {
         return NULL;

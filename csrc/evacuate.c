@@ -36,21 +36,22 @@ static const uint8_t *key_in(struct tmgr_table *t, uint64_t offset, uint64_t blo
     uint64_t head = load_relaxed((word *)at(t, offset));
     if (head & ROW_EXTENTS) {
         const struct extents *parts = extents_at(t, offset);
-        *bytes = extents_bytes(parts);
+        *bytes = extents_bytes(t, parts);
         if (parts == NULL || *bytes > block_bytes)
             return NULL;
         *len = load_relaxed(&parts->key_len);
         return (const uint8_t *)&parts->at[load_relaxed(&parts->capacity)];
     }
     struct term_span key;
-    *bytes = 8 + (head & ROW_LEN_MASK);
-    if (*bytes > block_bytes || !term_key_of(at(t, offset + 8), head & ROW_LEN_MASK, t->keypos, &key))
+    *bytes = t->row_start + (head & ROW_LEN_MASK);
+    if (*bytes > block_bytes || !term_key_of(at(t, offset + t->row_start), head & ROW_LEN_MASK, t->keypos, &key))
         return NULL;
     *len = key.len;
-    return (const uint8_t *)at(t, offset + 8) + key.offset;
+    return (const uint8_t *)at(t, offset + t->row_start) + key.offset;
 }
 
-/* The slot that points at exactly this block; NULL if there is none. */
+/* The slot that points at exactly this block; NULL if there is none. Of a list in a bag only the newest cell has one: the others
+ * stay where they are, for the cells that point at them are constant. */
 static word *slot_to(struct tmgr_table *t, struct stripe *s, uint64_t offset, uint64_t block_bytes) {
     struct probe probe = {NULL, 0, 0};
     struct place place;

@@ -227,6 +227,70 @@ int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
     return hset_find_end(t, s, probe, &view, hset_find_begin(t, s, probe, &view), out);
 }
 
+/* Copy out the list that the slot leads to, if it has the key. out is as before unless OK. */
+static int copy_list_if_key(struct tmgr_table *t, struct stripe *s, const struct hset_view *view, uint64_t slot,
+                            const struct probe *probe, struct tmgr_buffer *out, size_t *n_rows) {
+    int status = slot & SLOT_PENDING ? pending_resolve(t, &slot) : TMGR_OK;
+    uint64_t list = slot_offset(slot);
+    size_t before = out->len;
+    if (status != TMGR_OK || slot == 0)
+        return status != TMGR_OK ? status : TMGR_ABSENT;
+    if (!offset_is_valid(t, list, CELL_ROW_START))
+        return TMGR_BUSY;
+    if (row_hash(t, list) != (uint32_t)probe->hash)
+        return TMGR_ABSENT;
+    if (n_rows == NULL) {
+        status = row_copy(t, s, view->epoch, list, out);
+    } else {
+        *n_rows = 0;
+        status = bag_copy(t, s, view->epoch, list, out, n_rows);
+    }
+    if (status == TMGR_OK && !term_key_is(out->data + before, out->len - before, t->keypos, probe->key, probe->len))
+        status = TMGR_ABSENT;
+    if (status != TMGR_OK)
+        out->len = before;
+    return status;
+}
+
+static int find_list_once(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out,
+                          size_t *n_rows) {
+    struct hset_view view;
+    int status = view_open(t, s, &view);
+    if (status != TMGR_OK)
+        return status;
+    struct bucket *bucket = hset_bucket(t, view.root, hset_home(view.n_buckets, probe->hash));
+    size_t before = out->len;
+    for (int more = bucket != NULL, steps = 0; more != 0; more = chain_next(t, &bucket)) {
+        if (more < 0 || ++steps > CHAIN_MAX)
+            return TMGR_BUSY;
+        for (int i = 0; i < BUCKET_SLOTS; i++) {
+            uint64_t slot = load_acquire(&bucket->slots[i]);
+            if (slot == 0 || slot_tag(slot) != tag_of_hash(probe->hash))
+                continue;
+            status = copy_list_if_key(t, s, &view, slot, probe, out, n_rows);
+            if (status == TMGR_ABSENT)
+                continue;
+            if (status == TMGR_OK && view_overtaken(s, &view)) {
+                out->len = before;
+                status = TMGR_BUSY;
+            }
+            return status;
+        }
+    }
+    return bucket != NULL && miss_holds(t, s, &view, probe->hash) ? TMGR_ABSENT : TMGR_BUSY;
+}
+
+int hset_find_list(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out,
+                   size_t *n_rows) {
+    int status = find_list_once(t, s, probe, out, n_rows);
+    if (status != TMGR_BUSY)
+        return status;
+    uint64_t before = changes(t, s);
+    for (int tries = 0; status == TMGR_BUSY && tries < READ_TRIES; tries++)
+        status = find_list_once(t, s, probe, out, n_rows);
+    return status == TMGR_BUSY && nothing_changed(t, s, before) ? TMGR_CORRUPT : status;
+}
+
 const struct bucket *hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s, uint64_t hash) {
     struct hset_view view;
     if (view_open(t, s, &view) != TMGR_OK)
@@ -350,9 +414,14 @@ static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t pos
     items.n = 0;
     items.capacity = ITEMS_INLINE;
     status = collect(t, &view, number, &items);
-    for (size_t i = 0; i < items.n && status == TMGR_OK; i++)
-        status = row_copy(t, s, view.epoch, items.list[i].offset, out);
-    *n_rows = items.n;
+    for (size_t i = 0; i < items.n && status == TMGR_OK; i++) {
+        if (t->bag) {
+            status = bag_copy(t, s, view.epoch, items.list[i].offset, out, n_rows);
+        } else {
+            status = row_copy(t, s, view.epoch, items.list[i].offset, out);
+            ++*n_rows;
+        }
+    }
     if (items.list != items.first)
         free(items.list);
     if (status == TMGR_OK && (view_overtaken(s, &view) || load_relaxed(&t->control->gen) != view.gen ||
@@ -633,7 +702,8 @@ int hset_synchronise(struct tmgr_table *t, struct stripe *s) {
     return TMGR_OK;
 }
 
-/* Retire one row or one overflow bucket of a bucket of the old root: 1 done, 0 nothing is left in it, else -1. */
+/* Retire one row (of a bag: one cell) or one overflow bucket of a bucket of the old root: 1 done, 0 nothing is left in it,
+ * else -1. */
 static int retire_from_bucket(struct tmgr_table *t, struct stripe *s, struct bucket *bucket) {
     struct bucket *chain = bucket;
     for (int more = 1, steps = 0; more != 0; more = chain_next(t, &chain)) {
@@ -646,7 +716,11 @@ static int retire_from_bucket(struct tmgr_table *t, struct stripe *s, struct buc
             if (slot & SLOT_PENDING || !offset_is_valid(t, slot_offset(slot), UNIT_BYTES))
                 return -1;
             uint64_t block = row_block(t, slot_offset(slot), &bytes);
-            stripe_commit(t, s, &chain->slots[i], 0, 0, 0, block, bytes);
+            uint64_t next = t->bag ? cell_next(t, slot_offset(slot)) : 0;
+            if (next != 0 && !offset_is_valid(t, next, CELL_ROW_START))
+                return -1;
+            stripe_commit(t, s, &chain->slots[i], next != 0 ? slot_make(slot_tag(slot), next, 0) : 0, 0, 0, block,
+                          bytes);
             return 1;
         }
     }
@@ -689,8 +763,9 @@ int hset_tear_down(struct tmgr_table *t, struct stripe *s, uint64_t *units) {
     struct root *root = other_root(s);
     if (load_relaxed(&root->segments[0]) == 0) /* the first to be set and the last to be retired */
         return TMGR_OK;
-    for (; *units > 0; (*units)--) {
-        int status = stripe_make_room(t, s);
+    uint64_t most = reachable_bytes(t) / UNIT_BYTES + BUCKETS_MAX; /* more, and a list leads in a circle */
+    for (; *units > 0; (*units)--, most--) {
+        int status = most > 0 ? stripe_make_room(t, s) : poison(t, POISON_BUCKETS);
         if (status != TMGR_OK)
             return status;
         uint64_t n = load_relaxed(&root->n_buckets);

@@ -20,7 +20,7 @@
 #ifndef TMGR_HSET_H
 #define TMGR_HSET_H
 
-#include "row.h"
+#include "bag.h"
 
 /* -- shared with txn.h --------------------------------------------------------------------------------------------------- */
 
@@ -46,6 +46,9 @@ int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
 int hset_find_begin(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct hset_view *view);
 int hset_find_end(struct tmgr_table *t, struct stripe *s, const struct probe *probe, const struct hset_view *view,
                   int status, struct tmgr_buffer *out);
+/* All rows of a key of a bag, oldest first; *n_rows: how many. n_rows NULL: the newest one will do. As hset_find. */
+int hset_find_list(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out,
+                   size_t *n_rows);
 /* Start loading what looking for this key will need: first its bucket (NULL if there is none), then the row. */
 const struct bucket *hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s, uint64_t hash);
 void hset_prefetch_row(struct tmgr_table *t, const struct bucket *bucket, uint64_t hash);

@@ -31,6 +31,7 @@ enum {
     STRIPES_DEFAULT = 64,
     DESCRIPTORS = 4, /* per stripe */
     RING_ENTRIES = 64,
+    TRASH_ENTRIES = 8, /* pieces of lists that wait to be retired */
     ADVANCE_AT = 28, /* retired blocks after which the epoch advances; twice that fits the ring */
     N_CLASSES = 36,
     CLASS_RUN = 36, /* a block that is a run of pages by itself */
@@ -54,6 +55,11 @@ enum {
 #define ROW_LEN_MASK  UINT64_C(0x7fffffff)
 #define ROW_EXTENTS   UINT64_C(0x80000000)
 #define ROW_BYTES_MAX (UINT64_C(1) << 30)
+
+/* In a bag or duplicate_bag the block is a cell of a list, which has all rows of one key, newest first, and the slot holds the
+ * newest one: a second word, the offset of the next older cell or 0, stands between the first word and the rest. It is
+ * constant like the row, so lists share nothing but ends, and a reader that has a cell has the list as of one moment. */
+enum { ROW_START = 8, CELL_ROW_START = 16 /* where the row's bytes, or the extents, stand in the block */ };
 
 /* A row that is too large for one block, or for which there is none in one piece: n runs of pages hold its bytes, all
  * full but the last. The key stands here once more, behind the words of all runs, so that comparing it never needs one. */
@@ -132,7 +138,7 @@ struct tx_record {
     word tx;       /* constant */
     word at;       /* offset of the slot; constant */
     word old_slot; /* what the slot held; constant */
-    word new_slot; /* what it holds if tx committed; changes only while tx is pending */
+    word new_slot; /* what it holds if tx committed; changes only while tx is pending, in a bag also when it was aborted */
 };
 struct tx_log {
     word next;    /* next block of this log, or 0 */
@@ -161,7 +167,9 @@ struct intent {
     word old_block;   /* block to retire, or 0 */
     word tail_before; /* ring tail to put it at */
     word page_step;   /* page offset | number of pages (SHRINK: after | before << 4) << 4 | page_step_kind */
-    word unused[7];
+    word trash_start; /* a piece of a list to put into trash, or 0, which it is whenever op is IDLE */
+    word trash_end, trash_tail_before;
+    word unused[4];
 };
 
 struct stripe {
@@ -192,8 +200,14 @@ struct stripe {
     word head, limit, mark, tail;
     word retired_bytes; /* since the last advance; hint */
     word largest;       /* block retired since the last advance; hint */
-    word unused_ring[2];
+    word trash_head, trash_tail;
     word ring[RING_ENTRIES];
+
+    /* To-do list of a bag: trash[trash_head..trash_tail) are pieces of lists, unlinked whole by one commit, from the cell
+     * at `start` to before the one at `end` (0: all). Retired cell by cell: start := next of it is the COMMIT POINT. */
+    struct {
+        word start, end;
+    } trash[TRASH_ENTRIES];
 
     word partial[N_CLASSES]; /* first slab of each class that may have a free block: page number, or 0 */
     word slab_sizes[2];      /* log2 of the pages of the next slab, two bits for each class up to 2 KiB; hint */

@@ -21,6 +21,8 @@ static int repair(struct tmgr_table *t, struct stripe *s) {
 
 static int to_do(struct tmgr_table *t, struct stripe *s, uint64_t units) {
     int status = txn_resolve(t, s, &units); /* before tear-down, for records point into buckets */
+    if (status == TMGR_OK)
+        status = bag_tidy(t, s, &units);
     return status == TMGR_OK && load_relaxed(&s->leftover) == 0 ? index_tear_down(t, s, &units) : status;
 }
 

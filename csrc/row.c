@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "row.h"
 
+#include <stdlib.h>
+
 /* -- writing ------------------------------------------------------------------------------------------------------------- */
 
 enum { EXTENTS_FROM = 2048 }; /* bytes of a block below which a row is not taken apart */
@@ -30,11 +32,11 @@ static int extents_fill(struct tmgr_table *t, struct stripe *s, struct extents *
 
 static int extents_try(struct tmgr_table *t, struct stripe *s, const uint8_t *row, uint64_t len,
                        const struct probe *probe, uint64_t capacity, uint64_t *offset, uint64_t *bytes) {
-    uint64_t head_bytes = 8 + sizeof(struct extents) + 8 * capacity + probe->len;
+    uint64_t head_bytes = t->row_start + sizeof(struct extents) + 8 * capacity + probe->len;
     int status = head_bytes <= RUN_BYTES_MAX ? stripe_begin(t, s, head_bytes, offset) : TMGR_FULL;
     if (status != TMGR_OK)
         return status;
-    struct extents *parts = at(t, *offset + 8);
+    struct extents *parts = at(t, *offset + t->row_start);
     store_relaxed((word *)at(t, *offset), len | ROW_EXTENTS | probe->hash << 32);
     store_relaxed(&parts->capacity, capacity);
     store_relaxed(&parts->key_len, probe->len);
@@ -61,27 +63,28 @@ static int extents_begin(struct tmgr_table *t, struct stripe *s, const uint8_t *
 
 int row_begin(struct tmgr_table *t, struct stripe *s, const uint8_t *row, uint64_t len, const struct probe *probe,
               uint64_t *offset, uint64_t *bytes) {
-    if (8 + len > RUN_BYTES_MAX)
+    uint64_t block = t->row_start + len;
+    if (block > RUN_BYTES_MAX)
         return extents_begin(t, s, row, len, probe, offset, bytes);
-    int status = stripe_begin(t, s, 8 + len, offset);
-    if (status == TMGR_FULL && 8 + len > EXTENTS_FROM)
+    int status = stripe_begin(t, s, block, offset);
+    if (status == TMGR_FULL && block > EXTENTS_FROM)
         return extents_begin(t, s, row, len, probe, offset, bytes);
     if (status != TMGR_OK)
         return status;
-    *bytes = arena_block_size(8 + len);
+    *bytes = arena_block_size(block);
     store_relaxed((word *)at(t, *offset), len | probe->hash << 32);
-    fill_racy(at(t, *offset + 8), row, len);
+    fill_racy(at(t, *offset + t->row_start), row, len);
     return TMGR_OK;
 }
 
 uint64_t row_block(struct tmgr_table *t, uint64_t offset, uint64_t *bytes) {
     uint64_t head = load_relaxed((word *)at(t, offset)), len = head & ROW_LEN_MASK;
     if (!(head & ROW_EXTENTS)) {
-        *bytes = arena_block_size(8 + len);
+        *bytes = arena_block_size(t->row_start + len);
         return offset;
     }
     const struct extents *parts = extents_at(t, offset);
-    *bytes = parts != NULL ? arena_block_size(extents_bytes(parts)) : 0;
+    *bytes = parts != NULL ? arena_block_size(extents_bytes(t, parts)) : 0;
     for (uint64_t i = 0; parts != NULL && i < load_relaxed(&parts->n); i++)
         *bytes += (load_relaxed(&parts->at[i]) & EXTENT_PAGES) * PAGE_BYTES;
     return offset | BLOCK_EXTENTS;
@@ -93,7 +96,7 @@ static bool row_fits(struct tmgr_table *t, uint64_t offset, uint64_t *head) {
     if (!offset_is_valid(t, offset, UNIT_BYTES))
         return false;
     *head = load_relaxed((word *)at(t, offset));
-    return *head & ROW_EXTENTS ? extents_at(t, offset) != NULL : offset_is_valid(t, offset, 8 + (*head & ROW_LEN_MASK));
+    return *head & ROW_EXTENTS ? extents_at(t, offset) != NULL : offset_is_valid(t, offset, t->row_start + (*head & ROW_LEN_MASK));
 }
 
 bool row_has_key(struct tmgr_table *t, uint64_t offset, const struct probe *probe) {
@@ -101,9 +104,9 @@ bool row_has_key(struct tmgr_table *t, uint64_t offset, const struct probe *prob
     if (!row_fits(t, offset, &head) || (uint32_t)(head >> 32) != (uint32_t)probe->hash)
         return false;
     if (!(head & ROW_EXTENTS))
-        return term_key_is(at(t, offset + 8), head & ROW_LEN_MASK, t->keypos, probe->key, probe->len);
-    const struct extents *parts = at(t, offset + 8);
-    return load_relaxed(&parts->key_len) == probe->len && offset_is_valid(t, offset, extents_bytes(parts)) &&
+        return term_key_is(at(t, offset + t->row_start), head & ROW_LEN_MASK, t->keypos, probe->key, probe->len);
+    const struct extents *parts = at(t, offset + t->row_start);
+    return load_relaxed(&parts->key_len) == probe->len && offset_is_valid(t, offset, extents_bytes(t, parts)) &&
            memcmp(&parts->at[load_relaxed(&parts->capacity)], probe->key, probe->len) == 0;
 }
 
@@ -113,9 +116,21 @@ const uint8_t *row_view(struct tmgr_table *t, uint64_t offset, struct tmgr_buffe
         return NULL;
     *len = head & ROW_LEN_MASK;
     if (!(head & ROW_EXTENTS))
-        return at(t, offset + 8);
+        return at(t, offset + t->row_start);
     scratch->len = 0;
     return row_copy(t, NULL, 0, offset, scratch) == TMGR_OK ? scratch->data : NULL;
+}
+
+int row_is(struct tmgr_table *t, uint64_t offset, const uint8_t *row, size_t len) {
+    struct tmgr_buffer scratch = {NULL, 0, 0};
+    size_t stored_len;
+    if ((load_relaxed((word *)at(t, offset)) & ROW_LEN_MASK) != len)
+        return TMGR_ABSENT;
+    const uint8_t *stored = row_view(t, offset, &scratch, &stored_len);
+    int status = stored == NULL ? TMGR_NO_MEMORY : memcmp(stored, row, len) == 0 ? TMGR_OK : TMGR_ABSENT;
+    if (scratch.data != NULL)
+        free(scratch.data);
+    return status;
 }
 
 /* -- racing --------------------------------------------------------------------------------------------------------------- */
@@ -128,7 +143,7 @@ static bool overtaken(const struct stripe *s, uint64_t epoch) {
 static int copy_extents(struct tmgr_table *t, uint64_t offset, uint64_t len, uint8_t *to) {
     const struct extents *parts = extents_at(t, offset);
     uint64_t n = parts != NULL ? load_relaxed(&parts->n) : 0, done = 0;
-    if (n > RUN_BYTES_MAX / 8 || !offset_is_valid(t, offset, 8 + sizeof *parts + 8 * n))
+    if (n > RUN_BYTES_MAX / 8 || !offset_is_valid(t, offset, t->row_start + sizeof *parts + 8 * n))
         return TMGR_BUSY; /* loaded anew, so held against the bounds anew */
     for (uint64_t i = 0; i < n && done < len; i++) {
         uint64_t run = load_relaxed(&parts->at[i]), room = (run & EXTENT_PAGES) * PAGE_BYTES;
@@ -147,7 +162,7 @@ int row_copy(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint6
     uint64_t head = load_relaxed((const word *)at(t, offset)), len = head & ROW_LEN_MASK; /* the length, loaded once */
     if (len > ROW_BYTES_MAX || (len > UNCHECKED_MAX && overtaken(s, epoch)))
         return TMGR_BUSY;
-    if (!(head & ROW_EXTENTS) && !offset_is_valid(t, offset, 8 + len))
+    if (!(head & ROW_EXTENTS) && !offset_is_valid(t, offset, t->row_start + len))
         return TMGR_BUSY;
     if (out->capacity - out->len < len + 8 && !buffer_reserve(out, len + 8))
         return TMGR_NO_MEMORY;
@@ -156,7 +171,7 @@ int row_copy(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint6
         if (status != TMGR_OK)
             return status;
     } else {
-        copy_racy_words(out->data + out->len, at(t, offset + 8), len);
+        copy_racy_words(out->data + out->len, at(t, offset + t->row_start), len);
     }
     out->len += len;
     return TMGR_OK;

@@ -26,6 +26,9 @@ bool row_has_key(struct tmgr_table *t, uint64_t offset, const struct probe *prob
 /* Under the stripe's lock: the row in one piece, in place or gathered in scratch. NULL: no memory, or damaged. */
 const uint8_t *row_view(struct tmgr_table *t, uint64_t offset, struct tmgr_buffer *scratch, size_t *len);
 
+/* Under the stripe's lock: is it this very row? OK, ABSENT, NO_MEMORY. */
+int row_is(struct tmgr_table *t, uint64_t offset, const uint8_t *row, size_t len);
+
 /* Low half of the key's hash. */
 static inline uint32_t row_hash(struct tmgr_table *t, uint64_t offset) {
     return (uint32_t)(load_relaxed((word *)at(t, offset)) >> 32);
@@ -57,7 +60,7 @@ static inline bool row_key_is(const word *row, const struct probe *probe) {
     return true;
 }
 
-/* Without a lock: row_copy if the row has this key; ABSENT if it has another. out is as before unless OK. Below, the row of
+/* Of tables with one row per key. Without a lock: row_copy if the row has this key; ABSENT if it has another. out is as before unless OK. Below, the row of
  * any shape; this, inline, is the usual one: short, the key in front, fewer than 16 elements. It is compared where it
  * stands: until the epoch is looked at, that is worth as much as a comparison of the copy. */
 int row_find_any(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint64_t offset,

@@ -113,6 +113,8 @@ static void handle_adopt(struct tmgr_table *t) {
     t->keypos = (uint32_t)(load_relaxed(&t->control->type_keypos) >> 32);
     t->type = (uint32_t)load_relaxed(&t->control->type_keypos);
     t->ordered = t->type == TMGR_ORDERED_SET;
+    t->bag = t->type == TMGR_BAG || t->type == TMGR_DUPLICATE_BAG;
+    t->row_start = t->bag ? CELL_ROW_START : ROW_START;
     t->arena = load_relaxed(&t->control->arena_offset);
 }
 
@@ -248,7 +250,7 @@ int tmgr_admit(struct tmgr_table *t, bool write) {
 /* -- create ---------------------------------------------------------------------------------------------------------------------- */
 
 static bool options_are_sound(const struct tmgr_options *o) {
-    return o->type <= TMGR_ORDERED_SET && o->access <= TMGR_PRIVATE && o->heir <= TMGR_HEIR_PROCESS &&
+    return o->type <= TMGR_DUPLICATE_BAG && o->access <= TMGR_PRIVATE && o->heir <= TMGR_HEIR_PROCESS &&
            o->n_stripes <= STRIPES_MAX && (o->n_stripes & (o->n_stripes - 1)) == 0;
 }
 
@@ -391,7 +393,7 @@ static int verify(const struct control *control, uint64_t file_bytes) {
     if (n == 0 || n > STRIPES_MAX || (n & (n - 1)) != 0 || load_relaxed(&control->arena_offset) != arena_offset(n) ||
         size <= arena_offset(n) || size > file_bytes || size % PAGE_BYTES != 0 || size >= OFFSET_LIMIT ||
         load_relaxed(&control->max_bytes) < size ||
-        (load_relaxed(&control->type_keypos) & 0xffffffff) > TMGR_ORDERED_SET ||
+        (load_relaxed(&control->type_keypos) & 0xffffffff) > TMGR_DUPLICATE_BAG ||
         (load_relaxed(&control->state) != STATE_LIVE && load_relaxed(&control->state) != STATE_DROPPED) ||
         !lock_is_sound(control->control_lock) || !lock_is_sound(control->arena_lock))
         return TMGR_CORRUPT;

@@ -106,9 +106,12 @@ static int match_again(struct run *run, const uint8_t *key, size_t len, struct t
     return status == TMGR_OK ? (int)match_run(&run->match, row->data, row->len, result) : status;
 }
 
-static int write_once(struct run *run, const uint8_t *row, size_t len, const struct match_result *result) {
+/* *written: rows that were, which are more than one where a duplicate_bag has it more than once. */
+static int write_once(struct run *run, const uint8_t *row, size_t len, const struct match_result *result,
+                      uint64_t *written) {
+    *written = 1;
     if (run->mode == TMGR_QUERY_DELETE)
-        return match_is_true(result) ? tmgr_delete_object(run->t, row, len, run->wait_ns) : TMGR_PRESENT;
+        return match_is_true(result) ? tmgr_delete_object(run->t, row, len, written, run->wait_ns) : TMGR_PRESENT;
     const uint8_t *new_row;
     size_t new_len;
     if (!match_as_row(result, &new_row, &new_len))
@@ -125,16 +128,17 @@ static int write_row(struct run *run, const uint8_t *row, size_t len, struct mat
     if (!term_key_of(row, len, run->t->keypos, &key))
         return TMGR_CORRUPT;
     const uint8_t *key_bytes = row + key.offset;
-    int status = write_once(run, row, len, &result);
+    uint64_t written;
+    int status = write_once(run, row, len, &result, &written);
     bool is_set = run->t->type == TMGR_SET || run->t->type == TMGR_ORDERED_SET;
     while (status == TMGR_ABSENT && is_set) {
         status = match_again(run, key_bytes, key.len, &now, &result);
         if (status != TMGR_OK)
             break;
-        status = write_once(run, now.data, now.len, &result);
+        status = write_once(run, now.data, now.len, &result, &written);
     }
     tmgr_buffer_free(&now);
-    run->n += status == TMGR_OK;
+    run->n += status == TMGR_OK ? written : 0;
     return status == TMGR_ABSENT || status == TMGR_PRESENT ? TMGR_OK : status;
 }
 

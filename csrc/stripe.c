@@ -6,12 +6,13 @@ enum { ADVANCE_BYTES_LEAST = 8 * 1024, ADVANCE_BYTES_MOST = 1024 * 1024 };
 /* -- quarantine ----------------------------------------------------------------------------------------------------------- */
 
 const struct extents *extents_at(struct tmgr_table *t, uint64_t offset) {
-    if (!offset_is_valid(t, offset, 8 + sizeof(struct extents)))
+    uint64_t start = t->row_start;
+    if (!offset_is_valid(t, offset, start + sizeof(struct extents)))
         return NULL;
-    const struct extents *parts = at(t, offset + 8);
+    const struct extents *parts = at(t, offset + start);
     uint64_t capacity = load_relaxed(&parts->capacity);
     return capacity <= RUN_BYTES_MAX / 8 && load_relaxed(&parts->n) <= capacity &&
-                   offset_is_valid(t, offset, 8 + sizeof *parts + 8 * capacity)
+                   offset_is_valid(t, offset, start + sizeof *parts + 8 * capacity)
                ? parts
                : NULL;
 }
@@ -106,6 +107,7 @@ int stripe_abandon(struct tmgr_table *t, struct stripe *s) {
     uint64_t block = load_relaxed(&s->intent.new_block);
     int status = block != 0 ? stripe_free(t, s, block) : TMGR_OK;
     publish(&s->intent.new_block, 0);
+    publish(&s->intent.trash_start, 0);
     publish(&s->intent.op, OP_IDLE);
     return status;
 }
@@ -118,6 +120,13 @@ static void settle(struct stripe *s) {
     if (old != 0) {
         publish(&s->ring[tail % RING_ENTRIES], old);
         publish(&s->tail, tail + 1);
+    }
+    if (load_relaxed(&intent->trash_start) != 0) {
+        tail = load_relaxed(&intent->trash_tail_before);
+        publish(&s->trash[tail % TRASH_ENTRIES].start, load_relaxed(&intent->trash_start));
+        publish(&s->trash[tail % TRASH_ENTRIES].end, load_relaxed(&intent->trash_end));
+        publish(&s->trash_tail, tail + 1);
+        publish(&intent->trash_start, 0);
     }
     publish(&intent->new_block, 0);
     publish(&intent->op, OP_IDLE);
@@ -140,6 +149,20 @@ void stripe_commit(struct tmgr_table *t, struct stripe *s, word *place, uint64_t
         store_relaxed(&s->largest, old_bytes);
 }
 
+void stripe_commit_piece(struct tmgr_table *t, struct stripe *s, word *place, uint64_t to, int64_t rows_change,
+                         uint64_t start, uint64_t end) {
+    publish(&s->intent.trash_end, end);
+    publish(&s->intent.trash_tail_before, load_relaxed(&s->trash_tail));
+    publish(&s->intent.trash_start, start);
+    stripe_commit(t, s, place, to, rows_change, 0, 0, 0);
+}
+
+/* The piece that the intent names is not in trash yet, or the last one there. */
+static bool trash_fits(const struct stripe *s) {
+    uint64_t before = load_relaxed(&s->intent.trash_tail_before), tail = load_relaxed(&s->trash_tail);
+    return (before == tail || before + 1 == tail) && before - load_relaxed(&s->trash_head) < TRASH_ENTRIES;
+}
+
 int stripe_finish(struct tmgr_table *t, struct stripe *s) {
     struct intent *intent = &s->intent;
     int status = arena_finish_step(t, s);
@@ -153,7 +176,8 @@ int stripe_finish(struct tmgr_table *t, struct stripe *s) {
         uint64_t place = load_relaxed(&intent->at);
         if (place % 8 != 0 || place < STRIPES_OFFSET || place > reachable_bytes(t) - 8 ||
             load_relaxed(&intent->tail_before) > load_relaxed(&s->tail) ||
-            load_relaxed(&intent->tail_before) + 1 < load_relaxed(&s->tail))
+            load_relaxed(&intent->tail_before) + 1 < load_relaxed(&s->tail) ||
+            (load_relaxed(&intent->trash_start) != 0 && !trash_fits(s)))
             return poison(t, POISON_RING);
         if (load_relaxed((word *)at(t, place)) == load_relaxed(&intent->to))
             settle(s);
@@ -165,11 +189,13 @@ int stripe_finish(struct tmgr_table *t, struct stripe *s) {
         return poison(t, POISON_RING);
     } else {
         publish(&intent->new_block, 0);
+        publish(&intent->trash_start, 0);
     }
     return status == TMGR_OK ? drain(t, s) : status;
 }
 
 bool stripe_is_idle(const struct stripe *s) {
     return load_relaxed(&s->intent.op) == OP_IDLE && load_relaxed(&s->intent.new_block) == 0 &&
-           load_relaxed(&s->intent.page_step) == 0 && load_relaxed(&s->tx) == 0 && ring_is_sound(s);
+           load_relaxed(&s->intent.page_step) == 0 && load_relaxed(&s->tx) == 0 && ring_is_sound(s) &&
+           load_relaxed(&s->trash_tail) - load_relaxed(&s->trash_head) <= TRASH_ENTRIES;
 }

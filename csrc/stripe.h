@@ -6,7 +6,7 @@
  *   2. the caller fills the block; nobody can reach it.
  *   3. stripe_commit     at, to, rows_after, bytes_after, old_block, tail_before; op := ARMED.
  *   4.                   COMMIT POINT: the word at `at` := to.
- *   5.                   rows, bytes, ring[tail_before] := old_block, tail, op := IDLE.
+ *   5.                   rows, bytes, ring[tail_before] := old_block, tail, likewise trash, op := IDLE.
  * Without a new block it starts at 3. Killed in 1-3: the repair frees new_block. Killed after 4: it does 5 again.
  * Readers see the word before or after 4.
  *
@@ -31,6 +31,10 @@ int stripe_begin_in(struct tmgr_table *t, struct stripe *s, uint64_t first, uint
 /* `to` differs from what the word at `place` holds. old_block (0: none): offset | BLOCK_EXTENTS. */
 void stripe_commit(struct tmgr_table *t, struct stripe *s, word *place, uint64_t to, int64_t rows_change,
                    uint64_t new_bytes, uint64_t old_block, uint64_t old_bytes);
+/* The same, where what it unlinks is a piece of a list: the cells from `start` to before `end`. It goes into trash, where
+ * bag_make_room has made room for it; its bytes count on until its cells are retired one by one. */
+void stripe_commit_piece(struct tmgr_table *t, struct stripe *s, word *place, uint64_t to, int64_t rows_change,
+                         uint64_t start, uint64_t end);
 /* Undo stripe_begin. */
 int stripe_abandon(struct tmgr_table *t, struct stripe *s);
 /* At rest, as it must be found when its lock is taken and it is not dirty. */
@@ -43,8 +47,10 @@ int stripe_free(struct tmgr_table *t, struct stripe *s, uint64_t block);
 /* The list of a large row's runs; NULL if damaged. */
 const struct extents *extents_at(struct tmgr_table *t, uint64_t offset);
 /* Bytes of the block in which it stands, the key included; 0 for NULL. */
-static inline uint64_t extents_bytes(const struct extents *parts) {
-    return parts != NULL ? 8 + sizeof *parts + 8 * load_relaxed(&parts->capacity) + load_relaxed(&parts->key_len) : 0;
+static inline uint64_t extents_bytes(const struct tmgr_table *t, const struct extents *parts) {
+    return parts != NULL
+               ? t->row_start + sizeof *parts + 8 * load_relaxed(&parts->capacity) + load_relaxed(&parts->key_len)
+               : 0;
 }
 
 #define BLOCK_EXTENTS UINT64_C(1) /* in ring, old_block and new_block: the block is a row with extents */

@@ -43,11 +43,24 @@ void tmgr_buffer_free(struct tmgr_buffer *buffer) {
 
 /* -- reading ------------------------------------------------------------------------------------------------------------------ */
 
+/* The rows of a key of a bag; n_rows NULL: the newest will do. The call has entered, but not been admitted. */
+static int find_in_bag(struct tmgr_table *t, const struct probe *probe, struct tmgr_buffer *rows, size_t *n_rows) {
+    int status = segment_admit(t, false);
+    if (status != TMGR_OK)
+        return status;
+    rows->len = 0;
+    status = hset_find_list(t, stripe_of_hash(t, probe->hash), probe, rows, n_rows);
+    segment_leave(t);
+    return status;
+}
+
 int tmgr_lookup(struct tmgr_table *t, const uint8_t *key, size_t key_len, struct tmgr_buffer *row) {
     int status = segment_enter_any(t);
     if (status != TMGR_OK)
         return status;
     struct probe probe = probe_of(t, key, key_len);
+    if (t->bag)
+        return find_in_bag(t, &probe, row, &(size_t){0});
     struct hset_view view = {.bucket = NULL};
     const uint8_t *base = t->base;
     int begun = index_find_begin(t, stripe_of_hash(t, probe.hash), &probe, &view);
@@ -62,16 +75,36 @@ int tmgr_lookup(struct tmgr_table *t, const uint8_t *key, size_t key_len, struct
     return status;
 }
 
+static int contains_in_bag(struct tmgr_table *t, const uint8_t *key, size_t key_len, struct tmgr_buffer *row) {
+    int status = segment_enter_any(t);
+    if (status != TMGR_OK)
+        return status;
+    struct probe probe = probe_of(t, key, key_len);
+    return find_in_bag(t, &probe, row, NULL);
+}
+
 int tmgr_contains(struct tmgr_table *t, const uint8_t *key, size_t key_len) {
     struct tmgr_buffer *row = scratch_take();
     if (row == NULL)
         return TMGR_NO_MEMORY;
-    int status = tmgr_lookup(t, key, key_len, row);
+    int status = t->bag ? contains_in_bag(t, key, key_len, row) : tmgr_lookup(t, key, key_len, row);
     scratch_put(row);
     return status;
 }
 
 enum { GROUP = 16, NIL = 0xc0 }; /* keys looked up together, so that their cache misses overlap */
+
+/* The rows of a key of a bag as one array: array 32, whose length is known when they are there. */
+static int lookup_list(struct tmgr_table *t, const struct probe *probe, struct tmgr_buffer *out) {
+    size_t head = out->len, n_rows = 0;
+    if (!buffer_append(out, (const uint8_t[5]){0xdd}, 5))
+        return TMGR_NO_MEMORY;
+    int status = hset_find_list(t, stripe_of_hash(t, probe->hash), probe, out, &n_rows);
+    n_rows = status == TMGR_OK ? n_rows : 0;
+    for (int i = 0; i < 4; i++)
+        out->data[head + 1 + (size_t)i] = (uint8_t)(n_rows >> (24 - 8 * i));
+    return status == TMGR_ABSENT ? TMGR_OK : status;
+}
 
 static int lookup_group(struct tmgr_table *t, const struct probe *probes, size_t n, struct tmgr_buffer *out) {
     const struct bucket *buckets[GROUP];
@@ -80,7 +113,8 @@ static int lookup_group(struct tmgr_table *t, const struct probe *probes, size_t
     for (size_t i = 0; i < n; i++)
         hset_prefetch_row(t, buckets[i], probes[i].hash);
     for (size_t i = 0; i < n; i++) {
-        int status = index_find(t, stripe_of_hash(t, probes[i].hash), &probes[i], out);
+        int status = t->bag ? lookup_list(t, &probes[i], out)
+                            : index_find(t, stripe_of_hash(t, probes[i].hash), &probes[i], out);
         if (status == TMGR_ABSENT)
             status = buffer_append(out, &(uint8_t){NIL}, 1) ? TMGR_OK : TMGR_NO_MEMORY;
         if (status != TMGR_OK)
@@ -237,6 +271,7 @@ struct call {
     const struct tmgr_op *op;
     struct tmgr_buffer *out;
     struct tmgr_buffer *scratch, *built; /* for gathered and for updated rows */
+    uint64_t removed;                    /* rows */
     const struct bucket *bucket;         /* of the key, on its way; a hint */
     int64_t wait_ns;
     unsigned reclaims; /* how often memory was reclaimed for it */
@@ -257,9 +292,30 @@ static int locate(struct tmgr_table *t, struct stripe *s, const struct probe *pr
     }
 }
 
+/* A row more, unless it is a bag that has this very row. */
+static int add(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place,
+               const uint8_t *row, size_t len) {
+    uint64_t list = slot_offset(place->content), cell, bytes;
+    int status = t->type == TMGR_BAG ? bag_find(t, list, row, len, &cell) : TMGR_ABSENT;
+    if (status != TMGR_ABSENT)
+        return status;
+    status = stripe_make_room(t, s);
+    if (status == TMGR_OK && place->slot == NULL)
+        status = index_extend(t, s, probe, place);
+    if (status == TMGR_OK)
+        status = row_begin(t, s, row, len, probe, &cell, &bytes);
+    if (status != TMGR_OK)
+        return status;
+    cell_link(t, cell, list);
+    stripe_commit(t, s, place->slot, slot_make(tag_of_hash(probe->hash), cell, 0), 1, bytes, 0, 0);
+    return list == 0 ? index_grow(t, s, load_relaxed(&s->rows[0]), 2) : TMGR_OK;
+}
+
 static int put(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place,
                const uint8_t *row, size_t len) {
     uint64_t offset, bytes, old = 0, old_bytes = 0;
+    if (t->bag)
+        return add(t, s, probe, place, row, len);
     int status = stripe_make_room(t, s);
     if (status == TMGR_OK && place->slot == NULL)
         status = index_extend(t, s, probe, place);
@@ -281,7 +337,7 @@ static int insert_locked(struct tmgr_table *t, struct stripe *s, struct call *ca
     uint64_t offset, bytes, old = 0, old_bytes = 0;
     const struct probe *probe = &call->probe;
     int status;
-    if (t->ordered) {
+    if (t->ordered || t->bag) {
         status = locate(t, s, probe, &place);
         return status == TMGR_OK || status == TMGR_ABSENT ? put(t, s, probe, &place, call->row, call->row_len) : status;
     }
@@ -313,20 +369,36 @@ static int insert_new_locked(struct tmgr_table *t, struct stripe *s, struct call
     return status == TMGR_ABSENT ? put(t, s, &call->probe, &place, call->row, call->row_len) : status;
 }
 
-static int remove_at(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place) {
+/* Of a bag the newest `rows` rows; `rest` is what follows them. */
+static int cut_at(struct tmgr_table *t, struct stripe *s, struct place *place, uint64_t rest, uint64_t rows) {
+    uint64_t to = rest != 0 ? slot_make(slot_tag(place->content), rest, 0) : 0;
+    int status = bag_make_room(t, s);
+    return status == TMGR_OK
+               ? bag_commit(t, s, place->slot, to, -(int64_t)rows, slot_offset(place->content), rest)
+               : status;
+}
+
+/* All rows of the key. */
+static int remove_at(struct tmgr_table *t, struct stripe *s, struct call *call, struct place *place) {
     uint64_t bytes, block;
-    int status = stripe_make_room(t, s);
+    int status;
+    call->removed = 1;
+    if (t->bag) {
+        status = bag_count(t, slot_offset(place->content), &call->removed);
+        return status == TMGR_OK ? cut_at(t, s, place, 0, call->removed) : status;
+    }
+    status = stripe_make_room(t, s);
     if (status != TMGR_OK)
         return status;
     block = row_block(t, slot_offset(place->content), &bytes);
     stripe_commit(t, s, place->slot, 0, -1, 0, block, bytes);
-    return index_tidy(t, s, probe);
+    return index_tidy(t, s, &call->probe);
 }
 
 static int delete_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
     struct place place;
     int status = locate(t, s, &call->probe, &place);
-    return status == TMGR_OK ? remove_at(t, s, &call->probe, &place) : status;
+    return status == TMGR_OK ? remove_at(t, s, call, &place) : status;
 }
 
 static const uint8_t *stored_row(struct tmgr_table *t, struct call *call, uint64_t offset, size_t *len) {
@@ -338,9 +410,11 @@ static int take_locked(struct tmgr_table *t, struct stripe *s, struct call *call
     int status = locate(t, s, &call->probe, &place);
     if (status != TMGR_OK)
         return status;
+    size_t n_rows = 0;
     call->out->len = 0;
-    status = row_copy(t, NULL, 0, slot_offset(place.content), call->out);
-    return status == TMGR_OK     ? remove_at(t, s, &call->probe, &place)
+    status = t->bag ? bag_copy(t, NULL, 0, slot_offset(place.content), call->out, &n_rows)
+                    : row_copy(t, NULL, 0, slot_offset(place.content), call->out);
+    return status == TMGR_OK     ? remove_at(t, s, call, &place)
            : status == TMGR_BUSY ? poison(t, POISON_ROWS)
                                  : status;
 }
@@ -360,7 +434,24 @@ static int locate_exactly(struct tmgr_table *t, struct stripe *s, struct call *c
 static int delete_object_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
     struct place place;
     int status = locate_exactly(t, s, call, &place);
-    return status == TMGR_OK ? remove_at(t, s, &call->probe, &place) : status;
+    return status == TMGR_OK ? remove_at(t, s, call, &place) : status;
+}
+
+enum { NOT_ON_TOP = -2 }; /* internal status: it takes a transaction */
+
+/* Of a bag, where the rows to be removed are its newest. */
+static int delete_newest_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
+    struct place place;
+    struct bag_matches found;
+    int status = locate(t, s, &call->probe, &place);
+    if (status == TMGR_OK)
+        status = bag_matches(t, slot_offset(place.content), call->row, call->row_len, &found);
+    if (status != TMGR_OK)
+        return status;
+    if (found.depth != found.n)
+        return NOT_ON_TOP;
+    call->removed = found.n;
+    return cut_at(t, s, &place, cell_next(t, found.oldest), found.n);
 }
 
 static int swap_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
@@ -548,10 +639,32 @@ int tmgr_take(struct tmgr_table *t, const uint8_t *key, size_t key_len, struct t
     return status == TMGR_OK ? run(t, take_locked, &call) : status;
 }
 
-int tmgr_delete_object(struct tmgr_table *t, const uint8_t *row, size_t row_len, int64_t wait_ns) {
+static int apply(struct tmgr_table *t, const struct tmgr_op *ops, size_t n_ops, size_t *failed, uint64_t *removed,
+                 int64_t wait_ns);
+
+int tmgr_delete_object(struct tmgr_table *t, const uint8_t *row, size_t row_len, uint64_t *removed, int64_t wait_ns) {
     struct call call = {.row = row, .row_len = row_len, .wait_ns = wait_ns};
     int status = check_row(t, row, row_len, &call.probe);
-    return status == TMGR_OK ? run_with_scratch(t, delete_object_locked, &call) : status;
+    if (status != TMGR_OK)
+        return status;
+    status = t->bag ? run(t, delete_newest_locked, &call) : run_with_scratch(t, delete_object_locked, &call);
+    if (status == NOT_ON_TOP) {
+        struct tmgr_op op = {.kind = TMGR_OP_DELETE_OBJECT, .row = row, .row_len = row_len};
+        status = apply(t, &op, 1, NULL, &call.removed, wait_ns);
+        if (status == TMGR_OK && call.removed == 0)
+            status = TMGR_ABSENT; /* somebody else has removed it meanwhile */
+    }
+    if (removed != NULL)
+        *removed = status == TMGR_OK ? call.removed : 0;
+    return status;
+}
+
+/* What tables of one row per key have alone: after admission, before the arguments. */
+static int check_type(struct tmgr_table *t) {
+    if (!t->bag)
+        return TMGR_OK;
+    int status = tmgr_admit(t, true);
+    return status != TMGR_OK ? status : TMGR_OPERATION;
 }
 
 static int same_key(struct tmgr_table *t, const struct probe *a, const struct probe *b) {
@@ -577,7 +690,9 @@ int tmgr_compare_and_swap(struct tmgr_table *t, const uint8_t *old_row, size_t o
                           size_t new_len, int64_t wait_ns) {
     struct call call = {.row = old_row, .row_len = old_len, .other = new_row, .other_len = new_len, .wait_ns = wait_ns};
     struct probe other;
-    int status = check_row(t, old_row, old_len, &call.probe);
+    int status = check_type(t);
+    if (status == TMGR_OK)
+        status = check_row(t, old_row, old_len, &call.probe);
     if (status == TMGR_OK)
         status = check_row(t, new_row, new_len, &other);
     if (status != TMGR_OK)
@@ -594,7 +709,9 @@ int tmgr_update(struct tmgr_table *t, const struct tmgr_op *op, struct tmgr_buff
     struct call call = {.op = op, .out = results, .wait_ns = wait_ns};
     if (op->kind != TMGR_OP_UPDATE_COUNTER && op->kind != TMGR_OP_UPDATE_ELEMENT)
         return TMGR_BAD_OPTION;
-    int status = check_key(t, op->key, op->key_len, &call.probe);
+    int status = check_type(t);
+    if (status == TMGR_OK)
+        status = check_key(t, op->key, op->key_len, &call.probe);
     return status == TMGR_OK ? run_with_scratch(t, update_locked, &call) : status;
 }
 
@@ -607,7 +724,7 @@ int tmgr_delete_many(struct tmgr_table *t, const uint8_t *keys, size_t keys_len,
         status = next_key(t, &keys, end, &call.probe);
         if (status == TMGR_OK)
             status = run(t, delete_locked, &call);
-        *removed += status == TMGR_OK;
+        *removed += status == TMGR_OK ? call.removed : 0;
         status = status == TMGR_ABSENT ? TMGR_OK : status;
     }
     return status;
@@ -657,7 +774,8 @@ struct batch {
     struct probe *probes;
     size_t n, failed;
     uint64_t stripes;
-    bool in_group; /* the keys of the group of INSERT_NEW have been looked at */
+    uint64_t removed; /* rows that were named by DELETE_OBJECT; of a bag only */
+    bool in_group;    /* the keys of the group of INSERT_NEW have been looked at */
     struct txn txn;
     struct call call;
 };
@@ -694,6 +812,61 @@ static int apply_delete_object(struct tmgr_table *t, struct batch *batch, size_t
         return TMGR_NO_MEMORY;
     bool same = len == batch->ops[i].row_len && memcmp(row, batch->ops[i].row, len) == 0;
     return same ? txn_remove(t, &batch->txn, s, place) : TMGR_OK;
+}
+
+/* The rows newer than the oldest that goes, and that stay, are inserted again behind it, oldest first. Copies, for what is
+ * unlinked may be used again before they are all there. */
+static int cut_and_keep(struct tmgr_table *t, struct batch *batch, size_t i, struct stripe *s, struct place *place,
+                        uint64_t list, const struct bag_matches *found) {
+    const struct tmgr_op *op = &batch->ops[i];
+    uint64_t rest = cell_next(t, found->oldest), kept = found->depth - found->n;
+    uint64_t *ends = malloc((kept + 1) * sizeof *ends); /* of the kept rows in `built`, newest first */
+    struct tmgr_buffer *rows = batch->call.built;
+    int status = ends != NULL ? TMGR_OK : TMGR_NO_MEMORY;
+    size_t n = 0;
+    rows->len = 0;
+    for (uint64_t cell = list; status == TMGR_OK && cell != found->oldest; cell = cell_next(t, cell)) {
+        status = row_is(t, cell, op->row, op->row_len);
+        if (status == TMGR_ABSENT) {
+            status = row_copy(t, NULL, 0, cell, rows);
+            ends[++n] = rows->len;
+            status = status == TMGR_BUSY ? poison(t, POISON_ROWS) : status;
+        }
+    }
+    if (status == TMGR_OK)
+        status = txn_cut(t, &batch->txn, s, place, rest, found->depth);
+    for (; status == TMGR_OK && n > 0; n--) {
+        uint64_t start = n > 1 ? ends[n - 1] : 0;
+        status = txn_put(t, &batch->txn, s, place, &batch->probes[i], rows->data + start, ends[n] - start);
+    }
+    free(ends);
+    return status;
+}
+
+static int apply_delete_from_bag(struct tmgr_table *t, struct batch *batch, size_t i, struct stripe *s,
+                                 struct place *place) {
+    struct bag_matches found;
+    uint64_t list;
+    txn_current(t, &batch->txn, place, &list);
+    int status = bag_matches(t, list, batch->ops[i].row, batch->ops[i].row_len, &found);
+    if (status == TMGR_OK) {
+        batch->removed += found.n;
+        status = cut_and_keep(t, batch, i, s, place, list, &found);
+    }
+    return status == TMGR_ABSENT ? TMGR_OK : status;
+}
+
+static int apply_insert(struct tmgr_table *t, struct batch *batch, size_t i, struct stripe *s, struct place *place,
+                        bool present) {
+    const struct tmgr_op *op = &batch->ops[i];
+    if (t->type == TMGR_BAG && present) {
+        uint64_t list, cell;
+        txn_current(t, &batch->txn, place, &list);
+        int status = bag_find(t, list, op->row, op->row_len, &cell);
+        if (status != TMGR_ABSENT)
+            return status;
+    }
+    return txn_put(t, &batch->txn, s, place, &batch->probes[i], op->row, op->row_len);
 }
 
 /* The key's place, and whether it is there as the transaction sees it. */
@@ -733,11 +906,13 @@ static int apply_one(struct tmgr_table *t, struct batch *batch, size_t i) {
         /* fall through */
     case TMGR_OP_INSERT:
     case TMGR_OP_INSERT_ALL_NEW:
-        return txn_put(t, &batch->txn, s, &place, &batch->probes[i], op->row, op->row_len);
+        return apply_insert(t, batch, i, s, &place, present);
     case TMGR_OP_DELETE:
         return present ? txn_remove(t, &batch->txn, s, &place) : TMGR_OK;
     case TMGR_OP_DELETE_OBJECT:
-        return present ? apply_delete_object(t, batch, i, s, &place) : TMGR_OK;
+        return !present ? TMGR_OK
+               : t->bag ? apply_delete_from_bag(t, batch, i, s, &place)
+                        : apply_delete_object(t, batch, i, s, &place);
     default:
         return apply_update(t, batch, i, s, &place, present);
     }
@@ -763,8 +938,9 @@ static int apply_group(struct tmgr_table *t, struct batch *batch, size_t i) {
 /* The buckets that these rows will need, made before any slot is pending, because pending slots hold up splits. */
 static int prepare_stripes(struct tmgr_table *t, struct batch *batch) {
     memset(batch->txn.expected, 0, sizeof batch->txn.expected);
-    for (size_t i = 0; i < batch->n; i++)
-        batch->txn.expected[stripe_of_hash(t, batch->probes[i].hash) - t->stripes]++;
+    for (size_t i = 0; i < batch->n; i++) /* rows of one key in a bag often come one after the other */
+        if (!t->bag || i == 0 || batch->probes[i].hash != batch->probes[i - 1].hash)
+            batch->txn.expected[stripe_of_hash(t, batch->probes[i].hash) - t->stripes]++;
     int status = TMGR_OK;
     for (uint64_t left = batch->stripes; left != 0 && status == TMGR_OK; left &= left - 1) {
         struct stripe *s = &t->stripes[__builtin_ctzll(left)];
@@ -793,6 +969,7 @@ static int any_present(struct tmgr_table *t, struct batch *batch) {
 enum { AHEAD = 8 }; /* operations whose buckets and rows are on their way while one is done */
 
 static int apply_locked(struct tmgr_table *t, struct batch *batch, uint64_t *busy) {
+    batch->removed = 0;
     int status = any_present(t, batch);
     if (status == TMGR_OK)
         status = prepare_stripes(t, batch);
@@ -855,6 +1032,11 @@ static int apply_once(struct tmgr_table *t, struct batch *batch) {
 
 static int check_ops(struct tmgr_table *t, struct batch *batch) {
     int status = TMGR_OK;
+    for (size_t i = 0; t->bag && i < batch->n; i++) {
+        batch->failed = i;
+        if (batch->ops[i].kind >= TMGR_OP_UPDATE_COUNTER)
+            return TMGR_OPERATION;
+    }
     for (size_t i = 0; i < batch->n && status == TMGR_OK; i++) {
         const struct tmgr_op *op = &batch->ops[i];
         batch->failed = i;
@@ -870,7 +1052,8 @@ static int check_ops(struct tmgr_table *t, struct batch *batch) {
     return status;
 }
 
-int tmgr_apply(struct tmgr_table *t, const struct tmgr_op *ops, size_t n_ops, size_t *failed, int64_t wait_ns) {
+static int apply(struct tmgr_table *t, const struct tmgr_op *ops, size_t n_ops, size_t *failed, uint64_t *removed,
+                 int64_t wait_ns) {
     struct batch batch = {.ops = ops, .n = n_ops, .call = {.wait_ns = wait_ns}};
     int status = tmgr_admit(t, true);
     if (status != TMGR_OK || n_ops == 0)
@@ -887,12 +1070,18 @@ int tmgr_apply(struct tmgr_table *t, const struct tmgr_op *ops, size_t n_ops, si
         while (once_more(until, status, &batch.call));
     if (failed != NULL)
         *failed = batch.failed;
+    *removed = batch.removed;
     free(batch.probes);
     if (batch.call.scratch != NULL)
         scratch_put(batch.call.scratch);
     if (batch.call.built != NULL)
         scratch_put(batch.call.built);
     return status;
+}
+
+int tmgr_apply(struct tmgr_table *t, const struct tmgr_op *ops, size_t n_ops, size_t *failed, int64_t wait_ns) {
+    uint64_t removed;
+    return apply(t, ops, n_ops, failed, &removed, wait_ns);
 }
 
 static int delete_all_locked(struct tmgr_table *t, uint64_t *removed) {

@@ -56,7 +56,7 @@ enum tmgr_status {
     TMGR_STATUS_COUNT
 };
 
-enum tmgr_type { TMGR_SET = 0, TMGR_ORDERED_SET = 1 };
+enum tmgr_type { TMGR_SET = 0, TMGR_ORDERED_SET = 1, TMGR_BAG = 2, TMGR_DUPLICATE_BAG = 3 };
 enum tmgr_access { TMGR_PUBLIC = 0, TMGR_PROTECTED = 1, TMGR_PRIVATE = 2 };
 enum tmgr_heir { TMGR_HEIR_NONE = 0, TMGR_HEIR_MANAGER = 1, TMGR_HEIR_PROCESS = 2 };
 /* KEPT: inherited by a manager, which only keeps the table for whoever is to have it. */
@@ -199,9 +199,11 @@ int tmgr_admit(struct tmgr_table *table, bool write);
 
 /* -- reading: never waits for a writer; BUSY when overtaken 64 times -------------------------------------------- */
 
+/* The row with this key; in a bag or duplicate_bag all of them, one after the other, in the order in which they were inserted.
+ * So do tmgr_take and tmgr_step. */
 int tmgr_lookup(struct tmgr_table *table, const uint8_t *key, size_t key_len, struct tmgr_buffer *row);
 int tmgr_contains(struct tmgr_table *table, const uint8_t *key, size_t key_len);
-/* keys: n encoded keys, one after the other. out: n msgpack objects, a row or nil each. */
+/* keys: n encoded keys, one after the other. out: n msgpack objects, a row or nil each; in bags an array of rows each. */
 int tmgr_lookup_many(struct tmgr_table *table, const uint8_t *keys, size_t keys_len, size_t n, struct tmgr_buffer *out);
 /* Exact, and never between the two sides of a multi-row write. */
 int tmgr_len(struct tmgr_table *table, uint64_t *rows);
@@ -240,14 +242,18 @@ int tmgr_step(struct tmgr_table *table, int direction, const uint8_t *key, size_
 
 /* -- writing: wait_ns bounds the wait for locks (0: try only); BUSY when it ran out -------------------------------- */
 
+/* In place of the row with the same key. In a bag beside those it has, unless this very row is among them (they are walked); in a
+ * duplicate_bag in any case. */
 int tmgr_insert(struct tmgr_table *table, const uint8_t *row, size_t row_len, int64_t wait_ns);
 int tmgr_insert_new(struct tmgr_table *table, const uint8_t *row, size_t row_len, int64_t wait_ns);
+/* All rows with this key; tmgr_delete_many tells how many. */
 int tmgr_delete(struct tmgr_table *table, const uint8_t *key, size_t key_len, int64_t wait_ns);
 int tmgr_take(struct tmgr_table *table, const uint8_t *key, size_t key_len, struct tmgr_buffer *row, int64_t wait_ns);
-int tmgr_delete_object(struct tmgr_table *table, const uint8_t *row, size_t row_len, int64_t wait_ns);
+/* removed (may be NULL): how many rows; more than one only in a duplicate_bag. */
+int tmgr_delete_object(struct tmgr_table *table, const uint8_t *row, size_t row_len, uint64_t *removed, int64_t wait_ns);
 int tmgr_compare_and_swap(struct tmgr_table *table, const uint8_t *old_row, size_t old_len, const uint8_t *new_row,
                           size_t new_len, int64_t wait_ns);
-/* One op of kind UPDATE_COUNTER or UPDATE_ELEMENT. results (may be NULL): msgpack array of the new values of a
+/* Not in bags (nor is tmgr_compare_and_swap): OPERATION. One op of kind UPDATE_COUNTER or UPDATE_ELEMENT. results (may be NULL): msgpack array of the new values of a
  * counter. ABSENT without a default row. */
 int tmgr_update(struct tmgr_table *table, const struct tmgr_op *op, struct tmgr_buffer *results, int64_t wait_ns);
 /* All ops in order, each seeing those before it; all become visible together, or none. failed: index of the op that
@@ -315,7 +321,7 @@ struct tmgr_api {
     int (*insert_new)(struct tmgr_table *, const uint8_t *, size_t, int64_t);
     int (*delete_key)(struct tmgr_table *, const uint8_t *, size_t, int64_t);
     int (*take)(struct tmgr_table *, const uint8_t *, size_t, struct tmgr_buffer *, int64_t);
-    int (*delete_object)(struct tmgr_table *, const uint8_t *, size_t, int64_t);
+    int (*delete_object)(struct tmgr_table *, const uint8_t *, size_t, uint64_t *, int64_t);
     int (*compare_and_swap)(struct tmgr_table *, const uint8_t *, size_t, const uint8_t *, size_t, int64_t);
     int (*update)(struct tmgr_table *, const struct tmgr_op *, struct tmgr_buffer *, int64_t);
     int (*apply)(struct tmgr_table *, const struct tmgr_op *, size_t, size_t *, int64_t);

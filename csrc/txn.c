@@ -91,7 +91,7 @@ static int record_for(struct tmgr_table *t, struct txn *txn, struct stripe *s, c
     publish(&(*record)->tx, txn->name);
     publish(&(*record)->at, offset_of(t, place->slot));
     publish(&(*record)->old_slot, place->content);
-    publish(&(*record)->new_slot, 0);
+    publish(&(*record)->new_slot, t->bag ? place->content : 0);
     publish(&log->n, n + 1);
     return TMGR_OK;
 }
@@ -118,10 +118,64 @@ static void point_at(struct tmgr_table *t, const struct place *place, uint64_t t
         publish(place->slot, slot_make(tag, offset_of(t, record), SLOT_PENDING));
 }
 
+/* -- 2, in a bag -------------------------------------------------------------------------------------------------------------- */
+
+/* The slot, pending. */
+static int take_slot(struct tmgr_table *t, struct txn *txn, struct stripe *s, struct place *place, uint64_t tag,
+                     struct tx_record **record) {
+    int status = record_for(t, txn, s, place, record);
+    if (status != TMGR_OK)
+        return status;
+    point_at(t, place, tag, *record);
+    place->content = load_relaxed(place->slot);
+    return TMGR_OK;
+}
+
+static int add_row(struct tmgr_table *t, struct txn *txn, struct stripe *s, struct place *place,
+                   const struct probe *probe, const uint8_t *row, size_t len) {
+    struct tx_record *record;
+    uint64_t cell, bytes, tag = tag_of_hash(probe->hash);
+    int status = place->slot == NULL ? index_extend(t, s, probe, place) : TMGR_OK;
+    if (status == TMGR_OK)
+        status = take_slot(t, txn, s, place, tag, &record);
+    if (status == TMGR_OK)
+        status = row_begin(t, s, row, len, probe, &cell, &bytes);
+    if (status != TMGR_OK)
+        return status;
+    cell_link(t, cell, slot_offset(load_relaxed(&record->new_slot)));
+    stripe_commit(t, s, &record->new_slot, slot_make(tag, cell, 0), 0, bytes, 0, 0);
+    publish(&s->rows[1], load_relaxed(&s->rows[1]) + 1);
+    return TMGR_OK;
+}
+
+int txn_cut(struct tmgr_table *t, struct txn *txn, struct stripe *s, struct place *place, uint64_t rest,
+            uint64_t rows) {
+    struct tx_record *record;
+    uint64_t tag = slot_tag(place->content), end;
+    int status = bag_make_room(t, s);
+    if (status == TMGR_OK)
+        status = take_slot(t, txn, s, place, tag, &record);
+    if (status != TMGR_OK)
+        return status;
+    uint64_t list = slot_offset(load_relaxed(&record->new_slot)), to = rest != 0 ? slot_make(tag, rest, 0) : 0;
+    status = bag_piece(t, list, rest, slot_offset(load_relaxed(&record->old_slot)), &end);
+    if (status == TMGR_OK && end != list)
+        status = bag_commit(t, s, &record->new_slot, to, 0, list, end);
+    else if (status == TMGR_OK)
+        publish(&record->new_slot, to);
+    if (status == TMGR_OK)
+        publish(&s->rows[1], load_relaxed(&s->rows[1]) - rows);
+    return status;
+}
+
+/* -- 2, in a set ---------------------------------------------------------------------------------------------------------------- */
+
 int txn_put(struct tmgr_table *t, struct txn *txn, struct stripe *s, struct place *place, const struct probe *probe,
             const uint8_t *row, size_t len) {
     struct tx_record *record;
     uint64_t offset, bytes, current;
+    if (t->bag)
+        return add_row(t, txn, s, place, probe, row, len);
     int status = stripe_make_room(t, s);
     if (status == TMGR_OK && place->slot == NULL)
         status = index_extend(t, s, probe, place);
@@ -141,7 +195,14 @@ int txn_put(struct tmgr_table *t, struct txn *txn, struct stripe *s, struct plac
 
 int txn_remove(struct tmgr_table *t, struct txn *txn, struct stripe *s, struct place *place) {
     struct tx_record *record;
-    int status = stripe_make_room(t, s);
+    uint64_t list, rows;
+    int status;
+    if (t->bag) {
+        txn_current(t, txn, place, &list);
+        status = bag_count(t, list, &rows);
+        return status == TMGR_OK ? txn_cut(t, txn, s, place, 0, rows) : status;
+    }
+    status = stripe_make_room(t, s);
     if (status == TMGR_OK)
         status = record_for(t, txn, s, place, &record);
     if (status != TMGR_OK)
@@ -209,6 +270,23 @@ enum { LOG_BLOCKS_MAX = 1 << 20 }; /* more than any transaction makes: the chain
 
 /* -- 4: resolve ----------------------------------------------------------------------------------------------------------------------- */
 
+static int resolve_list(struct tmgr_table *t, struct stripe *s, struct tx_record *record, word *slot, bool committed) {
+    uint64_t old = load_relaxed(&record->old_slot), new = load_relaxed(&record->new_slot), end;
+    uint64_t gone = slot_offset(committed ? old : new);
+    int status = bag_make_room(t, s);
+    if (status == TMGR_OK)
+        status = bag_piece(t, gone, slot_offset(committed ? new : old), 0, &end);
+    if (status != TMGR_OK)
+        return status;
+    if (committed && gone != end)
+        return bag_commit(t, s, slot, new, 0, gone, end);
+    if (gone != end)
+        status = bag_commit(t, s, &record->new_slot, old, 0, gone, end);
+    if (status == TMGR_OK)
+        publish(slot, committed ? new : old);
+    return status;
+}
+
 static int resolve_record(struct tmgr_table *t, struct stripe *s, struct tx_record *record, bool committed) {
     uint64_t place = load_relaxed(&record->at), old = load_relaxed(&record->old_slot),
              new = load_relaxed(&record->new_slot);
@@ -222,6 +300,8 @@ static int resolve_record(struct tmgr_table *t, struct stripe *s, struct tx_reco
     word *slot = at(t, place);
     uint64_t content = load_relaxed(slot), bytes;
     bool pending = content & SLOT_PENDING && slot_offset(content) == offset_of(t, record);
+    if (t->bag)
+        return pending ? resolve_list(t, s, record, slot, committed) : TMGR_OK;
     if (committed) {
         if (pending && old != 0) {
             uint64_t block = row_block(t, slot_offset(old), &bytes);

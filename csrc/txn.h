@@ -11,6 +11,9 @@
  *                  Per stripe: rows[0] := rows[1]; the log becomes a leftover; tx := 0.
  *   4. txn_resolve per record: slot := new, old row retired (aborted: slot := old, new row retired); then the log's blocks
  *                  are retired, and with the last one the stripe's participants bit is cleared.
+ * In a bag a record's slots name lists (bag.h), and the row or the cut is not made before the slot is pending: record.new starts
+ * as record.old. So a slot that is not pending owes its record nothing, and what 4 unlinks is what one list has and the other
+ * has not: of the old one when committed, of the new one when aborted (then record.new := old goes before slot := old).
  * A death before 3 aborts: the first repair that meets the name makes the status ABORTED (nobody else can commit: only the
  * dead wrote it). A death after it changes nothing: repair does the rest of 3 for its stripe, which is a few stores, and
  * leaves 4 to the writers that come by, a bounded number of records each. A descriptor is used again when it has no
@@ -37,6 +40,8 @@ int txn_current(struct tmgr_table *t, struct txn *txn, const struct place *place
 int txn_put(struct tmgr_table *t, struct txn *txn, struct stripe *s, struct place *place, const struct probe *probe,
             const uint8_t *row, size_t len);
 int txn_remove(struct tmgr_table *t, struct txn *txn, struct stripe *s, struct place *place);
+/* In a bag txn_put adds a row, txn_remove removes all, and this the newest `rows` of the key: `rest` is what follows them. */
+int txn_cut(struct tmgr_table *t, struct txn *txn, struct stripe *s, struct place *place, uint64_t rest, uint64_t rows);
 /* Steps 3 and 4. */
 int txn_end(struct tmgr_table *t, struct txn *txn, bool commit);
 

@@ -37,7 +37,8 @@ int standing_compare(const struct standing *a, const struct standing *b) {
     return order != 0 ? order : (a->key_len > b->key_len) - (a->key_len < b->key_len);
 }
 
-/* The row nearest to `from` (NULL: to the bucket's end that we come from) on its far side; *found empty if none. */
+/* The row nearest to `from` (NULL: to the bucket's end that we come from) on its far side, in a bag all rows with its key, which
+ * follow each other; *found empty if none. */
 static int nearest(struct tmgr_table *t, int direction, const struct standing *from, const struct tmgr_buffer *rows,
                    size_t n_rows, struct term_span *found) {
     struct standing best = {0, 0, NULL, 0};
@@ -49,8 +50,10 @@ static int nearest(struct tmgr_table *t, int direction, const struct standing *f
         if (len == 0 || !term_key_of(row, len, t->keypos, &key))
             return TMGR_CORRUPT;
         struct standing here = standing_of(t, row + key.offset, key.len);
-        if ((from == NULL || standing_compare(&here, from) * direction > 0) &&
-            (best.key == NULL || standing_compare(&here, &best) * direction < 0)) {
+        int order = best.key == NULL ? -1 : standing_compare(&here, &best) * direction;
+        if (order == 0) {
+            found->len += len;
+        } else if (order < 0 && (from == NULL || standing_compare(&here, from) * direction > 0)) {
             best = here;
             *found = (struct term_span){offset, len};
         }

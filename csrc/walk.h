@@ -20,7 +20,7 @@ int standing_compare(const struct standing *a, const struct standing *b);
 /* Rows of whole buckets from the cursor on, appended to out until it holds want_bytes. OK also without any: done. */
 int walk_rows(struct tmgr_table *t, struct tmgr_cursor *cursor, size_t want_bytes, struct tmgr_buffer *out,
               size_t *n_rows);
-/* The row behind (direction -1: before) a key, or with key NULL the first or last; in `rows`, where *found says. END. */
+/* The row, or the rows, behind (direction -1: before) a key, or with key NULL the first or last; in `rows`, where *found says. END. */
 int walk_step(struct tmgr_table *t, int direction, const uint8_t *key, size_t key_len, struct tmgr_buffer *rows,
               struct term_span *found);
 

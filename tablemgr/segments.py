@@ -33,7 +33,8 @@ SHM: Final = Path("/dev/shm")
 INSTANCE_VARIABLE: Final = "TABLEMGR_INSTANCE"
 NAME_MAX: Final = 255  # bytes of a segment's name, slash included
 
-TYPES: Final = ("set", "ordered_set")  # the position is the core's number, here and below
+TYPES: Final = ("set", "ordered_set", "bag", "duplicate_bag")  # the position is the core's number, here and below
+BAG_TYPES: Final = ("bag", "duplicate_bag")  # with any number of rows per key
 ACCESSES: Final = ("public", "protected", "private")
 _REASONS: Final[tuple[Literal["gift", "heir", "claim"] | None, ...]] = (None, "gift", "heir", "claim", "heir")
 _ENCODED: Final = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})+")

@@ -252,7 +252,13 @@ class Table(Selecting):
         self._type = segments.TYPES[raw.type]
         self._use = Use(raw.keypos, self._type == "ordered_set", codec == codecs.PICKLE)
         self._binding = _codec.Binding(
-            handle.address, self._keypos, codec == codecs.PICKLE, lock_timeout, handle.fail, handle.pointer
+            handle.address,
+            self._keypos,
+            codec == codecs.PICKLE,
+            lock_timeout,
+            handle.fail,
+            handle.pointer,
+            self._type in segments.BAG_TYPES,
         )
         self.inherited = False
         self.transfer: TableTransfer | None = None
@@ -348,19 +354,19 @@ class Table(Selecting):
 
     def first_lookup(self) -> tuple[Any, list[Row]] | End:
         """(key, rows) of the first key, or END."""
-        return self._key_and_rows(self._binding.step(1))
+        return self._key_and_rows(self._binding.step_rows(1))
 
     def last_lookup(self) -> tuple[Any, list[Row]] | End:
         """(key, rows) of the last key, or END."""
-        return self._key_and_rows(self._binding.step(-1))
+        return self._key_and_rows(self._binding.step_rows(-1))
 
     def next_lookup(self, key: Any) -> tuple[Any, list[Row]] | End:
         """(key, rows) of the key after this one, or END."""
-        return self._key_and_rows(self._binding.step(1, key))
+        return self._key_and_rows(self._binding.step_rows(1, key))
 
     def prev_lookup(self, key: Any) -> tuple[Any, list[Row]] | End:
         """(key, rows) of the key before this one, or END."""
-        return self._key_and_rows(self._binding.step(-1, key))
+        return self._key_and_rows(self._binding.step_rows(-1, key))
 
     def range(
         self, lo: Any = None, hi: Any = None, *, reverse: bool = False, limit: SupportsIndex | None = None
@@ -386,8 +392,8 @@ class Table(Selecting):
     def _key(self, row: Row | None) -> Any:
         return END if row is None else row[self._keypos]
 
-    def _key_and_rows(self, row: Row | None) -> tuple[Any, list[Row]] | End:
-        return END if row is None else (row[self._keypos], [row])
+    def _key_and_rows(self, rows: list[Row] | None) -> tuple[Any, list[Row]] | End:
+        return END if rows is None else (rows[0][self._keypos], rows)
 
     # -- writing --------------------------------------------------------------------------------------------------
 

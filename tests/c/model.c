@@ -511,7 +511,7 @@ void op_call(struct bound *bound, struct tmgr_table *table, int64_t wait_ns, str
         outcome->status = tmgr_take(table, step->key, step->key_len, &bound->result, wait_ns);
         break;
     case VERB_DELETE_OBJECT:
-        outcome->status = tmgr_delete_object(table, step->row, step->row_len, wait_ns);
+        outcome->status = tmgr_delete_object(table, step->row, step->row_len, &outcome->removed, wait_ns);
         break;
     case VERB_COMPARE_AND_SWAP:
         outcome->status =

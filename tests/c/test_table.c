@@ -205,7 +205,7 @@ static void test_insert_new_leaves_what_is_there(void) {
     struct pair pair = open_public(0);
     struct tmgr_buffer buffer = {0};
     uint8_t row[200];
-    CHECK(tmgr_insert_new(pair.writer, row, row_encode(row, 1, 5, 20), WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_insert_new(pair.writer, row, row_encode(row, 1, 5, 20), NULL, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_insert_new(pair.writer, row, row_encode(row, 1, 6, 20), WAIT_NS) == TMGR_PRESENT);
     CHECK(lookup(pair.reader, 1, &buffer) == TMGR_OK && is_row(&buffer, 1, 5, 20));
     tmgr_buffer_free(&buffer);
@@ -226,8 +226,8 @@ static void test_deletes_say_what_they_removed(void) {
     CHECK(tmgr_take(pair.writer, key, key_len, &buffer, WAIT_NS) == TMGR_OK && is_row(&buffer, 1, 5, 20));
     CHECK(len_of(pair.reader) == 0);
     CHECK(insert(pair.writer, 1, 5, 20) == TMGR_OK);
-    CHECK(tmgr_delete_object(pair.writer, row, row_encode(row, 1, 6, 20), WAIT_NS) == TMGR_ABSENT);
-    CHECK(tmgr_delete_object(pair.writer, row, row_encode(row, 1, 5, 20), WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_delete_object(pair.writer, row, row_encode(row, 1, 6, 20), NULL, WAIT_NS) == TMGR_ABSENT);
+    CHECK(tmgr_delete_object(pair.writer, row, row_encode(row, 1, 5, 20), NULL, WAIT_NS) == TMGR_OK);
     for (uint64_t id = 0; id < 4; id++)
         CHECK(insert(pair.writer, id, 5, 20) == TMGR_OK);
     for (uint64_t id = 2; id < 7; id++)

@@ -52,7 +52,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "insert_new": [BYTES, SIZE, WAIT],
     "delete": [BYTES, SIZE, WAIT],
     "take": [BYTES, SIZE, OUT, WAIT],
-    "delete_object": [BYTES, SIZE, WAIT],
+    "delete_object": [BYTES, SIZE, COUNT, WAIT],
     "compare_and_swap": [BYTES, SIZE, BYTES, SIZE, WAIT],
     "update": [ctypes.POINTER(Op), OUT, WAIT],
     "apply": [ctypes.POINTER(Op), SIZE, ctypes.POINTER(SIZE), WAIT],
