@@ -184,8 +184,8 @@ int bag_tidy(struct tmgr_table *t, struct stripe *s, uint64_t *units) {
 
 int bag_make_room(struct tmgr_table *t, struct stripe *s) {
     int status = TMGR_OK;
-    for (uint64_t units = 1; status == TMGR_OK && load_relaxed(&s->trash_tail) -
-                                                          load_relaxed(&s->trash_head) >= TRASH_ENTRIES; units = 1)
+    for (uint64_t units = 1;
+         status == TMGR_OK && load_relaxed(&s->trash_tail) - load_relaxed(&s->trash_head) >= TRASH_ENTRIES; units = 1)
         status = bag_tidy(t, s, &units);
     return status == TMGR_OK ? stripe_make_room(t, s) : status;
 }

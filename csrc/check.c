@@ -593,8 +593,9 @@ static void check_stripe(struct walk *w) {
     if (!lock_is_sound(s->lock))
         problem(w, "I1 stripe %u: its lock is damaged", number(w));
     if (load_relaxed(&s->intent.op) != OP_IDLE || load_relaxed(&s->intent.page_step) != 0 ||
-        load_relaxed(&s->intent.new_block) != 0 || load_relaxed(&s->intent.trash_start) != 0 || load_relaxed(&s->tx) != 0 || load_relaxed(&s->tx_log) != 0 ||
-        load_relaxed(&s->dirty) != 0 || load_relaxed(&s->reshape.kind) != RESHAPE_NONE)
+        load_relaxed(&s->intent.new_block) != 0 || load_relaxed(&s->intent.trash_start) != 0 ||
+        load_relaxed(&s->tx) != 0 || load_relaxed(&s->tx_log) != 0 || load_relaxed(&s->dirty) != 0 ||
+        load_relaxed(&s->reshape.kind) != RESHAPE_NONE)
         problem(w, "I7 stripe %u: a write was cut short and has not been repaired", number(w));
     for (uint32_t i = 0; i < w->t->n_stripes * DESCRIPTORS; i++)
         if (load_relaxed(&w->t->stripes[i / DESCRIPTORS].descriptors[i % DESCRIPTORS].participants) >> number(w) & 1 &&

@@ -21,8 +21,8 @@ struct tmgr_table {
     uint32_t stripe_shift;
     uint32_t keypos;
     uint32_t type;
-    bool ordered; /* an ordered_set: oset.h finds its rows, not hset.h */
-    bool bag;     /* a bag or duplicate_bag: a slot holds a list, see bag.h */
+    bool ordered;       /* an ordered_set: oset.h finds its rows, not hset.h */
+    bool bag;           /* a bag or duplicate_bag: a slot holds a list, see bag.h */
     uint32_t row_start; /* of a row's bytes in its block */
     int fd;
     _Atomic bool writable; /* the mapping */

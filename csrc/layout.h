@@ -32,7 +32,7 @@ enum {
     DESCRIPTORS = 4, /* per stripe */
     RING_ENTRIES = 64,
     TRASH_ENTRIES = 8, /* pieces of lists that wait to be retired */
-    ADVANCE_AT = 28, /* retired blocks after which the epoch advances; twice that fits the ring */
+    ADVANCE_AT = 28,   /* retired blocks after which the epoch advances; twice that fits the ring */
     N_CLASSES = 36,
     CLASS_RUN = 36, /* a block that is a run of pages by itself */
     SLAB_BLOCK_MAX = 8192,
@@ -138,7 +138,8 @@ struct tx_record {
     word tx;       /* constant */
     word at;       /* offset of the slot; constant */
     word old_slot; /* what the slot held; constant */
-    word new_slot; /* what it holds if tx committed; changes only while tx is pending, in a bag also when it was aborted */
+    word
+        new_slot; /* what it holds if tx committed; changes only while tx is pending, in a bag also when it was aborted */
 };
 struct tx_log {
     word next;    /* next block of this log, or 0 */

@@ -96,7 +96,8 @@ static bool row_fits(struct tmgr_table *t, uint64_t offset, uint64_t *head) {
     if (!offset_is_valid(t, offset, UNIT_BYTES))
         return false;
     *head = load_relaxed((word *)at(t, offset));
-    return *head & ROW_EXTENTS ? extents_at(t, offset) != NULL : offset_is_valid(t, offset, t->row_start + (*head & ROW_LEN_MASK));
+    return *head & ROW_EXTENTS ? extents_at(t, offset) != NULL
+                               : offset_is_valid(t, offset, t->row_start + (*head & ROW_LEN_MASK));
 }
 
 bool row_has_key(struct tmgr_table *t, uint64_t offset, const struct probe *probe) {

@@ -373,9 +373,8 @@ static int insert_new_locked(struct tmgr_table *t, struct stripe *s, struct call
 static int cut_at(struct tmgr_table *t, struct stripe *s, struct place *place, uint64_t rest, uint64_t rows) {
     uint64_t to = rest != 0 ? slot_make(slot_tag(place->content), rest, 0) : 0;
     int status = bag_make_room(t, s);
-    return status == TMGR_OK
-               ? bag_commit(t, s, place->slot, to, -(int64_t)rows, slot_offset(place->content), rest)
-               : status;
+    return status == TMGR_OK ? bag_commit(t, s, place->slot, to, -(int64_t)rows, slot_offset(place->content), rest)
+                             : status;
 }
 
 /* All rows of the key. */
@@ -414,9 +413,7 @@ static int take_locked(struct tmgr_table *t, struct stripe *s, struct call *call
     call->out->len = 0;
     status = t->bag ? bag_copy(t, NULL, 0, slot_offset(place.content), call->out, &n_rows)
                     : row_copy(t, NULL, 0, slot_offset(place.content), call->out);
-    return status == TMGR_OK     ? remove_at(t, s, call, &place)
-           : status == TMGR_BUSY ? poison(t, POISON_ROWS)
-                                 : status;
+    return status == TMGR_OK ? remove_at(t, s, call, &place) : status == TMGR_BUSY ? poison(t, POISON_ROWS) : status;
 }
 
 /* OK if the stored row is the one the caller named. */

@@ -250,7 +250,8 @@ int tmgr_insert_new(struct tmgr_table *table, const uint8_t *row, size_t row_len
 int tmgr_delete(struct tmgr_table *table, const uint8_t *key, size_t key_len, int64_t wait_ns);
 int tmgr_take(struct tmgr_table *table, const uint8_t *key, size_t key_len, struct tmgr_buffer *row, int64_t wait_ns);
 /* removed (may be NULL): how many rows; more than one only in a duplicate_bag. */
-int tmgr_delete_object(struct tmgr_table *table, const uint8_t *row, size_t row_len, uint64_t *removed, int64_t wait_ns);
+int tmgr_delete_object(struct tmgr_table *table, const uint8_t *row, size_t row_len, uint64_t *removed,
+                       int64_t wait_ns);
 int tmgr_compare_and_swap(struct tmgr_table *table, const uint8_t *old_row, size_t old_len, const uint8_t *new_row,
                           size_t new_len, int64_t wait_ns);
 /* Not in bags (nor is tmgr_compare_and_swap): OPERATION. One op of kind UPDATE_COUNTER or UPDATE_ELEMENT. results (may be NULL): msgpack array of the new values of a

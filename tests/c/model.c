@@ -229,6 +229,7 @@ bool row_is_sound(const uint8_t *row, size_t len, uint64_t *id) {
 void model_init(struct model *model) {
     model->capacity = 64;
     model->count = 0;
+    model->type = TMGR_SET;
     model->entries = allocate(model->capacity * sizeof *model->entries);
     memset(model->entries, 0, model->capacity * sizeof *model->entries);
 }
@@ -258,7 +259,8 @@ const struct entry *model_find(const struct model *model, uint64_t id) {
 }
 
 static void model_grow(struct model *model) {
-    struct model bigger = {allocate(2 * model->capacity * sizeof(struct entry)), 2 * model->capacity, model->count};
+    struct model bigger = {allocate(2 * model->capacity * sizeof(struct entry)), 2 * model->capacity, model->count,
+                           model->type};
     memset(bigger.entries, 0, bigger.capacity * sizeof *bigger.entries);
     for (size_t i = 0; i < model->capacity; i++)
         if (model->entries[i].row)
@@ -267,11 +269,45 @@ static void model_grow(struct model *model) {
     *model = bigger;
 }
 
+static bool is_bag(const struct model *model) { return model->type == TMGR_BAG || model->type == TMGR_DUPLICATE_BAG; }
+
+/* The first of the entry's rows that is this one, from offset `from` on; entry->len: none. */
+static size_t find_row(const struct entry *entry, size_t from, const uint8_t *row, size_t len) {
+    while (from < entry->len) {
+        size_t here = object_len(entry->row + from, entry->len - from);
+        if (here == len && memcmp(entry->row + from, row, len) == 0)
+            break;
+        from += here;
+    }
+    return from;
+}
+
+/* A row more behind those of the entry, unless it is a bag and has it. */
+static void append_row(struct model *model, struct entry *slot, struct entry *added) {
+    if (model->type == TMGR_BAG && find_row(slot, 0, added->row, added->len) < slot->len) {
+        free(added->row);
+        return;
+    }
+    uint8_t *rows = allocate(slot->len + added->len);
+    memcpy(rows, slot->row, slot->len);
+    memcpy(rows + slot->len, added->row, added->len);
+    free(slot->row);
+    free(added->row);
+    slot->row = rows;
+    slot->len += added->len;
+    slot->n++;
+    model->count++;
+}
+
 /* The model takes the row over. */
 static void model_store(struct model *model, struct entry entry) {
     if (2 * (model->count + 1) > model->capacity)
         model_grow(model);
     struct entry *slot = model_slot(model, entry.id);
+    if (slot->row && is_bag(model)) {
+        append_row(model, slot, &entry);
+        return;
+    }
     if (slot->row)
         free(slot->row);
     else
@@ -280,18 +316,20 @@ static void model_store(struct model *model, struct entry entry) {
 }
 
 void model_put(struct model *model, uint64_t id, uint64_t stamp, size_t payload) {
-    struct entry entry = {.id = id, .stamp = stamp, .row = allocate(payload + ROW_OVERHEAD_MAX)};
+    struct entry entry = {.id = id, .stamp = stamp, .n = 1, .row = allocate(payload + ROW_OVERHEAD_MAX)};
     entry.len = row_make(entry.row, id, stamp, payload, &entry.hash);
     model_store(model, entry);
 }
 
-static bool model_remove(struct model *model, uint64_t id) {
+/* How many rows there were. */
+static size_t model_remove(struct model *model, uint64_t id) {
     struct entry *slot = model_slot(model, id);
+    size_t n = slot->n;
     if (!slot->row)
-        return false;
+        return 0;
     free(slot->row);
     slot->row = NULL;
-    model->count--;
+    model->count -= n;
     size_t hole = (size_t)(slot - model->entries);
     for (size_t at = (hole + 1) & (model->capacity - 1); model->entries[at].row;
          at = (at + 1) & (model->capacity - 1)) {
@@ -299,12 +337,32 @@ static bool model_remove(struct model *model, uint64_t id) {
         model->entries[at].row = NULL;
         *model_slot(model, moved.id) = moved;
     }
-    return true;
+    return n;
+}
+
+/* How many rows there were that are this one. */
+static size_t model_remove_row(struct model *model, uint64_t id, const uint8_t *row, size_t len) {
+    struct entry *slot = model_slot(model, id);
+    size_t n = 0;
+    if (!slot->row)
+        return 0;
+    for (size_t at; (at = find_row(slot, 0, row, len)) < slot->len; n++) {
+        if (slot->n == 1) {
+            model_remove(model, id);
+            return n + 1;
+        }
+        memmove(slot->row + at, slot->row + at + len, slot->len - at - len);
+        slot->len -= len;
+        slot->n--;
+        model->count--;
+    }
+    return n;
 }
 
 void model_copy(struct model *to, const struct model *from) {
     to->capacity = from->capacity;
     to->count = from->count;
+    to->type = from->type;
     to->entries = allocate(from->capacity * sizeof *to->entries);
     for (size_t i = 0; i < from->capacity; i++) {
         to->entries[i] = from->entries[i];
@@ -324,7 +382,7 @@ static void model_restamp(struct model *model, uint64_t id, uint64_t stamp) {
     at += uint_decode(slot->row + at, slot->len - at, &ignored);
     size_t part = object_len(slot->row + at, slot->len - at);
     size_t head = 1 + (1u << (slot->row[at] - 0xc4));
-    struct entry entry = {.id = id, .stamp = stamp, .row = allocate(part - head + ROW_OVERHEAD_MAX)};
+    struct entry entry = {.id = id, .stamp = stamp, .n = 1, .row = allocate(part - head + ROW_OVERHEAD_MAX)};
     entry.len = row_write(entry.row, id, stamp, slot->row + at + head, part - head, &entry.hash);
     model_store(model, entry);
 }
@@ -468,8 +526,11 @@ void op_bind(struct bound *bound, const struct op *op, const struct model *model
             continue;
         step->row = at;
         if (step->kind == TMGR_OP_DELETE_OBJECT && entry && item->payload == 0) { /* the very row that is there */
-            memcpy(at, entry->row, entry->len);
-            step->row_len = entry->len;
+            size_t from = 0;
+            for (uint64_t nth = item->stamp % entry->n; nth > 0; nth--)
+                from += object_len(entry->row + from, entry->len - from);
+            step->row_len = object_len(entry->row + from, entry->len - from);
+            memcpy(at, entry->row + from, step->row_len);
         } else {
             step->row_len = row_encode(at, item->id, item->stamp, item->payload);
         }
@@ -574,10 +635,7 @@ static int step_model(const struct bound *bound, size_t i, struct model *model, 
     case TMGR_OP_DELETE:
         return model_remove(model, item->id) ? TMGR_OK : TMGR_ABSENT;
     case TMGR_OP_DELETE_OBJECT:
-        if (!entry || entry->len != step->row_len || memcmp(entry->row, step->row, entry->len) != 0)
-            return TMGR_ABSENT;
-        model_remove(model, item->id);
-        return TMGR_OK;
+        return model_remove_row(model, item->id, step->row, step->row_len) ? TMGR_OK : TMGR_ABSENT;
     default:
         if (!entry && item->payload == 0)
             return TMGR_ABSENT;
@@ -589,8 +647,16 @@ static int step_model(const struct bound *bound, size_t i, struct model *model, 
     }
 }
 
+static bool is_update(uint32_t kind) { return kind == TMGR_OP_UPDATE_COUNTER || kind == TMGR_OP_UPDATE_ELEMENT; }
+
 static void apply_model(const struct bound *bound, struct model *model, struct outcome *outcome) {
     struct model before;
+    for (size_t i = 0; i < bound->op->n && is_bag(model); i++)
+        if (is_update(bound->ops[i].kind)) {
+            outcome->status = TMGR_OPERATION;
+            outcome->failed = i;
+            return;
+        }
     for (size_t i = 0; i < bound->op->n; i++) /* looked at before anything is done */
         if (bound->ops[i].kind == TMGR_OP_INSERT_ALL_NEW && model_find(model, bound->op->items[i].id)) {
             outcome->status = TMGR_PRESENT;
@@ -618,6 +684,12 @@ void op_model(const struct bound *bound, struct model *model, struct outcome *ou
     const struct item *item = op->items;
     const struct entry *entry = op->n ? model_find(model, item->id) : NULL;
     memset(outcome, 0, sizeof *outcome);
+    if (is_bag(model) &&
+        (op->verb == VERB_COMPARE_AND_SWAP || op->verb == VERB_UPDATE_COUNTER || op->verb == VERB_UPDATE_ELEMENT)) {
+        outcome->status = TMGR_OPERATION;
+        return;
+    }
+    size_t rows_before = model->count;
     switch (op->verb) {
     case VERB_APPLY:
         apply_model(bound, model, outcome);
@@ -645,6 +717,8 @@ void op_model(const struct bound *bound, struct model *model, struct outcome *ou
         break;
     }
     outcome->status = step_model(bound, 0, model, model);
+    if (op->verb == VERB_DELETE_OBJECT)
+        outcome->removed = rows_before - model->count;
     if (op->verb == VERB_UPDATE_COUNTER && outcome->status == TMGR_OK) {
         entry = model_find(model, item->id);
         outcome->digest = counter_digest(entry->stamp, entry->hash);
@@ -701,12 +775,12 @@ static bool scan_equals_model(struct tmgr_table *table, const struct model *mode
             const struct entry *entry = NULL;
             if (len && row_is_sound(buffer->data + at, len, &id))
                 entry = model_find(model, id);
-            if (!entry || entry->len != len || memcmp(entry->row, buffer->data + at, len) != 0) {
-                snprintf(problem, PROBLEM_MAX, "scan gives a row that is not in the table");
+            if (!entry || entry->len > buffer->len - at || memcmp(entry->row, buffer->data + at, entry->len) != 0) {
+                snprintf(problem, PROBLEM_MAX, "scan gives a row that is not in the table, or not all of its key's");
                 return false;
             }
-            at += len;
-            in_chunk++;
+            at += entry->len;
+            in_chunk += entry->n;
         }
         if (status == TMGR_OK && in_chunk != n_rows) {
             snprintf(problem, PROBLEM_MAX, "scan counts %zu rows and gives %zu", n_rows, in_chunk);

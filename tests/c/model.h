@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* model.h - rows that prove who wrote them, and a model of a set table to compare the core with.
+/* model.h - rows that prove who wrote them, and a model of a table, of any type, to compare the core with.
  *
  * A test row is the msgpack array [key, stamp, payload, checksum]. The checksum is stamp + hash(key, payload), so it
  * holds after an update_counter that adds the same number to both, and a row put together from two writes fails it.
@@ -46,13 +46,15 @@ struct entry {
     uint64_t id;
     uint64_t stamp;
     uint64_t hash; /* of key and payload: checksum - stamp */
-    uint8_t *row;  /* NULL: the slot is free */
+    uint8_t *row;  /* NULL: the slot is free. Of a bag all rows with the id, in the order of their insertion */
     size_t len;
+    size_t n; /* rows */
 };
 struct model {
     struct entry *entries; /* open addressing, linear probing, no holes in a run */
     size_t capacity;       /* power of two */
-    size_t count;
+    size_t count;          /* rows */
+    uint32_t type;         /* enum tmgr_type; model_init makes a set, of which an ordered_set is none the wiser */
 };
 void model_init(struct model *model);
 void model_free(struct model *model);

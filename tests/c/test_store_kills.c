@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_store_kills.c - a process dies before one store of the core, and others carry on.
- * Usage: test_store_kills [steps [seed]]
+ * Usage: test_store_kills [steps [seed [type]]]
  *
  * Compiled with -include kill_hooks.h. Four sequences whose repair depends on what others do meanwhile are cut short
  * before each of their stores in turn. A seeded random program of `steps` steps does the rest: small and full tables,
  * large rows, deaths inside the repair. Hash seeds are fixed too, so a failure happens again with the seed that it
- * was printed with. More steps make a soak. */
+ * was printed with. More steps make a soak; type (enum tmgr_type) makes it one of tables of that type alone. */
 #include "hash.h"
 #include "model.h"
 #include "repair.h"
@@ -435,7 +435,10 @@ struct storm {
     struct tmgr_table *table;
     struct model model;
     struct random random;
-    bool has_huge_rows; /* over 256 KiB, so with extents */
+    int only_type;       /* negative: all */
+    uint64_t n_types[4]; /* tables of each type */
+    bool has_huge_rows;  /* over 256 KiB, so with extents */
+    uint64_t n_ids;
     uint64_t seed, step;
     struct {
         uint64_t writes, kills, repair_kills, full;
@@ -457,14 +460,21 @@ static size_t draw_payload(struct storm *storm) {
 
 static void draw_op(struct storm *storm, struct op *op) {
     uint64_t kind = draw(storm, 100);
-    op->verb = kind < 34 ? VERB_INSERT : kind < 50 ? VERB_DELETE : kind < 97 ? VERB_APPLY : VERB_DELETE_ALL;
+    op->verb = kind < 34   ? VERB_INSERT
+               : kind < 46 ? VERB_DELETE
+               : kind < 54 ? VERB_DELETE_OBJECT
+               : kind < 97 ? VERB_APPLY
+                           : VERB_DELETE_ALL;
     op->n = op->verb == VERB_APPLY ? 1 + (size_t)draw(storm, draw(storm, 3) != 0 ? 6 : BATCH_MAX) : kind < 97;
     for (size_t i = 0; i < op->n; i++) {
-        bool is_delete = op->verb == VERB_DELETE || (op->verb == VERB_APPLY && draw(storm, 3) == 0);
-        op->items[i].kind = is_delete ? TMGR_OP_DELETE : TMGR_OP_INSERT;
-        op->items[i].id = draw(storm, STORM_IDS);
+        static const uint32_t kinds[] = {TMGR_OP_INSERT, TMGR_OP_INSERT, TMGR_OP_INSERT,       TMGR_OP_INSERT,
+                                         TMGR_OP_DELETE, TMGR_OP_DELETE, TMGR_OP_DELETE_OBJECT};
+        op->items[i].kind = op->verb == VERB_APPLY ? kinds[draw(storm, sizeof kinds / sizeof *kinds)] : TMGR_OP_INSERT;
+        op->items[i].id = draw(storm, storm->n_ids);
         op->items[i].stamp = 1 + draw(storm, 70000);
         op->items[i].payload = op->n > 10 ? draw_payload(storm) % 300 : draw_payload(storm);
+        if (op->verb == VERB_DELETE_OBJECT || (op->verb == VERB_APPLY && op->items[i].kind == TMGR_OP_DELETE_OBJECT))
+            op->items[i].payload = draw(storm, 8) == 0; /* 0: one of the rows that are there */
     }
 }
 
@@ -564,9 +574,13 @@ static uint64_t run_storm(struct storm *storm, uint64_t seed, uint64_t steps) {
     storm->has_huge_rows = draw(storm, 2) != 0;
     uint64_t max_bytes = sizes[draw(storm, 3)];
     uint32_t n_stripes = 1u << draw(storm, 4);
-    uint32_t type = draw(storm, 2) != 0 ? TMGR_ORDERED_SET : TMGR_SET;
+    uint32_t type = (uint32_t)draw(storm, 4);
+    type = storm->only_type >= 0 ? (uint32_t)storm->only_type : type;
     storm->table = make_table(type, n_stripes, max_bytes, random_next(&storm->random));
     model_init(&storm->model);
+    storm->model.type = type;
+    storm->n_ids = type == TMGR_BAG || type == TMGR_DUPLICATE_BAG ? 2 + draw(storm, 40) : STORM_IDS; /* long lists */
+    storm->n_types[type]++;
     for (storm->step = 0; storm->step < steps && storm->step < STEPS_PER_TABLE; storm->step++)
         if (!storm_step(storm))
             break;
@@ -575,14 +589,18 @@ static uint64_t run_storm(struct storm *storm, uint64_t seed, uint64_t steps) {
     return STEPS_PER_TABLE;
 }
 
-static void test_contents_survive_deaths_in_writes_and_repairs(uint64_t steps, uint64_t seed) {
-    struct storm storm = {0};
+static void test_contents_survive_deaths_in_writes_and_repairs(uint64_t steps, uint64_t seed, int type) {
+    struct storm storm = {.only_type = type};
     kill_counts_relaxed = false;
     for (uint64_t done = 0; done < steps;)
         done += run_storm(&storm, seed++, steps - done);
-    printf("random program: %llu writes, %llu deaths in writes, %llu in repairs; full %llu times\n",
-           (unsigned long long)storm.counts.writes, (unsigned long long)storm.counts.kills,
-           (unsigned long long)storm.counts.repair_kills, (unsigned long long)storm.counts.full);
+    printf(
+        "random program: %llu sets, %llu ordered, %llu bags, %llu duplicate bags; %llu writes, %llu deaths in writes, "
+        "%llu in repairs; full %llu times\n",
+        (unsigned long long)storm.n_types[TMGR_SET], (unsigned long long)storm.n_types[TMGR_ORDERED_SET],
+        (unsigned long long)storm.n_types[TMGR_BAG], (unsigned long long)storm.n_types[TMGR_DUPLICATE_BAG],
+        (unsigned long long)storm.counts.writes, (unsigned long long)storm.counts.kills,
+        (unsigned long long)storm.counts.repair_kills, (unsigned long long)storm.counts.full);
 }
 
 int main(int argc, char **argv) {
@@ -592,6 +610,6 @@ int main(int argc, char **argv) {
     test_nothing_leaks_after_every_store_of_a_reclaim();
     test_rows_that_are_moved_survive_every_store_of_it();
     test_other_stripes_keep_their_pages_after_every_store_of_a_drain();
-    test_contents_survive_deaths_in_writes_and_repairs(steps, seed);
+    test_contents_survive_deaths_in_writes_and_repairs(steps, seed, argc > 3 ? atoi(argv[3]) : -1);
     return check_summary();
 }

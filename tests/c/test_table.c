@@ -205,7 +205,7 @@ static void test_insert_new_leaves_what_is_there(void) {
     struct pair pair = open_public(0);
     struct tmgr_buffer buffer = {0};
     uint8_t row[200];
-    CHECK(tmgr_insert_new(pair.writer, row, row_encode(row, 1, 5, 20), NULL, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_insert_new(pair.writer, row, row_encode(row, 1, 5, 20), WAIT_NS) == TMGR_OK);
     CHECK(tmgr_insert_new(pair.writer, row, row_encode(row, 1, 6, 20), WAIT_NS) == TMGR_PRESENT);
     CHECK(lookup(pair.reader, 1, &buffer) == TMGR_OK && is_row(&buffer, 1, 5, 20));
     tmgr_buffer_free(&buffer);
