@@ -4,7 +4,7 @@
  * Reading (no lock): find, count and copy; writing (stripe's lock held, stripe in order): by micro-operations.
  *
  * What readers may rely on, and why a kill is harmless:
- *  - A slot changes by one store. It holds nothing, a row, or a pending record (txn.h). Nothing ever moves inside a bucket
+ *  - A slot changes by one store. It holds nothing, a row (of a bag: a list of rows, bag.h), or a pending record (txn.h). Nothing ever moves inside a bucket
  *    or into another one, except in a split.
  *  - A split copies the rows of bucket b that belong into bucket N (which nobody reads yet), then n_buckets := N + 1
  *    (COMMIT POINT), then clears them in b. A reader with the old count finds them in b, or sees the count changed.
@@ -54,7 +54,7 @@ const struct bucket *hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s
 void hset_prefetch_row(struct tmgr_table *t, const struct bucket *bucket, uint64_t hash);
 /* Start loading the rows of the bucket that holds `position`, and the bucket after it. */
 void hset_prefetch_position(struct tmgr_table *t, struct stripe *s, uint64_t position);
-/* All rows of the bucket that holds `position` (reversed hash bits), in order, appended to out. *after: first position
+/* All rows of the bucket that holds `position` (reversed hash bits), in order, those of a list together, appended to out. *after: first position
  * behind the bucket, 2^32 at the stripe's end; *before: its first one. */
 int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out, size_t *n_rows,
                      uint64_t *before, uint64_t *after);

@@ -8,7 +8,7 @@
  *
  * Words used below. offset: bytes from the segment's base. block: what is allocated; it has a used bit, one bit for
  * every 16 bytes of a chunk, set where a block starts. slab: a run of pages cut into blocks of one size class.
- * slot: one word in a bucket, 0 or tag | offset | pending bit. record (of a transaction): see struct tx_record.
+ * slot: one word in a bucket, 0 or tag | offset | pending bit. cell: a row's block in a bag. record (of a transaction): see struct tx_record.
  *
  * A word is written only under the lock its comment names, always through atomics.h. "Readers" load it without a lock.
  * "Repair:" says what the next holder of that lock needs the field for. */

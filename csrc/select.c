@@ -106,12 +106,9 @@ static int match_again(struct run *run, const uint8_t *key, size_t len, struct t
     return status == TMGR_OK ? (int)match_run(&run->match, row->data, row->len, result) : status;
 }
 
-/* *written: rows that were, which are more than one where a duplicate_bag has it more than once. */
-static int write_once(struct run *run, const uint8_t *row, size_t len, const struct match_result *result,
-                      uint64_t *written) {
-    *written = 1;
+static int write_once(struct run *run, const uint8_t *row, size_t len, const struct match_result *result) {
     if (run->mode == TMGR_QUERY_DELETE)
-        return match_is_true(result) ? tmgr_delete_object(run->t, row, len, written, run->wait_ns) : TMGR_PRESENT;
+        return match_is_true(result) ? tmgr_delete_object(run->t, row, len, NULL, run->wait_ns) : TMGR_PRESENT;
     const uint8_t *new_row;
     size_t new_len;
     if (!match_as_row(result, &new_row, &new_len))
@@ -121,6 +118,56 @@ static int write_once(struct run *run, const uint8_t *row, size_t len, const str
     return tmgr_compare_and_swap(run->t, row, len, new_row, new_len, run->wait_ns);
 }
 
+/* What the query makes of a list of rows, appended to `made`; how many rows it deletes or replaces. */
+static int remake_list(struct run *run, const uint8_t *rows, size_t len, struct tmgr_buffer *made, size_t *n) {
+    int status = TMGR_OK;
+    *n = made->len = 0;
+    for (size_t at_row = 0, row_len; status == TMGR_OK && at_row < len; at_row += row_len) {
+        struct match_result result;
+        const uint8_t *row = rows + at_row, *keep = row;
+        size_t keep_len = row_len = term_skip(row, rows + len);
+        if (row_len == 0)
+            return TMGR_CORRUPT;
+        status = (int)match_run(&run->match, row, row_len, &result);
+        if (status == TMGR_OK && run->mode == TMGR_QUERY_DELETE && match_is_true(&result)) {
+            ++*n;
+            keep_len = 0;
+        } else if (status == TMGR_OK && run->mode == TMGR_QUERY_REPLACE) {
+            *n += match_as_row(&result, &keep, &keep_len);
+        }
+        if (status == TMGR_OK || status == TMGR_ABSENT)
+            status = buffer_append(made, keep, keep_len) ? TMGR_OK : TMGR_NO_MEMORY;
+    }
+    return status;
+}
+
+/* Delete or replace rows of one key of a bag, all in one step, if they are still the ones that they were; if another writer has
+ * changed them, ask again what is to become of them. Row by row it would take a walk, and copies, for each. */
+static int write_list(struct run *run, const uint8_t *rows, size_t len) {
+    struct tmgr_buffer now = {NULL, 0, 0}, made = {NULL, 0, 0};
+    struct term_span key;
+    size_t n = 0, first = term_skip(rows, rows + len);
+    if (first == 0 || !term_key_of(rows, first, run->t->keypos, &key))
+        return TMGR_CORRUPT;
+    const uint8_t *key_bytes = rows + key.offset; /* of the batch, so it stays where it is */
+    int status = remake_list(run, rows, len, &made, &n);
+    while (status == TMGR_OK && n > 0) {
+        status = tmgr_replace_rows(run->t, key_bytes, key.len, rows, len, made.data, made.len, run->wait_ns);
+        if (status != TMGR_ABSENT)
+            break;
+        status = tmgr_lookup(run->t, key_bytes, key.len, &now);
+        rows = now.data;
+        len = now.len;
+        n = 0;
+        if (status == TMGR_OK)
+            status = remake_list(run, rows, len, &made, &n);
+    }
+    tmgr_buffer_free(&now);
+    tmgr_buffer_free(&made);
+    run->n += status == TMGR_OK ? n : 0;
+    return status == TMGR_ABSENT ? TMGR_OK : status;
+}
+
 /* Delete or replace the row if it is still as it was; if another writer has changed it, ask again whether it matches. */
 static int write_row(struct run *run, const uint8_t *row, size_t len, struct match_result result) {
     struct tmgr_buffer now = {NULL, 0, 0};
@@ -128,17 +175,15 @@ static int write_row(struct run *run, const uint8_t *row, size_t len, struct mat
     if (!term_key_of(row, len, run->t->keypos, &key))
         return TMGR_CORRUPT;
     const uint8_t *key_bytes = row + key.offset;
-    uint64_t written;
-    int status = write_once(run, row, len, &result, &written);
-    bool is_set = run->t->type == TMGR_SET || run->t->type == TMGR_ORDERED_SET;
-    while (status == TMGR_ABSENT && is_set) {
+    int status = write_once(run, row, len, &result);
+    while (status == TMGR_ABSENT) {
         status = match_again(run, key_bytes, key.len, &now, &result);
         if (status != TMGR_OK)
             break;
-        status = write_once(run, now.data, now.len, &result, &written);
+        status = write_once(run, now.data, now.len, &result);
     }
     tmgr_buffer_free(&now);
-    run->n += status == TMGR_OK ? written : 0;
+    run->n += status == TMGR_OK;
     return status == TMGR_ABSENT || status == TMGR_PRESENT ? TMGR_OK : status;
 }
 
@@ -206,14 +251,18 @@ static int look_at_bucket(struct run *run, const struct behind *behind) {
             status = TMGR_NO_MEMORY;
         last = standing_of(run->t, from.data, from.len);
     }
-    for (size_t i = 0; i < run->n_rows && status == TMGR_OK; i++) {
+    bool by_list = run->t->bag && run->mode >= TMGR_QUERY_DELETE;
+    for (size_t i = 0, len; i < run->n_rows && status == TMGR_OK; i++) {
         const struct stood *one = &list[i];
         nth = i > 0 && standing_compare(&list[i - 1].standing, &one->standing) == 0 ? nth + 1 : 0;
         int order = last.key != NULL ? standing_compare(&one->standing, &last) : 1;
         if (order < 0 || (order == 0 && nth < skip))
             continue;
-        status = look_at_row(run, one->row, one->len);
-        if (status == TMGR_OK && !pass(run, one->standing.key, one->standing.key_len, nth + 1))
+        for (len = one->len;
+             by_list && i + 1 < run->n_rows && standing_compare(&list[i + 1].standing, &one->standing) == 0; i++)
+            len += list[i + 1].len; /* they lie one behind the other */
+        status = by_list ? write_list(run, one->row, len) : look_at_row(run, one->row, len);
+        if (status == TMGR_OK && !pass(run, one->standing.key, one->standing.key_len, by_list ? UINT64_MAX : nth + 1))
             status = TMGR_NO_MEMORY;
     }
     if (status == TMGR_OK) {
@@ -236,8 +285,9 @@ static int look_at_bucket(struct run *run, const struct behind *behind) {
 static int look_at_rows(struct run *run, const struct behind *behind) {
     const uint8_t *row = run->rows.data, *end = row + run->rows.len;
     bool by_key = run->query->flags & TMGR_QUERY_BY_KEY;
-    int status = TMGR_OK;
-    for (size_t i = 0; i < run->n_rows && status == TMGR_OK; i++) {
+    bool by_list = run->t->bag && run->mode >= TMGR_QUERY_DELETE; /* and by key */
+    int status = by_list && run->n_rows > 0 ? write_list(run, row, run->rows.len) : TMGR_OK;
+    for (size_t i = 0; i < run->n_rows && status == TMGR_OK && !by_list; i++) {
         struct term_span key;
         size_t len = term_skip(row, end);
         if (len == 0)
@@ -290,6 +340,8 @@ int tmgr_query(struct tmgr_table *t, const struct tmgr_query *query, enum tmgr_q
     if (!(query->flags & TMGR_QUERY_BY_KEY) && (cursor->stripe >= t->n_stripes || cursor->position >= POSITION_END))
         cursor->done = 1;
     int status = tmgr_admit(t, mode >= TMGR_QUERY_DELETE);
+    if (status == TMGR_OK && mode == TMGR_QUERY_REPLACE && t->type == TMGR_BAG)
+        status = TMGR_OPERATION; /* two rows could become the same */
     if (status == TMGR_OK)
         status = (int)match_open(&run.match, query->program, query->program_len);
     if (status != TMGR_OK)

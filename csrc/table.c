@@ -636,26 +636,6 @@ int tmgr_take(struct tmgr_table *t, const uint8_t *key, size_t key_len, struct t
     return status == TMGR_OK ? run(t, take_locked, &call) : status;
 }
 
-static int apply(struct tmgr_table *t, const struct tmgr_op *ops, size_t n_ops, size_t *failed, uint64_t *removed,
-                 int64_t wait_ns);
-
-int tmgr_delete_object(struct tmgr_table *t, const uint8_t *row, size_t row_len, uint64_t *removed, int64_t wait_ns) {
-    struct call call = {.row = row, .row_len = row_len, .wait_ns = wait_ns};
-    int status = check_row(t, row, row_len, &call.probe);
-    if (status != TMGR_OK)
-        return status;
-    status = t->bag ? run(t, delete_newest_locked, &call) : run_with_scratch(t, delete_object_locked, &call);
-    if (status == NOT_ON_TOP) {
-        struct tmgr_op op = {.kind = TMGR_OP_DELETE_OBJECT, .row = row, .row_len = row_len};
-        status = apply(t, &op, 1, NULL, &call.removed, wait_ns);
-        if (status == TMGR_OK && call.removed == 0)
-            status = TMGR_ABSENT; /* somebody else has removed it meanwhile */
-    }
-    if (removed != NULL)
-        *removed = status == TMGR_OK ? call.removed : 0;
-    return status;
-}
-
 /* What tables of one row per key have alone: after admission, before the arguments. */
 static int check_type(struct tmgr_table *t) {
     if (!t->bag)
@@ -772,6 +752,7 @@ struct batch {
     size_t n, failed;
     uint64_t stripes;
     uint64_t removed; /* rows that were named by DELETE_OBJECT; of a bag only */
+    bool replaces;    /* the one op, a DELETE, is tmgr_replace_rows */
     bool in_group;    /* the keys of the group of INSERT_NEW have been looked at */
     struct txn txn;
     struct call call;
@@ -853,6 +834,37 @@ static int apply_delete_from_bag(struct tmgr_table *t, struct batch *batch, size
     return status == TMGR_ABSENT ? TMGR_OK : status;
 }
 
+/* tmgr_replace_rows: op.updates are the old rows, op.row the new ones. The oldest that stay as they are are left alone. */
+static int replace_rows(struct tmgr_table *t, struct batch *batch, const struct tmgr_op *op, struct stripe *s,
+                        struct place *place) {
+    struct tmgr_buffer *rows = batch->call.scratch;
+    uint64_t list, cell;
+    size_t n = 0, old_at = 0, new_at = 0, len = 0;
+    txn_current(t, &batch->txn, place, &list);
+    rows->len = 0;
+    int status = bag_copy(t, NULL, 0, list, rows, &n);
+    if (status != TMGR_OK)
+        return status == TMGR_BUSY ? poison(t, POISON_ROWS) : status;
+    if (rows->len != op->updates_len || memcmp(rows->data, op->updates, rows->len) != 0)
+        return TMGR_ABSENT;
+    for (; old_at < op->updates_len && n > 0; old_at += len, new_at += len, n--) {
+        len = term_skip(op->updates + old_at, op->updates + op->updates_len);
+        size_t new_len = new_at < op->row_len ? term_skip(op->row + new_at, op->row + op->row_len) : 0;
+        if (len == 0 || len != new_len || memcmp(op->updates + old_at, op->row + new_at, len) != 0)
+            break;
+    }
+    cell = list;
+    for (size_t i = 0; i < n; i++)
+        cell = cell_next(t, cell);
+    if (n > 0)
+        status = txn_cut(t, &batch->txn, s, place, cell, n);
+    for (; status == TMGR_OK && new_at < op->row_len; new_at += len) {
+        len = term_skip(op->row + new_at, op->row + op->row_len);
+        status = len != 0 ? txn_put(t, &batch->txn, s, place, &batch->probes[0], op->row + new_at, len) : TMGR_BAD_ROW;
+    }
+    return status;
+}
+
 static int apply_insert(struct tmgr_table *t, struct batch *batch, size_t i, struct stripe *s, struct place *place,
                         bool present) {
     const struct tmgr_op *op = &batch->ops[i];
@@ -905,6 +917,8 @@ static int apply_one(struct tmgr_table *t, struct batch *batch, size_t i) {
     case TMGR_OP_INSERT_ALL_NEW:
         return apply_insert(t, batch, i, s, &place, present);
     case TMGR_OP_DELETE:
+        if (batch->replaces)
+            return present ? replace_rows(t, batch, op, s, &place) : TMGR_ABSENT;
         return present ? txn_remove(t, &batch->txn, s, &place) : TMGR_OK;
     case TMGR_OP_DELETE_OBJECT:
         return !present ? TMGR_OK
@@ -1049,36 +1063,70 @@ static int check_ops(struct tmgr_table *t, struct batch *batch) {
     return status;
 }
 
-static int apply(struct tmgr_table *t, const struct tmgr_op *ops, size_t n_ops, size_t *failed, uint64_t *removed,
-                 int64_t wait_ns) {
-    struct batch batch = {.ops = ops, .n = n_ops, .call = {.wait_ns = wait_ns}};
+static int apply(struct tmgr_table *t, struct batch *batch, int64_t wait_ns) {
     int status = tmgr_admit(t, true);
-    if (status != TMGR_OK || n_ops == 0)
+    if (status != TMGR_OK || batch->n == 0)
         return status;
-    batch.probes = calloc(n_ops, sizeof *batch.probes);
-    batch.call.scratch = scratch_take();
-    batch.call.built = scratch_take();
-    status = batch.probes != NULL && batch.call.scratch != NULL && batch.call.built != NULL ? check_ops(t, &batch)
-                                                                                            : TMGR_NO_MEMORY;
+    batch->call.wait_ns = wait_ns;
+    batch->probes = calloc(batch->n, sizeof *batch->probes);
+    batch->call.scratch = scratch_take();
+    batch->call.built = scratch_take();
+    status = batch->probes != NULL && batch->call.scratch != NULL && batch->call.built != NULL ? check_ops(t, batch)
+                                                                                               : TMGR_NO_MEMORY;
     uint64_t until = end_of(wait_ns);
     if (status == TMGR_OK)
         do
-            status = apply_once(t, &batch);
-        while (once_more(until, status, &batch.call));
-    if (failed != NULL)
-        *failed = batch.failed;
-    *removed = batch.removed;
-    free(batch.probes);
-    if (batch.call.scratch != NULL)
-        scratch_put(batch.call.scratch);
-    if (batch.call.built != NULL)
-        scratch_put(batch.call.built);
+            status = apply_once(t, batch);
+        while (once_more(until, status, &batch->call));
+    free(batch->probes);
+    if (batch->call.scratch != NULL)
+        scratch_put(batch->call.scratch);
+    if (batch->call.built != NULL)
+        scratch_put(batch->call.built);
     return status;
 }
 
 int tmgr_apply(struct tmgr_table *t, const struct tmgr_op *ops, size_t n_ops, size_t *failed, int64_t wait_ns) {
-    uint64_t removed;
-    return apply(t, ops, n_ops, failed, &removed, wait_ns);
+    struct batch batch = {.ops = ops, .n = n_ops};
+    int status = apply(t, &batch, wait_ns);
+    if (failed != NULL && n_ops > 0)
+        *failed = batch.failed;
+    return status;
+}
+
+int tmgr_delete_object(struct tmgr_table *t, const uint8_t *row, size_t row_len, uint64_t *removed, int64_t wait_ns) {
+    struct call call = {.row = row, .row_len = row_len, .wait_ns = wait_ns};
+    int status = check_row(t, row, row_len, &call.probe);
+    if (status != TMGR_OK)
+        return status;
+    status = t->bag ? run(t, delete_newest_locked, &call) : run_with_scratch(t, delete_object_locked, &call);
+    if (status == NOT_ON_TOP) {
+        struct tmgr_op op = {.kind = TMGR_OP_DELETE_OBJECT, .row = row, .row_len = row_len};
+        struct batch batch = {.ops = &op, .n = 1};
+        status = apply(t, &batch, wait_ns);
+        if (status == TMGR_OK && batch.removed == 0)
+            status = TMGR_ABSENT; /* somebody else has removed it meanwhile */
+        call.removed = batch.removed;
+    }
+    if (removed != NULL)
+        *removed = status == TMGR_OK ? call.removed : 0;
+    return status;
+}
+
+int tmgr_replace_rows(struct tmgr_table *t, const uint8_t *key, size_t key_len, const uint8_t *old_rows, size_t old_len,
+                      const uint8_t *new_rows, size_t new_len, int64_t wait_ns) {
+    struct tmgr_op op = {.kind = TMGR_OP_DELETE,
+                         .key = key,
+                         .key_len = key_len,
+                         .updates = old_rows,
+                         .updates_len = old_len,
+                         .row = new_rows,
+                         .row_len = new_len};
+    struct batch batch = {.ops = &op, .n = 1, .replaces = true};
+    int status = tmgr_admit(t, true);
+    if (status == TMGR_OK && !t->bag)
+        status = TMGR_OPERATION;
+    return status == TMGR_OK ? apply(t, &batch, wait_ns) : status;
 }
 
 static int delete_all_locked(struct tmgr_table *t, uint64_t *removed) {

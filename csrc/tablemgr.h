@@ -252,6 +252,10 @@ int tmgr_take(struct tmgr_table *table, const uint8_t *key, size_t key_len, stru
 /* removed (may be NULL): how many rows; more than one only in a duplicate_bag. */
 int tmgr_delete_object(struct tmgr_table *table, const uint8_t *row, size_t row_len, uint64_t *removed,
                        int64_t wait_ns);
+/* The rows of a key of a bag, one after the other as tmgr_lookup gives them, become others with that key (none: new_len 0), in this
+ * order. ABSENT if they are not exactly the old ones. OPERATION: a table of another type. */
+int tmgr_replace_rows(struct tmgr_table *table, const uint8_t *key, size_t key_len, const uint8_t *old_rows,
+                      size_t old_len, const uint8_t *new_rows, size_t new_len, int64_t wait_ns);
 int tmgr_compare_and_swap(struct tmgr_table *table, const uint8_t *old_row, size_t old_len, const uint8_t *new_row,
                           size_t new_len, int64_t wait_ns);
 /* Not in bags (nor is tmgr_compare_and_swap): OPERATION. One op of kind UPDATE_COUNTER or UPDATE_ELEMENT. results (may be NULL): msgpack array of the new values of a

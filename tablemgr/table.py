@@ -107,7 +107,8 @@ def create(
 
     Args:
         name: any non-empty text without NUL that fits into a file name once it is percent-encoded.
-        type: "set", or "ordered_set": rows in the order of their keys, numbers equal by value.
+        type: "set": one row per key; "ordered_set": one row per key, in the order of the keys, numbers equal by value;
+            "bag": any number of different rows per key; "duplicate_bag": of equal ones too.
         access: who may write and read: "public" everybody, "protected" everybody reads and the owner writes, "private"
             the owner only.
         keypos: the position of the key in every row, from 0.
@@ -210,7 +211,7 @@ def is_there(instance: str, name: str) -> bool:
 
 
 class Table(Selecting):
-    """A table of rows: non-empty tuples, one per key, the key being the element at `keypos`.
+    """A table of rows: non-empty tuples, of which the key is the element at `keypos`; one row per key, except in bags.
 
     Keys: None, bool, int, float, str, bytes, date, time, datetime, timedelta, Decimal, UUID, and tuples of these; two
     are equal when type and value are (1, 1.0 and True are three keys). Values: those, list, dict, set, frozenset and
@@ -306,11 +307,16 @@ class Table(Selecting):
     # -- reading --------------------------------------------------------------------------------------------------
 
     def lookup(self, key: Any) -> list[Row]:
-        """The rows with this key: a list of one row or none. Raises TypeError, ValueError for what cannot be a key."""
+        """The rows with this key: a list of one row or none, of a bag in the order of their insertion.
+
+        Raises TypeError, ValueError for what cannot be a key.
+        """
         return self._binding.lookup(key)
 
     def lookup_element(self, key: Any, pos: SupportsIndex, default: Any = _MISSING) -> Any:
         """One element, at a position from 0, of the row with this key; default if there is no such row.
+
+        Of a bag a list, of that element of each row.
 
         Raises KeyError if there is neither, IndexError for a position outside the row, negative ones included.
         """
@@ -398,7 +404,9 @@ class Table(Selecting):
     # -- writing --------------------------------------------------------------------------------------------------
 
     def insert(self, rows: Row | list[Row]) -> None:
-        """Put in a row, or a list of rows, in place of those with the same keys.
+        """Put in a row, or a list of rows, in place of those with the same keys; in a bag beside them.
+
+        A row that a `bag` has already keeps its place; to find that out it is compared with all rows of its key.
 
         A list is one change: others see all of it or nothing, also if this process is killed. Of rows with the same key
         in one list the last one counts. Raises TypeError for what is not a tuple or a list of tuples or has a value of
@@ -423,7 +431,10 @@ class Table(Selecting):
         return self._binding.delete_many(keys)
 
     def delete_object(self, row: Row) -> int:
-        """Remove this very row, types included. Returns how many there were."""
+        """Remove this very row, types included. Returns how many there were.
+
+        In a bag the rows of the key that are newer are copied for it, which takes room.
+        """
         return self._binding.delete_object(row)
 
     def delete_all(self) -> int:

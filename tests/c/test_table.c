@@ -41,11 +41,14 @@ static struct pair open_pair(const struct tmgr_options *options) {
     return pair;
 }
 
-static struct pair open_public(uint32_t n_stripes) {
+static struct pair open_type(uint32_t type, uint32_t n_stripes) {
     struct tmgr_options options = public_options();
+    options.type = type;
     options.n_stripes = n_stripes;
     return open_pair(&options);
 }
+
+static struct pair open_public(uint32_t n_stripes) { return open_type(TMGR_SET, n_stripes); }
 
 static void close_pair(struct pair *pair) {
     char problem[PROBLEM_MAX] = "";
@@ -319,26 +322,34 @@ static void test_apply_does_all_or_nothing(void) {
     close_pair(&pair);
 }
 
+static void mixed_operations_match_a_model(uint32_t type, uint32_t n_stripes) {
+    struct pair pair = open_type(type, n_stripes);
+    struct model model;
+    char problem[PROBLEM_MAX] = "";
+    model_init(&model);
+    model.type = type;
+    for (uint64_t round = 0; round < 12; round++) {
+        bool good = run_mixed(pair.writer, &model, 100 * n_stripes + round, 1000, 20 << round % 8, problem);
+        if (!good)
+            fprintf(stderr, "type %u, stripes %u, round %d: %s\n", type, n_stripes, (int)round, problem);
+        CHECK(good);
+        CHECK(equals(pair.reader, &model));
+        good = check_is_clean(pair.writer, false, problem);
+        if (!good)
+            fprintf(stderr, "type %u, stripes %u, round %d: %s\n", type, n_stripes, (int)round, problem);
+        CHECK(good);
+    }
+    model_free(&model);
+    close_pair(&pair);
+}
+
 static void test_a_thousand_mixed_operations_match_a_model(void) {
     for (uint32_t n_stripes = 1; n_stripes <= 64; n_stripes *= 8) {
-        struct pair pair = open_public(n_stripes);
-        struct model model;
-        char problem[PROBLEM_MAX] = "";
-        model_init(&model);
-        for (uint64_t round = 0; round < 12; round++) {
-            bool good = run_mixed(pair.writer, &model, 100 * n_stripes + round, 1000, 20 << round % 8, problem);
-            if (!good)
-                fprintf(stderr, "stripes %u, round %d: %s\n", n_stripes, (int)round, problem);
-            CHECK(good);
-            CHECK(equals(pair.reader, &model));
-            good = check_is_clean(pair.writer, false, problem);
-            if (!good)
-                fprintf(stderr, "stripes %u, round %d: %s\n", n_stripes, (int)round, problem);
-            CHECK(good);
-        }
-        model_free(&model);
-        close_pair(&pair);
+        mixed_operations_match_a_model(TMGR_SET, n_stripes);
+        mixed_operations_match_a_model(TMGR_BAG, n_stripes);
+        mixed_operations_match_a_model(TMGR_DUPLICATE_BAG, n_stripes);
     }
+    mixed_operations_match_a_model(TMGR_ORDERED_SET, 1);
 }
 
 /* -- many rows ---------------------------------------------------------------------------------------------------------- */

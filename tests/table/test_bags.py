@@ -454,6 +454,72 @@ def test_a_block_that_fails_leaves_every_list_as_it_was(table: tm.Table) -> None
         assert each.check() == []
 
 
+# -- patterns and clauses ----------------------------------------------------------------------------------------------
+
+V1, V2 = tm.vars(2)
+
+
+def test_a_limit_may_fall_between_rows_of_one_key(table: tm.Table) -> None:
+    """The continuation goes on with the next row of the key; pages of any size give every row once, in order."""
+    table.insert([(n % 6, n) for n in range(240)])
+    for limit in (1, 7, 40, 1000):
+        page, more = table.match_object((V1, V2), limit=limit)
+        found = list(page)
+        while more is not tm.END:
+            page, more = table.match_object(more)
+            assert len(page) <= limit
+            found += page
+        assert found == list(table)
+    page, more = table.match((3, V1), limit=5)
+    assert (page, table.match(more)[0]) == ([(3 + 6 * n,) for n in range(5)], [(3 + 6 * n,) for n in range(5, 10)])
+
+
+def test_deleting_by_clauses_keeps_the_order_of_the_others(table: tm.Table) -> None:
+    """With the key bound and without; the number is that of rows, copies included."""
+    rows = [(n % 6, n // 24) for n in range(240)]
+    table.insert(rows)
+    kept = list(dict.fromkeys(rows)) if table.info().type == "bag" else list(rows)
+    assert len(table) == len(kept)
+    gone = [row for row in kept if row[1] % 3 == 1]
+    assert table.select_delete(tm.Clause((V1, V2), [V2 % 3 == 1], True)) == len(gone)
+    kept = [row for row in kept if row[1] % 3 != 1]
+    assert table.match_delete((2, 5)) == kept.count((2, 5))
+    kept = [row for row in kept if row != (2, 5)]
+    for key in range(6):
+        assert table.lookup(key) == [row for row in kept if row[0] == key]
+    assert len(table) == len(kept)
+    assert table.check() == []
+    assert table.match_delete((V1, V2)) == len(kept)
+    assert (len(table), table.check()) == (0, [])
+
+
+def test_replacing_takes_each_row_of_a_duplicate_bag_once_and_in_its_place(duplicates: tm.Table) -> None:
+    """Also where a row becomes what the next one is; a bag refuses, for two of its rows could become the same."""
+    duplicates.insert([(key, n) for n in (1, 2, 2, 3, 1) for key in "ab"])
+    assert duplicates.select_replace(tm.Clause((V1, V2), [V2 < 3], ((V1, V2 + 1)))) == 8
+    assert duplicates.lookup_element("a", 1) == [2, 3, 3, 3, 2]
+    assert duplicates.select_replace(tm.Clause(("a", 3), [], (("a", "three")))) == 3
+    assert duplicates.lookup_element("a", 1) == [2, "three", "three", "three", 2]
+    assert duplicates.lookup_element("b", 1) == [2, 3, 3, 3, 2]
+    assert duplicates.check() == []
+
+
+def test_a_bag_refuses_to_replace(bag: tm.Table) -> None:
+    """TableTypeError, and nothing is done."""
+    bag.insert([("k", 1), ("k", 2)])
+    with pytest.raises(tm.TableTypeError, match="no such operation"):
+        bag.select_replace(tm.Clause((V1, V2), [], ((V1, 2))))
+    assert bag.lookup("k") == [("k", 1), ("k", 2)]
+
+
+def test_deleting_by_clauses_from_a_long_list_is_one_pass(duplicates: tm.Table) -> None:
+    """Every second of 50,000 rows of one key; the rest in order."""
+    duplicates.insert([("k", n) for n in range(50_000)])
+    assert duplicates.select_delete(tm.Clause(("k", V1), [V1 % 2 == 0], True)) == 25_000
+    assert duplicates.lookup_element("k", 1) == list(range(1, 50_000, 2))
+    assert duplicates.check() == []
+
+
 # -- against a model --------------------------------------------------------------------------------------------------
 
 

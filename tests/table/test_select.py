@@ -14,10 +14,10 @@ import pytest
 import tablemgr as tm
 
 V1, V2 = tm.vars(2)
-TYPES = ("set", "ordered_set")
+TYPES = ("set", "ordered_set", "duplicate_bag")  # with every call
 
 
-@pytest.fixture(params=TYPES)
+@pytest.fixture(params=[*TYPES, "bag"])
 def table(request: pytest.FixtureRequest) -> tm.Table:
     """A thousand rows (number, its square, its parity)."""
     table = tm.create("t", type=request.param, access="public")
@@ -114,12 +114,13 @@ def test_pages_survive_growth_and_deletion_between_them(table: tm.Table) -> None
     assert sorted(seen) == list(range(0, 1000, 4))
 
 
+@pytest.mark.parametrize("table", TYPES, indirect=True)
 def test_counting_deleting_and_replacing(table: tm.Table) -> None:
     """Exactly True counts; deletes and replacements happen where the clauses say, and are counted."""
     assert table.select_count(tm.Clause((V1, tm.ANY, "even"), [], V1 < 100)) == 50
     assert table.select_count(tm.Clause((V1, tm.ANY, "even"), [], 1)) == 0
     assert table.select_replace(tm.Clause((V1, V2, "even"), [V1 < 10], (V1, V2 + 1, "even"))) == 5
-    assert [table.lookup_element(n, 1) for n in range(0, 12, 2)] == [1, 5, 17, 37, 65, 100]
+    assert [table.lookup(n)[0][1] for n in range(0, 12, 2)] == [1, 5, 17, 37, 65, 100]
     assert table.select_delete(tm.Clause((V1, tm.ANY, tm.ANY), [V1 >= 500], True)) == 500
     assert table.match_delete((tm.ANY, tm.ANY, "odd")) == 250
     assert sorted(row[0] for row in table) == list(range(0, 500, 2))
@@ -148,6 +149,7 @@ REFUSED: list[tuple[Callable[[tm.Table], Any], type[Exception]]] = [
 ]
 
 
+@pytest.mark.parametrize("table", TYPES, indirect=True)
 @pytest.mark.parametrize(("act", "error"), REFUSED)
 def test_what_is_malformed_is_refused_before_anything_is_touched(
     table: tm.Table, act: Callable[[tm.Table], Any], error: type[Exception]

@@ -9,10 +9,10 @@ import pytest
 import tablemgr as tm
 
 
-@pytest.fixture
-def table() -> tm.Table:
-    """A table of 1000 rows."""
-    table = tm.create("t", access="public")
+@pytest.fixture(params=["set", "ordered_set", "bag", "duplicate_bag"])
+def table(request: pytest.FixtureRequest) -> tm.Table:
+    """A table of 1000 rows, of each type."""
+    table = tm.create("t", type=request.param, access="public")
     table.insert([(n, str(n)) for n in range(1000)])
     return table
 
