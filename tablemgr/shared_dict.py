@@ -9,7 +9,6 @@ from typing import Any, Final, SupportsIndex, TypeVar, cast, overload
 from tablemgr import _codec
 from tablemgr._ffi import LOCK_TIMEOUT
 from tablemgr.errors import TableExistsError, TableMismatchError, TableNotFoundError
-from tablemgr.segments import BAG_TYPES
 from tablemgr.table import Table, attach, create
 
 K = TypeVar("K")
@@ -90,10 +89,6 @@ class SharedDict(_codec.DictVerbs[K, V], MutableMapping[K, V]):
                 f"table {table.name!r} is of type {table._type!r} with its keys at position {table.keypos}: a "
                 "SharedDict needs the type 'set' and position 0"
             )
-        kind = table._type
-        if kind in BAG_TYPES:
-            table.close()
-            raise TableMismatchError(f"table {table.name!r} is a {kind}: a SharedDict needs one row per key")
         self._table = table
         self._use(table._binding)
 

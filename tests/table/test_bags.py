@@ -235,7 +235,7 @@ def test_access_comes_before_the_type() -> None:
 
 def test_a_dict_needs_one_value_per_key(table: tm.Table) -> None:
     """A SharedDict on a bag is a TableMismatchError."""
-    with pytest.raises(tm.TableMismatchError, match="one row per key"):
+    with pytest.raises(tm.TableMismatchError, match="a SharedDict needs"):
         tm.SharedDict(table.name)
 
 
