@@ -757,14 +757,13 @@ static bool rows_equal_model(struct tmgr_table *table, const struct model *model
     return true;
 }
 
-static bool scan_equals_model(struct tmgr_table *table, const struct model *model, struct tmgr_buffer *buffer,
-                              char problem[PROBLEM_MAX]) {
-    struct tmgr_cursor cursor = {0};
+static bool scan_from(struct tmgr_table *table, const struct model *model, struct tmgr_cursor *cursor,
+                      struct tmgr_buffer *buffer, char problem[PROBLEM_MAX]) {
     size_t n_rows, seen = 0;
     uint64_t id;
     for (;;) {
         buffer->len = 0;
-        int status = tmgr_scan(table, &cursor, 4096, buffer, &n_rows);
+        int status = tmgr_scan(table, cursor, 4096, buffer, &n_rows);
         if (status != TMGR_OK && status != TMGR_END) {
             snprintf(problem, PROBLEM_MAX, "scan: %s", tmgr_status_text(status));
             return false;
@@ -795,6 +794,14 @@ static bool scan_equals_model(struct tmgr_table *table, const struct model *mode
         return false;
     }
     return true;
+}
+
+static bool scan_equals_model(struct tmgr_table *table, const struct model *model, struct tmgr_buffer *buffer,
+                              char problem[PROBLEM_MAX]) {
+    struct tmgr_cursor cursor = {0};
+    bool equal = scan_from(table, model, &cursor, buffer, problem);
+    tmgr_buffer_free(&cursor.last);
+    return equal;
 }
 
 bool table_equals_model(struct tmgr_table *table, const struct model *model, char problem[PROBLEM_MAX]) {
