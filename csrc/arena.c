@@ -354,16 +354,35 @@ static uint64_t with_count(uint64_t entry, uint64_t count, uint64_t cursor) {
     return entry | count << ENTRY_COUNT_SHIFT | cursor << ENTRY_CURSOR_SHIFT;
 }
 
+/* The first free block of blocks [from, to) of the slab; `to` if there is none. A word of used bits at a time, for one block
+ * after the other was a tenth of an update: where blocks of `units` units begin, every so many bits, no bit may be set. */
+static uint64_t first_free(struct tmgr_table *t, uint64_t first, uint64_t units, uint64_t from, uint64_t to) {
+    const word *used = &chunk_of(t, first)->used[page_in_chunk(t, first) * 4];
+    uint64_t begins = 1;
+    for (uint64_t step = units; step < 64; step *= 2)
+        begins |= begins << step;
+    for (uint64_t unit = from * units; unit < to * units;) {
+        uint64_t whole = unit - unit % 64, here = begins << unit % 64, free = here & ~load_relaxed(&used[whole / 64]);
+        if (free != 0) {
+            uint64_t block = (uint32_t)(whole + (uint32_t)__builtin_ctzll(free)) / (uint32_t)units;
+            return block < to ? block : to;
+        }
+        unit = whole + 63 - (uint32_t)__builtin_clzll(here) + units;
+    }
+    return to;
+}
+
 /* Number of a free block of the slab, from the cursor on and then from the start; n if there is none. */
 static uint64_t free_block_in(struct tmgr_table *t, uint64_t first, uint64_t entry) {
-    uint64_t n = slab_blocks(entry), bytes = arena_class_bytes(entry_class(entry)), cursor = entry_cursor(entry);
-    for (uint64_t i = cursor; i < n; i++)
-        if (!is_used(t, first + i * bytes))
-            return i;
-    for (uint64_t i = 0; i < cursor && i < n; i++)
-        if (!is_used(t, first + i * bytes))
-            return i;
-    return n;
+    uint64_t n = slab_blocks(entry), units = arena_class_bytes(entry_class(entry)) / UNIT_BYTES,
+             cursor = entry_cursor(entry) < n ? entry_cursor(entry) : n;
+    if (cursor < n && !is_used(t, first + cursor * units * UNIT_BYTES)) /* as in a slab that is being filled */
+        return cursor;
+    uint64_t i = first_free(t, first, units, cursor, n);
+    if (i < n)
+        return i;
+    i = first_free(t, first, units, 0, cursor);
+    return i < cursor ? i : n;
 }
 
 int arena_recount(struct tmgr_table *t, struct stripe *s, uint64_t offset) {
