@@ -32,12 +32,13 @@ from tests.c.toolchain import (
 )
 
 MODEL = TESTS_C / "model.c"
+SEQUENCE = TESTS_C / "sequence.c"
 PROGRAMS = {
     "test_term": Program("test_term", (TESTS_C / "test_term.c",)),
     "test_sortkey": Program("test_sortkey", (TESTS_C / "test_sortkey.c",)),
     "test_match": Program("test_match", (TESTS_C / "test_match.c",)),
-    "test_table": Program("test_table", (TESTS_C / "test_table.c", MODEL)),
-    "test_threads": Program("test_threads", (TESTS_C / "test_threads.c", MODEL)),
+    "test_table": Program("test_table", (TESTS_C / "test_table.c", MODEL, SEQUENCE)),
+    "test_threads": Program("test_threads", (TESTS_C / "test_threads.c", MODEL, SEQUENCE)),
 }
 STORE_KILLS = "test_store_kills"
 # (mode, program, arguments)

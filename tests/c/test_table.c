@@ -2,7 +2,7 @@
 /* test_table.c - every function of tablemgr.h from one process: what it returns, what it refuses, and what it leaves.
  *
  * Each table is attached twice, so its segment is mapped at two addresses; what one handle writes the other reads. */
-#include "model.h"
+#include "sequence.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -689,6 +689,176 @@ static void test_lookup_many_answers_each_key(void) {
     close_pair(&pair);
 }
 
+/* -- ordered tables ----------------------------------------------------------------------------------------------------- */
+
+static struct pair open_ordered(void) {
+    struct tmgr_options options = public_options();
+    options.type = TMGR_ORDERED_SET;
+    return open_pair(&options);
+}
+
+static bool ranges_equal(struct tmgr_table *table, const struct model *model) {
+    char problem[PROBLEM_MAX] = "";
+    bool equal = ranges_equal_model(table, model, problem);
+    if (!equal)
+        fprintf(stderr, "%s\n", problem);
+    return equal;
+}
+
+/* From no row to many and back, in an order of its own each way. */
+static void test_an_ordered_set_grows_and_shrinks_in_order(void) {
+    enum { ROWS = 1500, STEP = 7 * 61 };
+    struct pair pair = open_ordered();
+    struct model model;
+    model_init(&model);
+    CHECK(ranges_equal(pair.reader, &model));
+    for (uint64_t i = 0; i < ROWS; i++) {
+        write_both(pair.writer, &model, VERB_INSERT, i * STEP % ROWS, 1, 20 + i % 50);
+        CHECK(i % 300 != 0 || ranges_equal(pair.reader, &model));
+    }
+    CHECK(equals(pair.reader, &model) && ranges_equal(pair.reader, &model));
+    for (uint64_t i = 0; i < ROWS; i++) {
+        write_both(pair.writer, &model, VERB_DELETE, i * (STEP + 4) % ROWS, 0, 0);
+        CHECK(i % 300 != 0 || ranges_equal(pair.reader, &model));
+    }
+    CHECK(len_of(pair.reader) == 0 && equals(pair.reader, &model) && ranges_equal(pair.reader, &model));
+    model_free(&model);
+    close_pair(&pair);
+}
+
+static void test_an_ordered_set_matches_a_model_after_mixed_operations(void) {
+    struct pair pair = open_ordered();
+    struct model model;
+    char problem[PROBLEM_MAX] = "";
+    model_init(&model);
+    for (uint64_t round = 0; round < 12; round++) {
+        bool good = run_mixed(pair.writer, &model, 700 + round, 1000, 20 << round % 8, problem) &&
+                    check_is_clean(pair.writer, false, problem);
+        if (!good)
+            fprintf(stderr, "round %d: %s\n", (int)round, problem);
+        CHECK(good);
+        CHECK(equals(pair.reader, &model) && ranges_equal(pair.reader, &model));
+    }
+    model_free(&model);
+    close_pair(&pair);
+}
+
+/* Rows [1], [2] .. [60], and some of tuples (1, 0) .. (1, 9), (2, 0) .. (2, 9) when they are wanted. */
+static void fill_in_order(struct tmgr_table *table, bool with_tuples) {
+    for (uint8_t i = 1; i <= 60; i++)
+        CHECK(tmgr_insert(table, BYTES(0x91, i), WAIT_NS) == TMGR_OK);
+    for (uint8_t i = 0; with_tuples && i < 20; i++)
+        CHECK(tmgr_insert(table, BYTES(0x91, 0xc7, 3, 1, 0x92, (uint8_t)(1 + i / 10), (uint8_t)(i % 10)), WAIT_NS) ==
+              TMGR_OK);
+}
+
+static void test_steps_start_at_keys_that_need_not_be_there(void) {
+    struct pair pair = open_ordered();
+    struct tmgr_buffer row = {0};
+    CHECK(tmgr_step(pair.reader, 1, NULL, 0, &row) == TMGR_END);
+    fill_in_order(pair.writer, false);
+    CHECK(tmgr_step(pair.reader, 1, NULL, 0, &row) == TMGR_OK && row.len == 2 && row.data[1] == 1);
+    CHECK(tmgr_step(pair.reader, -1, NULL, 0, &row) == TMGR_OK && row.len == 2 && row.data[1] == 60);
+    for (uint8_t i = 1; i < 60; i++) {
+        const uint8_t half[] = {0xcb, 0x3f, 0xe0, 0, 0, 0, 0, 0, 0}; /* 0.5 */
+        CHECK(tmgr_step(pair.reader, 1, &i, 1, &row) == TMGR_OK && row.data[1] == i + 1);
+        CHECK(i == 1 || (tmgr_step(pair.reader, -1, &i, 1, &row) == TMGR_OK && row.data[1] == i - 1));
+        CHECK(tmgr_step(pair.reader, 1, half, sizeof half, &row) == TMGR_OK && row.data[1] == 1);
+        CHECK(tmgr_step(pair.reader, -1, half, sizeof half, &row) == TMGR_END);
+    }
+    CHECK(tmgr_step(pair.reader, 1, BYTES(60), &row) == TMGR_END);
+    CHECK(tmgr_step(pair.reader, -1, BYTES(1), &row) == TMGR_END);
+    CHECK(tmgr_step(pair.reader, -1, BYTES(0xa1, 'x'), &row) == TMGR_OK && row.data[1] == 60); /* above all ints */
+    CHECK(tmgr_step(pair.reader, 1, BYTES(0x81, 1, 2), &row) == TMGR_BAD_ROW);                 /* no key */
+    tmgr_buffer_free(&row);
+    close_pair(&pair);
+}
+
+static void test_a_prefix_is_a_range_of_tuples(void) {
+    struct pair pair = open_ordered();
+    struct tmgr_buffer rows = {0};
+    struct tmgr_cursor cursor = {0};
+    struct tmgr_range range = {0};
+    size_t n = 0;
+    const uint8_t prefix[] = {0xd5, 1, 0x91, 2}, not_a_tuple[] = {2};
+    fill_in_order(pair.writer, true);
+    range.prefix = prefix, range.prefix_len = sizeof prefix;
+    CHECK(tmgr_rows(pair.reader, &range, &cursor, 100, SIZE_MAX, &rows, &n) == TMGR_OK && n == 10);
+    for (size_t i = 0; i < n && rows.len == 7 * n; i++)
+        CHECK(rows.data[7 * i + 5] == 2 && rows.data[7 * i + 6] == i);
+    CHECK(tmgr_rows(pair.reader, &range, &cursor, 100, SIZE_MAX, &rows, &n) == TMGR_END && n == 0);
+    tmgr_buffer_free(&cursor.last);
+    cursor = (struct tmgr_cursor){0};
+    range.flags = TMGR_RANGE_REVERSE;
+    CHECK(tmgr_rows(pair.reader, &range, &cursor, 3, SIZE_MAX, &rows, &n) == TMGR_OK && n == 3 && rows.data[6] == 9);
+    CHECK(tmgr_rows(pair.reader, &range, &cursor, 3, SIZE_MAX, &rows, &n) == TMGR_OK && n == 3 && rows.data[6] == 6);
+    tmgr_buffer_free(&cursor.last);
+    cursor = (struct tmgr_cursor){0};
+    range.prefix = not_a_tuple, range.prefix_len = 1;
+    CHECK(tmgr_rows(pair.reader, &range, &cursor, 3, SIZE_MAX, &rows, &n) == TMGR_BAD_ROW && n == 0);
+    tmgr_buffer_free(&rows);
+    close_pair(&pair);
+}
+
+static void test_ranges_are_refused_where_they_mean_nothing(void) {
+    struct pair ordered = open_ordered(), set = open_public(1);
+    struct tmgr_buffer rows = {0};
+    struct tmgr_cursor cursor = {0};
+    struct tmgr_range range = {0};
+    size_t n = 9;
+    CHECK(tmgr_rows(set.reader, &range, &cursor, 3, 100, &rows, &n) == TMGR_OPERATION && n == 0);
+    range.lo = (const uint8_t *)"\x81\x01\x02", range.lo_len = 3; /* a dict */
+    fill_in_order(ordered.writer, false);
+    CHECK(tmgr_rows(ordered.reader, &range, &cursor, 3, 100, &rows, &n) == TMGR_BAD_ROW && n == 0);
+    range.lo = (const uint8_t *)"\x28", range.lo_len = 1; /* above hi */
+    range.hi = (const uint8_t *)"\x1e", range.hi_len = 1;
+    CHECK(tmgr_rows(ordered.reader, &range, &cursor, 3, 100, &rows, &n) == TMGR_END && cursor.done);
+    tmgr_close(ordered.reader);
+    CHECK(tmgr_rows(ordered.reader, &range, &cursor, 3, 100, &rows, &n) == TMGR_CLOSED);
+    tmgr_buffer_free(&rows);
+    tmgr_buffer_free(&cursor.last);
+    close_pair(&ordered);
+    close_pair(&set);
+}
+
+/* Between two calls others insert, so that nodes split, and delete, so that they merge. */
+static void test_a_range_sees_each_row_that_stays_exactly_once(void) {
+    enum { STAY = 400, APART = 40 };
+    for (uint32_t flags = 0; flags <= TMGR_RANGE_REVERSE; flags += TMGR_RANGE_REVERSE) {
+        struct pair pair = open_ordered();
+        struct random random = random_from(6);
+        struct tmgr_buffer rows = {0};
+        struct tmgr_cursor cursor = {0};
+        struct tmgr_range range = {.flags = flags};
+        uint64_t last = 0, id, seen = 0;
+        size_t n;
+        for (uint64_t i = 0; i < STAY; i++)
+            CHECK(insert(pair.writer, i * APART, 1, 30) == TMGR_OK);
+        while (tmgr_rows(pair.reader, &range, &cursor, 5, SIZE_MAX, &rows, &n) == TMGR_OK) {
+            for (size_t at = 0, len; at < rows.len; at += len, last = id) {
+                len = object_len(rows.data + at, rows.len - at);
+                CHECK(len > 0 && row_is_sound(rows.data + at, len, &id));
+                CHECK((seen == 0 && at == 0) || key_order(last, id) == (flags ? 1 : -1));
+                seen += id % APART == 0;
+            }
+            for (int i = 0; i < 40; i++) {
+                uint64_t other = random_below(&random, STAY * APART);
+                uint8_t key[KEY_BYTES_MAX];
+                if (other % APART == 0)
+                    continue;
+                if (i < 20)
+                    CHECK(insert(pair.writer, other, 2, 30) == TMGR_OK);
+                else
+                    tmgr_delete(pair.writer, key, key_encode(key, other), WAIT_NS);
+            }
+        }
+        CHECK(seen == STAY);
+        tmgr_buffer_free(&rows);
+        tmgr_buffer_free(&cursor.last);
+        close_pair(&pair);
+    }
+}
+
 /* -- handles, names, access --------------------------------------------------------------------------------------------- */
 
 static void test_one_name_is_one_table(void) {
@@ -1052,6 +1222,12 @@ int main(void) {
     test_a_key_that_is_gone_keeps_its_place_in_the_order();
     test_a_scan_sees_each_row_that_stays_exactly_once();
     test_lookup_many_answers_each_key();
+    test_an_ordered_set_grows_and_shrinks_in_order();
+    test_an_ordered_set_matches_a_model_after_mixed_operations();
+    test_steps_start_at_keys_that_need_not_be_there();
+    test_a_prefix_is_a_range_of_tuples();
+    test_ranges_are_refused_where_they_mean_nothing();
+    test_a_range_sees_each_row_that_stays_exactly_once();
     test_one_name_is_one_table();
     test_bad_options_are_refused();
     test_a_closed_handle_says_so();

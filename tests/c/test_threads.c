@@ -5,7 +5,7 @@
  * one: every thread uses the same handle, so one mapping. Meant for TSan, which knows memory by its address.
  * two: half of the threads use a second handle, so the segment is mapped at two addresses. Meant for ASan: an address
  *      that found its way into the segment would be wrong in the other mapping. */
-#include "model.h"
+#include "sequence.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -47,6 +47,7 @@ enum { MAX_BYTES = 6 << 20, CROWD_ID = 10000, CROWD_ROWS = 40000, CROWD_PHASES =
 struct stage {
     struct tmgr_table *handles[2];
     uint64_t rounds;
+    bool is_ordered; /* the table is an ordered_set */
     atomic_uint n_writing; /* writers that are not done yet */
     atomic_uint n_wrong;
 };
@@ -237,6 +238,7 @@ static void *walker(void *context) {
                 fixed += id >= COUNTER_ID;
             }
         }
+        tmgr_buffer_free(&cursor.last);
         if (status != TMGR_END || fixed != 1 + 2 * PAIRS)
             wrong(actor->stage, "a scan misses or repeats rows that are there throughout");
         expect(actor->stage, tmgr_len(actor->table, &rows), "len");
@@ -246,6 +248,42 @@ static void *walker(void *context) {
             expect(actor->stage, status, "step");
     }
     tmgr_buffer_free(&buffer);
+    return NULL;
+}
+
+/* Ranges of all of an ordered_set and of its middle, both ways: rows sound and in order, those that stay all there. */
+static void *ranger(void *context) {
+    struct actor *actor = context;
+    struct tmgr_buffer rows = {0};
+    for (uint64_t turn = 0; atomic_load(&actor->stage->n_writing) > 0; turn++) {
+        bool is_part = turn % 3 != 0;
+        struct span span = {.has_lo = is_part,
+                            .has_hi = is_part,
+                            .lo = COUNTER_ID - 400,
+                            .hi = PAIR_ID + 2 * PAIRS,
+                            .flags = turn % 2 ? TMGR_RANGE_REVERSE : 0,
+                            .max_rows = turn % 5 ? SIZE_MAX : 20,
+                            .want_bytes = 4000};
+        uint64_t id, last = 0, fixed = 0;
+        rows.len = 0;
+        int status = span_read(actor->table, &span, &rows);
+        for (size_t at = 0, len; status == TMGR_OK && at < rows.len; at += len, last = id) {
+            len = object_len(rows.data + at, rows.len - at);
+            if (len == 0 || !row_is_sound(rows.data + at, len, &id)) {
+                wrong(actor->stage, "a range gives a torn row");
+                break;
+            }
+            if ((at > 0 && key_order(last, id) != (turn % 2 ? 1 : -1)) || !span_holds(&span, id))
+                wrong(actor->stage, "a range gives a row out of order");
+            fixed += id >= COUNTER_ID;
+        }
+        /* The pairs with odd ids are strings, and so beyond both bounds. */
+        if (status == TMGR_OK && fixed != 1 + (is_part ? PAIRS : 2 * PAIRS))
+            wrong(actor->stage, "a range misses or repeats rows that are there throughout");
+        if (status != TMGR_BUSY)
+            expect(actor->stage, status, "rows");
+    }
+    tmgr_buffer_free(&rows);
     return NULL;
 }
 
@@ -296,19 +334,20 @@ static void prepare(struct stage *stage) {
 }
 
 static void test_writers_and_readers_at_once(struct stage *stage) {
-    static void *(*const roles[])(void *) = {writer, writer, reader, reader, walker, crowd};
-    enum { N = sizeof roles / sizeof *roles };
-    pthread_t threads[N];
-    struct actor actors[N];
+    static void *(*const roles[])(void *) = {writer, writer, reader, reader, walker, crowd, ranger};
+    enum { MOST = sizeof roles / sizeof *roles };
+    unsigned n = stage->is_ordered ? MOST : MOST - 1;
+    pthread_t threads[MOST];
+    struct actor actors[MOST];
     struct tmgr_buffer row = {0};
     char problem[PROBLEM_MAX] = "";
     prepare(stage);
     atomic_store(&stage->n_writing, WRITERS + 1); /* and the crowd */
-    for (unsigned i = 0; i < N; i++) {
+    for (unsigned i = 0; i < n; i++) {
         actors[i] = (struct actor){.stage = stage, .table = stage->handles[i % 2], .number = i};
         CHECK(pthread_create(&threads[i], NULL, roles[i], &actors[i]) == 0);
     }
-    for (unsigned i = 0; i < N; i++)
+    for (unsigned i = 0; i < n; i++)
         pthread_join(threads[i], NULL);
     CHECK(atomic_load(&stage->n_wrong) == 0);
     CHECK(lookup(stage->handles[1], COUNTER_ID, &row) == TMGR_OK);
@@ -324,11 +363,13 @@ int main(int argc, char **argv) {
     uint64_t rounds = argc > 2 ? strtoull(argv[2], NULL, 10) : 20000;
     char segment[64];
     snprintf(segment, sizeof segment, "/tablemgr-test.%d.threads", (int)getpid());
-    for (uint32_t n_stripes = 1; n_stripes <= 16; n_stripes *= 16) {
-        struct stage stage = {.rounds = rounds};
-        struct tmgr_options options = {.access = TMGR_PUBLIC,
+    static const uint32_t stripes[] = {1, 16};
+    for (size_t i = 0; i < sizeof stripes / sizeof *stripes; i++) {
+        struct stage stage = {.rounds = rounds, .is_ordered = i == 2};
+        struct tmgr_options options = {.type = stage.is_ordered ? TMGR_ORDERED_SET : TMGR_SET,
+                                       .access = TMGR_PUBLIC,
                                        .mode = 0600,
-                                       .n_stripes = n_stripes,
+                                       .n_stripes = stripes[i],
                                        .heir = TMGR_HEIR_MANAGER,
                                        .max_bytes = MAX_BYTES};
         CHECK(tmgr_create(segment, "threads", 7, &options, &stage.handles[0]) == TMGR_OK);

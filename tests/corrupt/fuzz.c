@@ -4,7 +4,9 @@
  * A sound table is prepared once; each case damages a copy of it and hands that to a child, which attaches, reads, walks,
  * checks, writes and checks again. A child that a signal ends, or that is not done in time, is a finding.
  *
+ *   fuzz ordered ...                        one of the following, of an ordered_set
  *   fuzz words FIRST LAST STEP KINDS SEED   each STEP-th word of the segment's bytes [FIRST, LAST), changed in KINDS ways
+ *   fuzz nodes STEP KINDS SEED              each STEP-th word of the tree's nodes, changed in KINDS ways
  *   fuzz samples N SEED                     N words anywhere, 1 to 8 at once
  *   fuzz lengths SEED                       cut off or grown at every length that could matter
  *   fuzz foreign N SEED                     no table at all: random bytes, text, headers over garbage
@@ -22,7 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { N_STRIPES = 2, ROWS = 150, SECONDS = 5, KINDS = 8, WAIT_NS = 2 * 1000 * 1000, CALLS_MAX = 20000 };
+enum { N_STRIPES = 2, ROWS = 150, SECONDS = 5, KINDS = 8, RANGE_CALLS = 300, WAIT_NS = 2 * 1000 * 1000, CALLS_MAX = 20000 };
 enum { MAX_BYTES = 2 << 20, FILLER = 300000 };
 
 struct counts {
@@ -33,6 +35,7 @@ static struct scratch scratch;
 static struct image sound, damaged;
 static struct counts *counts;
 static uint64_t seed;
+static bool is_ordered;
 
 /* -- the sound table --------------------------------------------------------------------------------------------------- */
 
@@ -56,6 +59,7 @@ static void prepare(void) {
     struct tmgr_table *table;
     struct random random = random_from(seed);
     uint8_t key[KEY_BYTES_MAX];
+    options.type = is_ordered ? TMGR_ORDERED_SET : TMGR_SET;
     scratch_seed(seed);
     scratch_name(&scratch, "fuzz");
     scratch_remove(&scratch);
@@ -82,6 +86,24 @@ static void count_problem(void *context, const char *problem) {
     ++*(size_t *)context;
 }
 
+/* Each call returns. Damage may lead a range in a circle, which its caller would notice. */
+static void read_ranges(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    for (uint32_t flags = 0; flags < 8; flags++) {
+        uint8_t lo[KEY_BYTES_MAX], hi[KEY_BYTES_MAX];
+        struct tmgr_range range = {.flags = flags};
+        struct tmgr_cursor cursor = {0};
+        size_t n_rows;
+        int status = TMGR_OK;
+        if (flags % 3 != 0)
+            range.lo = lo, range.lo_len = key_encode(lo, 30);
+        if (flags & TMGR_RANGE_UP_TO_HI || flags % 2)
+            range.hi = hi, range.hi_len = key_encode(hi, ROWS - 3);
+        for (int i = 0; i < RANGE_CALLS && status == TMGR_OK; i++)
+            status = tmgr_rows(table, &range, &cursor, 1 + 20 * (flags % 3), 512, buffer, &n_rows);
+        tmgr_buffer_free(&cursor.last);
+    }
+}
+
 static void read_all(struct tmgr_table *table) {
     struct tmgr_buffer buffer = {0};
     struct tmgr_cursor cursor = {0};
@@ -105,7 +127,7 @@ static void read_all(struct tmgr_table *table) {
         buffer.len = 0;
         status = tmgr_scan(table, &cursor, 512, &buffer, &n_rows);
     }
-    if (status == TMGR_OK) /* a cursor only goes forward: a walk has an end */
+    if (status == TMGR_OK && !is_ordered) /* a cursor only goes forward: a walk has an end */
         abort();
     for (int direction = -1; direction <= 1; direction += 2) {
         uint8_t key[KEY_BYTES_MAX];
@@ -120,6 +142,8 @@ static void read_all(struct tmgr_table *table) {
             memcpy(key, buffer.data + 1, len);
         }
     }
+    read_ranges(table, &buffer);
+    tmgr_buffer_free(&cursor.last);
     tmgr_buffer_free(&buffer);
 }
 
@@ -216,11 +240,12 @@ static void judge(const char *name) {
     }
     counts->findings++;
     if (WIFSIGNALED(status))
-        printf("FINDING %s: %s (signal %d); reproduce: fuzz one %s %llu\n", name,
-               WTERMSIG(status) == SIGALRM ? "hangs" : "crashes", WTERMSIG(status), name, (unsigned long long)seed);
+        printf("FINDING %s: %s (signal %d); reproduce: fuzz%s one %s %llu\n", name,
+               WTERMSIG(status) == SIGALRM ? "hangs" : "crashes", WTERMSIG(status),
+               is_ordered ? " ordered" : "", name, (unsigned long long)seed);
     else
-        printf("FINDING %s: exit code %d; reproduce: fuzz one %s %llu\n", name, WEXITSTATUS(status), name,
-               (unsigned long long)seed);
+        printf("FINDING %s: exit code %d; reproduce: fuzz%s one %s %llu\n", name, WEXITSTATUS(status),
+               is_ordered ? " ordered" : "", name, (unsigned long long)seed);
     fflush(stdout);
 }
 
@@ -284,6 +309,22 @@ static void words(size_t first, size_t last, size_t step, unsigned kinds) {
             snprintf(name, sizeof name, "word:%zu:%u", offset, kind);
             judge(name);
         }
+}
+
+/* The words of a node and of those below it. */
+static void nodes(uint64_t offset, size_t step, unsigned kinds) {
+    const struct node *node = (const struct node *)(const void *)(sound.at[0].bytes + offset);
+    uint64_t order = node->order, shape = node->shape;
+    if (offset == 0)
+        return;
+    words((size_t)offset, (size_t)offset + sizeof *node + (shape >> 32), step, kinds);
+    for (uint64_t rank = 0; (shape & 0xff) > 0 && rank < (order & 15); rank++)
+        nodes(node->slots[order >> (4 + 4 * rank) & 15], step, kinds);
+}
+
+static uint64_t top_of_tree(void) {
+    const struct stripe *stripe = (const struct stripe *)(const void *)(sound.at[0].bytes + STRIPES_OFFSET);
+    return stripe->root[stripe->gen & 1].top;
 }
 
 /* Half of the sampled words are words that are not zero: there is more to be read wrong in them. */
@@ -368,7 +409,7 @@ static void print_layout(void) {
     size_t arena = (size_t)control->arena_offset;
     printf("control 0 %zu\n", sizeof(struct control));
     printf("records %d %d\n", RECORDS_OFFSET, RECORDS_OFFSET + RECORDS * 2048);
-    printf("stripes %d %zu\n", STRIPES_OFFSET, STRIPES_OFFSET + N_STRIPES * sizeof(struct stripe));
+    printf("stripes %d %zu\n", STRIPES_OFFSET, STRIPES_OFFSET + control->n_stripes * sizeof(struct stripe));
     for (size_t chunk = 0; arena + chunk * CHUNK_BYTES < sound.at[0].len; chunk++) {
         size_t at = arena + chunk * CHUNK_BYTES;
         printf("map%zu %zu %zu\n", chunk, at, at + offsetof(struct chunk, links));
@@ -381,6 +422,11 @@ static void print_layout(void) {
 int main(int argc, char **argv) {
     uint64_t a[5] = {0};
     char name[64];
+    if (argc > 1 && strcmp(argv[1], "ordered") == 0) {
+        is_ordered = true;
+        argc--;
+        argv++;
+    }
     if (argc < 2)
         return 2;
     const char *mode = argv[1];
@@ -391,6 +437,8 @@ int main(int argc, char **argv) {
     prepare();
     if (strcmp(mode, "words") == 0) {
         words((size_t)a[0], (size_t)a[1], (size_t)a[2], (unsigned)a[3]);
+    } else if (strcmp(mode, "nodes") == 0) {
+        nodes(top_of_tree(), (size_t)a[0], (unsigned)a[1]);
     } else if (strcmp(mode, "samples") == 0) {
         for (uint64_t i = 0; i < a[0]; i++) {
             sample_case(i);

@@ -26,9 +26,10 @@ def fuzz(executable: Path, *arguments: object) -> dict[str, int]:
     return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", done.stdout)}
 
 
-def regions(executable: Path) -> dict[str, tuple[int, int]]:
+def regions(executable: Path, *options: str) -> dict[str, tuple[int, int]]:
     """Name of each part of the prepared segment, and its first and last byte."""
-    lines = subprocess.run([str(executable), "layout", str(SEED)], capture_output=True, text=True, check=True).stdout
+    command = [str(executable), *options, "layout", str(SEED)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {name: (int(first), int(last)) for name, first, last in (line.split() for line in lines.splitlines())}
 
 
@@ -50,6 +51,15 @@ def test_a_changed_word_crashes_nobody(executable: Path, region: str, step: int,
     """Words of each region are changed in several ways: reading, walking, writing and check return, none is stuck."""
     first, last = regions(executable)[region]
     counts = fuzz(executable, "words", first, last, step, kinds, SEED)
+    assert counts["cases"] > 0
+    assert counts["findings"] == 0
+
+
+@pytest.mark.parametrize(("region", "step", "kinds"), [("stripes", 2, 4)])
+def test_a_changed_word_of_an_ordered_set_crashes_nobody(executable: Path, region: str, step: int, kinds: int) -> None:
+    """As above: what an ordered_set has in its stripe."""
+    first, last = regions(executable, "ordered")[region]
+    counts = fuzz(executable, "ordered", "words", first, last, step, kinds, SEED)
     assert counts["cases"] > 0
     assert counts["findings"] == 0
 

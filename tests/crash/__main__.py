@@ -21,7 +21,7 @@ from tests.c.toolchain import TESTS_C, Program, build
 FOLDER = Path(__file__).resolve().parent
 PROGRAM = Program(
     "crash",
-    (*sorted(FOLDER.glob("*.c")), TESTS_C / "model.c"),
+    (*sorted(FOLDER.glob("*.c")), TESTS_C / "model.c", TESTS_C / "sequence.c"),
     (FOLDER,),
 )
 READERS = Program(
@@ -30,6 +30,7 @@ READERS = Program(
         FOLDER / "slow" / "readers.c",
         *(FOLDER / name for name in ("options.c", "tracer.c", "scratch.c")),
         TESTS_C / "model.c",
+        TESTS_C / "sequence.c",
     ),
     (FOLDER,),
 )

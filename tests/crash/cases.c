@@ -2,6 +2,8 @@
 /* cases.c - what is killed: one operation each, and the table that it is killed on. */
 #include "cases.h"
 
+#include "ordered.h"
+
 /* -- cases about rows ---------------------------------------------------------------------------------------------- */
 
 static void make_insert(struct setup *setup, uint64_t i, struct op *op) {
@@ -307,6 +309,34 @@ const struct crash_case crash_cases[] = {
     {"delete_all", 4, prepare_delete_all, NULL},
     {"delete_all_one_stripe", 1, prepare_delete_all, NULL},
     {"write_after_delete_all", 1, prepare_after_delete_all, NULL},
+    {"ordered_first_row", ORDERED, ordered_first_row, NULL},
+    {"ordered_new_key", ORDERED, ordered_new_key, NULL},
+    {"ordered_overwrite_larger", ORDERED, ordered_larger, NULL},
+    {"ordered_overwrite_smaller", ORDERED, ordered_smaller, NULL},
+    {"ordered_update_with_default", ORDERED, ordered_update_default, NULL},
+    {"ordered_delete", ORDERED, ordered_delete, NULL},
+    {"ordered_leaf_split", ORDERED, ordered_leaf_split, NULL},
+    {"ordered_edge_split", ORDERED, ordered_edge_split, NULL},
+    {"ordered_root_growth", ORDERED, ordered_root_growth, NULL},
+    {"ordered_node_growth", ORDERED, ordered_node_growth, NULL},
+    {"ordered_leaf_merge", ORDERED, ordered_leaf_merge, NULL},
+    {"ordered_merge_advances_epoch", ORDERED, ordered_epoch_merge, NULL},
+    {"ordered_root_shrink", ORDERED, ordered_root_shrink, NULL},
+    {"ordered_last_row", ORDERED, ordered_last_row, NULL},
+    {"ordered_delete_many", ORDERED, ordered_delete_many, NULL},
+    {"ordered_slab_given_back", ORDERED, ordered_slab_given, NULL},
+    {"ordered_apply", ORDERED, ordered_apply, NULL},
+    {"ordered_apply_aborts", ORDERED, ordered_apply_aborts, NULL},
+    {"ordered_apply_bulk", ORDERED, ordered_apply_bulk, NULL},
+    {"ordered_apply_bulk_aborts", ORDERED, ordered_apply_bulk_aborts, NULL},
+    {"ordered_apply_one_key", ORDERED, ordered_apply_one_key, NULL},
+    {"ordered_apply_deletes", ORDERED, ordered_apply_deletes, NULL},
+    {"ordered_delete_all", ORDERED, ordered_delete_all, NULL},
+    {"ordered_write_after_delete_all", ORDERED, ordered_after_delete_all, NULL},
+    {"ordered_write_after_larger_delete_all", ORDERED, ordered_after_larger_delete_all, NULL},
+    {"ordered_full_at_row", ORDERED, ordered_full_row, NULL},
+    {"ordered_full_at_node", ORDERED, ordered_full_node, NULL},
+    {"ordered_full_apply", ORDERED, ordered_full_apply, NULL},
     {"create", 2, NULL, &life_create},
     {"create_over_gone", 2, NULL, &life_create_over_gone},
     {"attach_gone", 2, NULL, &life_attach_gone},

@@ -43,6 +43,7 @@ int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **ta
 /* A public table, whose heir is the manager. */
 struct tmgr_options life_options(uint32_t n_stripes);
 
+enum { ORDERED = 0 }; /* in place of a number of stripes: an ordered_set */
 struct crash_case {
     const char *name;
     uint32_t n_stripes;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rows.c - cases about rows: one writer dies in its operation, the next one of the stripe repairs and inserts a row. */
 #include "run.h"
+#include "sequence.h"
 #include "verify.h"
 
 #include <sched.h>
@@ -18,6 +19,7 @@ static struct {
     struct bound first, second;
     struct outcome first_wanted;
     struct model candidates[CANDIDATES_MAX];
+    struct sequence sequences[CANDIDATES_MAX]; /* of an ordered_set: the candidates by their keys */
     size_t n_candidates;
 } at_work;
 
@@ -49,7 +51,8 @@ static void first_writer(void *context) {
     run->shared->first_returned = 1;
     tracer_end();
     op_finish(&at_work.first, &outcome);
-    _exit(outcomes_equal(&outcome, &at_work.first_wanted) ? 0 : 4);
+    bool is_refused = run->setup.refusal != TMGR_OK && outcome.status == run->setup.refusal;
+    _exit(is_refused || outcomes_equal(&outcome, &at_work.first_wanted) ? 0 : 4);
 }
 
 static void second_writer(void *context) {
@@ -65,8 +68,13 @@ static void second_writer(void *context) {
     _exit(0);
 }
 
+/* In a full table the next writer may be told so, too. */
+static bool second_is_refused(const struct run *run) {
+    return run->setup.refusal != TMGR_OK && run->shared->second_status[0] == run->setup.refusal;
+}
+
 static bool ended(struct run *run, char problem[PROBLEM_MAX]) {
-    if (run->next == NO_NEXT || run->shared->second_status[0] == TMGR_OK)
+    if (run->next == NO_NEXT || run->shared->second_status[0] == TMGR_OK || second_is_refused(run))
         return true;
     snprintf(problem, PROBLEM_MAX, "the next writer: %s", tmgr_status_text(run->shared->second_status[0]));
     return false;
@@ -81,11 +89,12 @@ static bool expect_next(struct run *run, char problem[PROBLEM_MAX]) {
 /* -- verifying ----------------------------------------------------------------------------------------------------- */
 
 static struct expected expectation(const struct run *run, bool second_started) {
+    bool no_second = run->shared->second_returned && second_is_refused(run);
     return (struct expected){.candidates = at_work.candidates,
                              .n = at_work.n_candidates,
                              .first_returned = run->shared->first_returned,
-                             .second_started = second_started,
-                             .second_returned = run->shared->second_returned,
+                             .second_started = second_started && !no_second,
+                             .second_returned = run->shared->second_returned && !no_second,
                              .order_is_open = run->setup.op.verb == VERB_DELETE_ALL};
 }
 
@@ -110,6 +119,22 @@ static void reader_end(struct run *run) {
     tmgr_buffer_free(&reader.buffer);
 }
 
+/* What was read is what some of the candidates hold: that must be one of them, and not one that is over. */
+static bool is_in_time(const struct run *run, const bool equals[CANDIDATES_MAX], const char *what, uint64_t id,
+                       char problem[PROBLEM_MAX]) {
+    bool is_before = false, is_after = equals[at_work.n_candidates - 1];
+    for (size_t i = 0; i + 1 < at_work.n_candidates; i++)
+        is_before |= equals[i];
+    bool is_multi = run->setup.op.verb == VERB_DELETE_MANY;
+    if ((!is_before && !is_after) || (reader.saw_after && !is_after && !is_multi)) {
+        snprintf(problem, PROBLEM_MAX, "a reader sees by %s at id %llu %s", what, (unsigned long long)id,
+                 !is_before && !is_after ? "what nobody wrote" : "what was before, after it had seen what came after");
+        return false;
+    }
+    reader.saw_after |= is_after && !is_before;
+    return true;
+}
+
 static bool look_for(const struct run *run, uint64_t id, char problem[PROBLEM_MAX]) {
     uint8_t key[KEY_BYTES_MAX];
     int status = tmgr_lookup(reader.table, key, key_encode(key, id), &reader.buffer);
@@ -117,23 +142,46 @@ static bool look_for(const struct run *run, uint64_t id, char problem[PROBLEM_MA
         snprintf(problem, PROBLEM_MAX, "a reader's lookup: %s", tmgr_status_text(status));
         return false;
     }
-    bool is_before = false, is_after = false;
+    bool equals[CANDIDATES_MAX] = {false};
     for (size_t i = 0; i < at_work.n_candidates; i++) {
         const struct entry *entry = model_find(&at_work.candidates[i], id);
-        bool equal = entry ? status == TMGR_OK && reader.buffer.len == entry->len &&
-                                 memcmp(reader.buffer.data, entry->row, entry->len) == 0
-                           : status == TMGR_ABSENT;
-        is_before |= equal && i + 1 < at_work.n_candidates;
-        is_after |= equal && i + 1 == at_work.n_candidates;
+        equals[i] = entry ? status == TMGR_OK && reader.buffer.len == entry->len &&
+                                memcmp(reader.buffer.data, entry->row, entry->len) == 0
+                          : status == TMGR_ABSENT;
     }
-    bool is_multi = run->setup.op.verb == VERB_DELETE_MANY;
-    if ((!is_before && !is_after) || (reader.saw_after && !is_after && !is_multi)) {
-        snprintf(problem, PROBLEM_MAX, "a reader sees of id %llu %s", (unsigned long long)id,
-                 !is_before && !is_after ? "what nobody wrote" : "what was before, after it had seen what came after");
+    return is_in_time(run, equals, "a lookup", id, problem);
+}
+
+/* The rows between two keys, by as many calls as it takes, while the writer stands still: all of before, or of after. */
+static bool look_over(const struct run *run, const struct span *span, char problem[PROBLEM_MAX]) {
+    const struct item *second = run->next == NO_NEXT ? NULL : &run->setup.again.items[0];
+    bool equals[CANDIDATES_MAX] = {false};
+    reader.buffer.len = 0;
+    int status = span_read(reader.table, span, &reader.buffer);
+    if (status != TMGR_OK) {
+        snprintf(problem, PROBLEM_MAX, "a reader's range: %s", tmgr_status_text(status));
         return false;
     }
-    reader.saw_after |= is_after && !is_before;
-    return true;
+    for (size_t i = 0; i < at_work.n_candidates; i++)
+        equals[i] = span_equals(span, &reader.buffer, &at_work.sequences[i], second);
+    return is_in_time(run, equals, "a range", span->lo, problem);
+}
+
+/* Now a part of the table around a key that the operation may change, now all of it. */
+static bool look_in_order(const struct run *run, size_t done, char problem[PROBLEM_MAX]) {
+    static const size_t max_rows[] = {SIZE_MAX, 1, 3, 13};
+    static const uint64_t reaches[] = {2, 60, 400};
+    const struct op *op = &run->setup.op;
+    uint64_t id = op->n ? op->items[done / 3 % op->n].id : 1000, reach = reaches[done % 3];
+    bool is_whole = done % 24 == 0;
+    struct span span = {.has_lo = !is_whole,
+                        .has_hi = !is_whole,
+                        .lo = id > reach ? id - reach : id,
+                        .hi = id + reach,
+                        .flags = done / 2 % 2 ? TMGR_RANGE_REVERSE : (uint32_t)(done * 5 / 2 % 4),
+                        .max_rows = is_whole ? SIZE_MAX : max_rows[done / 8 % 4],
+                        .want_bytes = done % 5 ? SIZE_MAX : 1};
+    return look_over(run, &span, problem);
 }
 
 /* The next writer's row may be there, and counts. */
@@ -177,7 +225,7 @@ static bool reader_look(struct run *run, size_t done, char problem[PROBLEM_MAX])
         if (!look_for(run, op->items[(done + i) % op->n].id, problem))
             return false;
     return look_for(run, done % 60, problem) && length_is_right(run, problem) &&
-           (done % 32 != 0 || all_is_right(run, problem));
+           (!run->setup.is_ordered || look_in_order(run, done, problem)) && (done % 32 != 0 || all_is_right(run, problem));
 }
 
 /* -- stopped ------------------------------------------------------------------------------------------------------- */
@@ -195,7 +243,8 @@ static int write_beside(struct run *run) {
         op_run(&at_work.second, table, SHORT_WAIT_NS, &outcome);
         uint64_t took = run_now_ns() - begin;
         bool in_time = outcome.status == TMGR_BUSY ? took >= SHORT_WAIT_NS && took < READ_LIMIT_NS : true;
-        _exit(!in_time ? 3 : outcome.status == TMGR_OK ? 0 : outcome.status == TMGR_BUSY ? 1 : 2);
+        bool is_refused = run->setup.refusal != TMGR_OK && outcome.status == run->setup.refusal;
+        _exit(!in_time ? 3 : outcome.status == TMGR_OK ? 0 : outcome.status == TMGR_BUSY || is_refused ? 1 : 2);
     }
     int status;
     if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
@@ -245,6 +294,10 @@ static void prepare(struct run *run) {
         model_copy(model, &setup->model);
         if (i == 0)
             continue;
+        if (setup->refusal != TMGR_OK) {
+            at_work.first_wanted = (struct outcome){.status = setup->refusal};
+            continue;
+        }
         struct op part = setup->op;
         struct bound bound;
         part.n = setup->op.verb == VERB_DELETE_MANY ? i : part.n;
@@ -252,14 +305,18 @@ static void prepare(struct run *run) {
         op_model(&bound, model, &at_work.first_wanted);
         bound_free(&bound);
     }
+    for (size_t i = 0; i < at_work.n_candidates; i++)
+        sequence_make(&at_work.sequences[i], &at_work.candidates[i]);
     op_bind(&at_work.first, &setup->op, &setup->model);
     op_bind(&at_work.second, &setup->again, &setup->model);
 }
 
 static void release(struct run *run) {
     (void)run;
-    for (size_t i = 0; i < at_work.n_candidates; i++)
+    for (size_t i = 0; i < at_work.n_candidates; i++) {
+        sequence_free(&at_work.sequences[i]);
         model_free(&at_work.candidates[i]);
+    }
     bound_free(&at_work.first);
     bound_free(&at_work.second);
 }

@@ -12,7 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TRIES = 20000 };
+/* Ids below LOOKED_AT are what a reader looks for: nobody but the operation may write them. */
+enum { TRIES = 20000, LOOKED_AT = 200 };
 
 static void fail(const struct setup *setup, const char *what, int status) {
     fprintf(stderr, "setup: %s: %s (%s)\n", setup->scratch.segment, what, tmgr_status_text(status));
@@ -51,7 +52,22 @@ static struct bucket *bucket_at(const struct image *image, const struct root *ro
 
 struct shape {
     uint64_t buckets, overflows, epochs, size, pages; /* pages in use */
+    uint64_t height, leaves, inners, youngest, last;  /* of a tree; the node furthest off; rows in the last leaf */
 };
+
+static void tree_shape(const struct image *image, uint64_t offset, struct shape *shape) {
+    if (offset == 0 || offset + sizeof(struct node) > image->at[0].len)
+        return;
+    const struct node *node = (const struct node *)(const void *)(image->at[0].bytes + offset);
+    uint64_t level = node->shape & 0xff, order = node->order;
+    shape->height = level + 1 > shape->height ? level + 1 : shape->height;
+    shape->youngest = offset > shape->youngest ? offset : shape->youngest;
+    shape->leaves += level == 0;
+    shape->inners += level > 0;
+    shape->last = level == 0 ? order & 15 : shape->last;
+    for (uint64_t rank = 0; level > 0 && rank < (order & 15); rank++)
+        tree_shape(image, node->slots[order >> (4 + 4 * rank) & 15], shape);
+}
 
 static struct shape shape_of(const struct image *image) {
     const struct control *control = control_of(image->at[0].bytes);
@@ -65,6 +81,10 @@ static struct shape shape_of(const struct image *image) {
         const struct stripe *stripe = &stripes_of(image->at[0].bytes)[i];
         const struct root *root = &stripe->root[stripe->gen & 1];
         shape.epochs += stripe->epoch;
+        if (control->type_keypos << 32 >> 32 == TMGR_ORDERED_SET) {
+            tree_shape(image, root->top, &shape);
+            continue;
+        }
         shape.buckets += root->n_buckets;
         for (uint64_t number = 0; number < root->n_buckets; number++) {
             const struct bucket *bucket = bucket_at(image, root, number);
@@ -89,18 +109,26 @@ void op_add(struct op *op, uint32_t kind, uint64_t id, uint64_t stamp, size_t pa
     op->items[op->n++] = (struct item){.kind = kind, .id = id, .stamp = stamp, .payload = payload};
 }
 
-void setup_run(struct setup *setup, const struct op *op) {
+/* False: the table was full, and the model stays as it is. */
+static bool run_unless_full(struct setup *setup, const struct op *op) {
     struct bound bound;
     struct outcome got, wanted;
     op_bind(&bound, op, &setup->model);
     op_run(&bound, setup->table, WAIT_NS, &got);
-    op_model(&bound, &setup->model, &wanted);
+    if (got.status != TMGR_FULL)
+        op_model(&bound, &setup->model, &wanted);
     bound_free(&bound);
-    if (!outcomes_equal(&got, &wanted)) {
+    if (got.status != TMGR_FULL && !outcomes_equal(&got, &wanted)) {
         char text[400];
         op_text(op, text, sizeof text);
         fail(setup, text, got.status);
     }
+    return got.status != TMGR_FULL;
+}
+
+void setup_run(struct setup *setup, const struct op *op) {
+    if (!run_unless_full(setup, op))
+        fail(setup, "a write", TMGR_FULL);
 }
 
 void setup_put(struct setup *setup, uint64_t id, size_t payload) {
@@ -113,7 +141,9 @@ void setup_fill(struct setup *setup, uint64_t from, uint64_t to, size_t least, s
         setup_put(setup, id, least + (size_t)random_below(&setup->random, most - least + 1));
 }
 
-static bool has_happened(enum event event, const struct shape *before, const struct shape *after) {
+static bool has_happened(enum event event, const struct shape *before, const struct shape *after, bool refused) {
+    bool same = after->height == before->height && !refused;
+    int64_t leaves = (int64_t)(after->leaves - before->leaves), inners = (int64_t)(after->inners - before->inners);
     switch (event) {
     case EVENT_SPLIT:
         return after->buckets > before->buckets;
@@ -123,6 +153,34 @@ static bool has_happened(enum event event, const struct shape *before, const str
         return after->epochs > before->epochs;
     case EVENT_GIVE:
         return after->pages < before->pages;
+    case EVENT_NODE_GROWTH:
+        return after->youngest >= before->size && after->youngest != before->youngest;
+    case EVENT_NO_RESHAPE:
+        return same && leaves == 0 && inners == 0;
+    case EVENT_LEAF_SPLIT:
+        return same && leaves == 1 && inners == 0;
+    case EVENT_EDGE_SPLIT:
+        return same && leaves == 1 && inners == 0 && after->last == 2 && before->last == NODE_ENTRIES;
+    case EVENT_INNER_SPLIT:
+        return same && inners == 1;
+    case EVENT_ROOT_GROWTH:
+        return after->height == before->height + 1;
+    case EVENT_ROOT_SPLIT:
+        return after->height == before->height + 1 && inners == 2;
+    case EVENT_LEAF_MERGE:
+        return same && leaves == -1 && inners == 0;
+    case EVENT_EPOCH_MERGE:
+        return same && leaves == -1 && inners == 0 && after->epochs > before->epochs;
+    case EVENT_INNER_MERGE:
+        return same && inners < 0;
+    case EVENT_ROOT_SHRINK:
+        return after->height < before->height;
+    case EVENT_REFUSAL:
+        return refused;
+    case EVENT_FULL_ROW:
+        return refused && leaves > 0;
+    case EVENT_FULL_NODE:
+        return refused && leaves == 0 && before->last == NODE_ENTRIES; /* inserts are made at the edge */
     default:
         return after->size > before->size;
     }
@@ -134,36 +192,43 @@ static void attach(struct setup *setup) {
         fail(setup, "attach", status);
 }
 
+static void put_back(struct setup *setup, const struct image *image, struct model *model) {
+    tmgr_free(setup->table);
+    image_restore(image, &setup->scratch);
+    attach(setup);
+    model_free(&setup->model);
+    setup->model = *model;
+}
+
 void setup_until(struct setup *setup, enum event event, maker_fn make) {
     struct image before = {0}, after = {0};
     struct model model;
-    for (uint64_t i = 0; i < TRIES; i++) {
+    bool has = false;
+    for (uint64_t i = 0; i < TRIES && !has; i++) {
         image_save(&before, &setup->scratch);
         model_copy(&model, &setup->model);
         make(setup, i, &setup->op);
-        setup_run(setup, &setup->op);
+        bool refused = !run_unless_full(setup, &setup->op);
         image_save(&after, &setup->scratch);
         struct shape was = shape_of(&before), is = shape_of(&after);
-        if (!has_happened(event, &was, &is)) {
+        has = has_happened(event, &was, &is, refused);
+        setup->refusal = has && refused ? TMGR_FULL : TMGR_OK;
+        if (has || refused)
+            put_back(setup, &before, &model);
+        else
             model_free(&model);
-            continue;
-        }
-        tmgr_free(setup->table);
-        image_restore(&before, &setup->scratch);
-        attach(setup);
-        model_free(&setup->model);
-        setup->model = model;
-        image_free(&before);
-        image_free(&after);
-        return;
     }
-    fail(setup, "the event does not happen", TMGR_OK);
+    image_free(&before);
+    image_free(&after);
+    if (!has)
+        fail(setup, "the event does not happen", TMGR_OK);
 }
 
 /* -- setting up ---------------------------------------------------------------------------------------------------- */
 
 static void create(struct setup *setup, uint64_t max_bytes) {
     struct tmgr_options options = life_options(setup->n_stripes);
+    options.type = setup->is_ordered ? TMGR_ORDERED_SET : TMGR_SET;
     options.max_bytes = max_bytes;
     int status = tmgr_create(setup->scratch.segment, "crash", 5, &options, &setup->table);
     if (status != TMGR_OK)
@@ -185,8 +250,33 @@ uint64_t setup_full(struct setup *setup, uint64_t max_bytes, uint64_t from, size
     return n;
 }
 
+void setup_limit(struct setup *setup, uint64_t max_bytes) {
+    tmgr_free(setup->table);
+    scratch_remove(&setup->scratch);
+    create(setup, max_bytes);
+}
+
+static bool is_in_op(const struct op *op, uint64_t id) {
+    for (size_t i = 0; i < op->n; i++)
+        if (op->items[i].id == id)
+            return true;
+    return false;
+}
+
+/* A key in the leaf at work, or next to it. */
+static void choose_beside(struct setup *setup) {
+    uint64_t id = setup->op.n ? setup->op.items[0].id + 2 : SECOND_ID;
+    while (id < LOOKED_AT || model_find(&setup->model, id) || is_in_op(&setup->op, id))
+        id += 2;
+    setup->again = op_single(VERB_INSERT, id, 3, SECOND_PAYLOAD);
+}
+
 /* The next writer passes the stripe that the victim died in: an id whose key hashes there. */
 static void choose_again(struct setup *setup) {
+    if (setup->is_ordered) {
+        choose_beside(setup);
+        return;
+    }
     struct image image = {0};
     image_save(&image, &setup->scratch);
     uint32_t wanted = setup->op.n ? stripe_in(&image, setup->op.items[0].id) : 0;
@@ -233,7 +323,8 @@ static void start(struct setup *setup, const struct life *life) {
 
 void setup_make(struct setup *setup, const struct crash_case *which, uint64_t seed) {
     memset(setup, 0, sizeof *setup);
-    setup->n_stripes = which->n_stripes;
+    setup->is_ordered = which->n_stripes == ORDERED;
+    setup->n_stripes = setup->is_ordered ? 1 : which->n_stripes;
     setup->random = random_from(seed);
     scratch_seed(seed);
     model_init(&setup->model);

@@ -17,8 +17,11 @@ struct setup {
     struct model model;
     struct random random;
     uint32_t n_stripes;
+    bool is_ordered;               /* an ordered_set: one stripe */
+    int refusal;                   /* OK, or what op is answered with, having changed nothing */
     struct op op;                  /* the operation to be killed, of a case about rows */
-    struct op again;               /* the next writer's: an insert of a new key in the stripe of op's first item */
+    struct op again;               /* the next writer's: an insert of a new key in the stripe of op's first item, in an
+                                      ordered_set next to that */
     uint64_t elsewhere[ELSEWHERE]; /* new keys of other stripes than that one */
     size_t n_elsewhere;
 };
@@ -39,9 +42,33 @@ void setup_run(struct setup *setup, const struct op *op);
 struct op op_single(enum verb verb, uint64_t id, uint64_t stamp, size_t payload);
 void op_add(struct op *op, uint32_t kind, uint64_t id, uint64_t stamp, size_t payload);
 
-enum event { EVENT_SPLIT, EVENT_OVERFLOW, EVENT_EPOCH, EVENT_GROWTH, EVENT_GIVE };
+/* The table, which is empty, is made anew with this limit. */
+void setup_limit(struct setup *setup, uint64_t max_bytes);
+/* Those of a tree are what it does and nothing more: a leaf is split while its parent has room, and so on. */
+enum event {
+    EVENT_SPLIT,
+    EVENT_OVERFLOW,
+    EVENT_EPOCH,
+    EVENT_GROWTH,
+    EVENT_GIVE,
+    EVENT_NO_RESHAPE, /* all nodes stay */
+    EVENT_LEAF_SPLIT,
+    EVENT_EDGE_SPLIT, /* as that, where the new leaf gets the new key alone and another one */
+    EVENT_INNER_SPLIT,
+    EVENT_ROOT_GROWTH,
+    EVENT_ROOT_SPLIT, /* the root, not a leaf, comes under a new one, and is split with a leaf */
+    EVENT_LEAF_MERGE,
+    EVENT_EPOCH_MERGE, /* as that, the epoch advancing meanwhile */
+    EVENT_INNER_MERGE,
+    EVENT_ROOT_SHRINK,
+    EVENT_NODE_GROWTH, /* a new node lies beyond the segment's former end */
+    EVENT_REFUSAL,     /* with FULL */
+    EVENT_FULL_ROW,    /* refused with FULL, a leaf having been split */
+    EVENT_FULL_NODE    /* refused with FULL at the right edge, since its leaf cannot be split */
+};
 typedef void (*maker_fn)(struct setup *setup, uint64_t i, struct op *op);
-/* Runs make(0), make(1)... until one has brought the event about; undoes that one and makes it the case's op. */
+/* Runs make(0), make(1)... until one has brought the event about; undoes that one and makes it the case's op. What is
+ * refused for want of memory is undone and not tried again, unless that is the event. */
 void setup_until(struct setup *setup, enum event event, maker_fn make);
 
 #endif

@@ -348,14 +348,13 @@ class Draw:
                 [
                     matching.size(matching.ROW),
                     matching.length(value),
-                    matching.element(matching.ROW, rng.randrange(5)),
+                    matching.element(value, rng.randrange(3)),
                     matching.first(matching.rest(value)),
                     matching.map_get(value, rng.choice(["a", 1])),
                 ]
             )
         unary = {"abs_", "floor", "ceil", "trunc", "float_", "neg", "bnot"} & self.has.expressions
-        name = rng.choice(sorted(unary))
-        return matching.Call(name, matching.trunc(a) if name == "abs_" else a)
+        return matching.Call(rng.choice(sorted(unary)), a)
 
     def condition(self, variables: list[matching.Variable], depth: int, bounds: int = 1) -> Any:
         """An expression that is a bool as a rule. bounds: depth of what numbers are compared with; 0 cannot fail."""

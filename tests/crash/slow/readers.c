@@ -8,6 +8,7 @@
 #include "model.h"
 #include "options.h"
 #include "scratch.h"
+#include "sequence.h"
 #include "tracer.h"
 
 #include <signal.h>
@@ -25,6 +26,7 @@ enum {
     CHURNED = 40,               /* ids from STABLE on are overwritten, always there */
     FLICKER = STABLE + CHURNED, /* this one is deleted and inserted */
     FRESH = 1000,
+    SPREAD = 32,
     STEPS_LIMIT = 2000000,
     SECONDS = 10
 };
@@ -33,7 +35,7 @@ enum {
 
 struct result {
     volatile int32_t status;
-    volatile uint32_t n_unsound, n_missing, n_repeated, n_rows;
+    volatile uint32_t n_unsound, n_missing, n_repeated, n_astray, n_rows;
     volatile uint64_t rows;
 };
 
@@ -42,6 +44,24 @@ static struct image image;
 static struct result *result;
 static uint64_t seed;
 static bool has_large_rows; /* else reads are short enough to be stopped everywhere */
+static bool is_ordered;
+
+/* In an ordered_set the ids are spread out, those from FRESH on between the others. One and the same in a set. */
+static uint64_t spread(uint64_t id) {
+    if (!is_ordered)
+        return id;
+    if (id < FRESH)
+        return id / 2 * SPREAD + id % 2;
+    uint64_t n = (id - FRESH) / 2;
+    return n % (FLICKER / 2) * SPREAD + 2 * (1 + n / (FLICKER / 2)) + id % 2;
+}
+
+/* Back to the id; FRESH for any of those. */
+static uint64_t gathered(uint64_t number) {
+    return !is_ordered ? number : number % SPREAD < 2 ? number / SPREAD * 2 + number % 2 : FRESH;
+}
+
+static size_t key_of(uint8_t *out, uint64_t id) { return key_encode(out, spread(id)); }
 
 /* -- reads --------------------------------------------------------------------------------------------------------- */
 
@@ -56,28 +76,41 @@ static void judge_rows(const struct tmgr_buffer *buffer, uint8_t *seen) {
         if (buffer->data[at] == 0xc0)
             continue;
         result->n_rows++;
+        id = gathered(id);
         if (seen && id < FLICKER && seen[id]++)
             result->n_repeated++;
     }
 }
 
+/* In ascending order, or descending. */
+static void judge_order(const struct tmgr_buffer *buffer, int direction) {
+    uint64_t id, last = 0;
+    for (size_t at = 0, len; at < buffer->len; at += len) {
+        len = object_len(buffer->data + at, buffer->len - at);
+        if (len == 0 || !row_is_sound(buffer->data + at, len, &id))
+            return;
+        result->n_astray += at > 0 && key_order(last, id) != -direction;
+        last = id;
+    }
+}
+
 static int read_stable(struct tmgr_table *table, struct tmgr_buffer *buffer) {
     uint8_t key[KEY_BYTES_MAX];
-    int status = tmgr_lookup(table, key, key_encode(key, 17), buffer);
+    int status = tmgr_lookup(table, key, key_of(key, 17), buffer);
     judge_rows(buffer, NULL);
     return status;
 }
 
 static int read_churned(struct tmgr_table *table, struct tmgr_buffer *buffer) {
     uint8_t key[KEY_BYTES_MAX];
-    int status = tmgr_lookup(table, key, key_encode(key, STABLE + 3), buffer);
+    int status = tmgr_lookup(table, key, key_of(key, STABLE + 3), buffer);
     judge_rows(buffer, NULL);
     return status;
 }
 
 static int read_flicker(struct tmgr_table *table, struct tmgr_buffer *buffer) {
     uint8_t key[KEY_BYTES_MAX];
-    int status = tmgr_lookup(table, key, key_encode(key, FLICKER), buffer);
+    int status = tmgr_lookup(table, key, key_of(key, FLICKER), buffer);
     if (status == TMGR_OK)
         judge_rows(buffer, NULL);
     return status == TMGR_ABSENT ? TMGR_OK : status;
@@ -85,7 +118,7 @@ static int read_flicker(struct tmgr_table *table, struct tmgr_buffer *buffer) {
 
 static int read_large(struct tmgr_table *table, struct tmgr_buffer *buffer) {
     uint8_t key[KEY_BYTES_MAX];
-    int status = tmgr_lookup(table, key, key_encode(key, STABLE + 1), buffer);
+    int status = tmgr_lookup(table, key, key_of(key, STABLE + 1), buffer);
     judge_rows(buffer, NULL);
     return status;
 }
@@ -93,7 +126,7 @@ static int read_large(struct tmgr_table *table, struct tmgr_buffer *buffer) {
 static int read_contains(struct tmgr_table *table, struct tmgr_buffer *buffer) {
     uint8_t key[KEY_BYTES_MAX];
     (void)buffer;
-    return tmgr_contains(table, key, key_encode(key, STABLE + 5));
+    return tmgr_contains(table, key, key_of(key, STABLE + 5));
 }
 
 static int read_len(struct tmgr_table *table, struct tmgr_buffer *buffer) {
@@ -118,12 +151,12 @@ static int read_scan(struct tmgr_table *table, struct tmgr_buffer *buffer) {
 
 static int read_step(struct tmgr_table *table, struct tmgr_buffer *buffer) {
     uint8_t key[KEY_BYTES_MAX];
-    int status = tmgr_step(table, 1, key, key_encode(key, 33), buffer);
+    int status = tmgr_step(table, 1, key, key_of(key, 33), buffer);
     if (status == TMGR_OK)
         judge_rows(buffer, NULL);
     if (status != TMGR_OK && status != TMGR_END)
         return status;
-    status = tmgr_step(table, -1, key, key_encode(key, 34), buffer);
+    status = tmgr_step(table, -1, key, key_of(key, 34), buffer);
     if (status == TMGR_OK)
         judge_rows(buffer, NULL);
     return status == TMGR_END ? TMGR_OK : status;
@@ -133,18 +166,55 @@ static int read_many(struct tmgr_table *table, struct tmgr_buffer *buffer) {
     static uint8_t keys[12 * KEY_BYTES_MAX];
     size_t len = 0;
     for (uint64_t id = 0; id < 12; id++)
-        len += key_encode(keys + len, STABLE - 6 + id);
+        len += key_of(keys + len, STABLE - 6 + id);
     int status = tmgr_lookup_many(table, keys, len, 12, buffer);
     judge_rows(buffer, NULL);
     return status == TMGR_OK && result->n_rows != 12 ? TMGR_ABSENT : status;
 }
 
+static int read_ranges(struct tmgr_table *table, struct tmgr_buffer *buffer, uint32_t flags, size_t want_bytes) {
+    uint8_t seen[FLICKER] = {0};
+    struct span span = {.flags = flags, .max_rows = SIZE_MAX, .want_bytes = want_bytes};
+    int status = span_read(table, &span, buffer);
+    judge_rows(buffer, seen);
+    judge_order(buffer, flags & TMGR_RANGE_REVERSE ? -1 : 1);
+    for (size_t id = 0; id < FLICKER; id++)
+        result->n_missing += !seen[id];
+    return status;
+}
+
+static int read_range(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    return read_ranges(table, buffer, 0, SIZE_MAX);
+}
+
+static int read_range_back(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    return read_ranges(table, buffer, TMGR_RANGE_REVERSE, SIZE_MAX);
+}
+
+static int read_range_in_parts(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    return read_ranges(table, buffer, 0, 400);
+}
+
 static const struct reading {
     const char *name;
     int (*read)(struct tmgr_table *table, struct tmgr_buffer *buffer);
-} readings[] = {{"stable", read_stable}, {"churned", read_churned},   {"flicker", read_flicker},
-                {"large", read_large},   {"contains", read_contains}, {"len", read_len},
-                {"scan", read_scan},     {"step", read_step},         {"many", read_many}};
+    bool is_ordered;
+} readings[] = {{"stable", read_stable, false},
+                {"churned", read_churned, false},
+                {"flicker", read_flicker, false},
+                {"large", read_large, false},
+                {"contains", read_contains, false},
+                {"len", read_len, false},
+                {"scan", read_scan, false},
+                {"step", read_step, false},
+                {"many", read_many, false},
+                {"ordered_stable", read_stable, true},
+                {"ordered_flicker", read_flicker, true},
+                {"ordered_step", read_step, true},
+                {"ordered_many", read_many, true},
+                {"ordered_range", read_range, true},
+                {"ordered_range_back", read_range_back, true},
+                {"ordered_range_in_parts", read_range_in_parts, true}};
 
 /* -- scripts of writes --------------------------------------------------------------------------------------------- */
 
@@ -157,12 +227,12 @@ static void expect_ok(int status, const char *what) {
 
 static void put(struct tmgr_table *table, uint64_t id, uint64_t stamp, size_t payload) {
     static uint8_t row[700000 + ROW_OVERHEAD_MAX];
-    expect_ok(tmgr_insert(table, row, row_encode(row, id, stamp, payload), WAIT_NS), "insert");
+    expect_ok(tmgr_insert(table, row, row_encode(row, spread(id), stamp, payload), WAIT_NS), "insert");
 }
 
 static void take_away(struct tmgr_table *table, uint64_t id) {
     uint8_t key[KEY_BYTES_MAX];
-    int status = tmgr_delete(table, key, key_encode(key, id), WAIT_NS);
+    int status = tmgr_delete(table, key, key_of(key, id), WAIT_NS);
     expect_ok(status == TMGR_ABSENT ? TMGR_OK : status, "delete");
 }
 
@@ -220,7 +290,7 @@ static void multi_row(struct tmgr_table *table) {
         struct outcome outcome;
         for (uint64_t i = 0; i < CHURNED; i++)
             op.items[i] = (struct item){.kind = TMGR_OP_INSERT,
-                                        .id = STABLE + i,
+                                        .id = spread(STABLE + i),
                                         .stamp = 500 + round,
                                         .payload = payload_of(STABLE + i, round)};
         op_bind(&bound, &op, &empty);
@@ -283,6 +353,7 @@ static void prepare(void) {
     struct tmgr_options options = {
         .access = TMGR_PUBLIC, .mode = 0600, .n_stripes = N_STRIPES, .heir = TMGR_HEIR_MANAGER};
     struct tmgr_table *table;
+    options.type = is_ordered ? TMGR_ORDERED_SET : TMGR_SET;
     scratch_seed(seed);
     scratch_name(&scratch, "readers");
     scratch_remove(&scratch);
@@ -298,6 +369,8 @@ static bool is_true(const struct reading *reading, const struct script *script, 
     bool emptied = script->fewer_rows > 1; /* then no key is there throughout */
     if (result->n_unsound)
         snprintf(problem, PROBLEM_MAX, "%u torn rows", result->n_unsound);
+    else if (result->n_astray)
+        snprintf(problem, PROBLEM_MAX, "%u rows out of order", result->n_astray);
     else if (result->n_repeated || (result->n_missing && !emptied))
         snprintf(problem, PROBLEM_MAX, "%u rows twice, %u missing", result->n_repeated, result->n_missing);
     else if (result->status != TMGR_OK && !(emptied && result->status == TMGR_ABSENT))
@@ -324,6 +397,7 @@ static bool finish(pid_t child) {
 /* The table that this reading is made on, and the reading's instructions. */
 static void record(const struct reading *reading, struct trace *trace) {
     has_large_rows = reading->read == read_large;
+    is_ordered = reading->is_ordered;
     prepare();
     pid_t child = tracer_fork(reader, (void *)(uintptr_t)reading);
     if (!tracer_record(child, trace, STEPS_LIMIT, NULL, NULL)) {
