@@ -343,7 +343,7 @@ class Draw:
         if kind == 9 and "max_" in self.has.expressions:
             return matching.Call(rng.choice(["min_", "max_"]), self.number(variables, 0), self.number([], 0))
         value = rng.choice([*variables, a])
-        if kind == 10:
+        if kind == 10 and variables:  # without any a number is wanted
             return rng.choice(
                 [
                     matching.size(matching.ROW),
