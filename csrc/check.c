@@ -525,55 +525,80 @@ static bool entries_are_distinct(uint64_t order) {
     return order_count(order) <= NODE_ENTRIES;
 }
 
+/* A private copy of a node's low, because a writer may be rewriting it (nothing is locked where the mapping is read-only). */
+static bool copy_low(const struct walk *w, uint64_t offset, struct tmgr_buffer *to) {
+    if (!in_arena(w, offset, sizeof(struct node)))
+        return false;
+    const struct node *node = at(w->t, offset);
+    uint64_t len = node_low_len(load_relaxed(&node->shape));
+    to->len = 0;
+    if (len > SORTKEY_MAX || !in_arena(w, offset, sizeof *node + len) || !buffer_reserve(to, len + SORT_SLACK))
+        return false;
+    copy_racy(to->data, (const uint8_t *)node->low, len);
+    to->len = len;
+    return true;
+}
+
+static void check_node(struct walk *w, uint64_t offset, uint32_t level, const struct span_of_keys *span, bool current);
+
+/* A child of `node` (the first one: is_first), which `next` follows, 0 for none. False: damaged. */
+static bool check_child(struct walk *w, const struct node *node, uint32_t entry, bool is_first, uint64_t next,
+                        uint32_t level, const struct span_of_keys *span, bool current) {
+    struct tmgr_buffer low = {NULL, 0, 0}, high = {NULL, 0, 0};
+    struct span_of_keys below = *span;
+    uint64_t child = load_relaxed(&node->slots[entry]);
+    bool sound = copy_low(w, child, &low) && (next == 0 || copy_low(w, next, &high));
+    if (sound) {
+        below.low = low.data;
+        below.low_len = low.len;
+        if (next != 0) {
+            below.high = high.data;
+            below.high_len = high.len;
+        }
+        if (!key_lies_in(span, below.low, below.low_len) ||
+            (next != 0 && sorted_compare(low.data, low.len, high.data, high.len) >= 0))
+            misplaced(w, offset_of(w->t, node), "separators are out of order");
+        if (!is_first && load_relaxed(&node->heads[entry]) != oset_head(node, low.data, low.len))
+            misplaced(w, offset_of(w->t, node), "a head is not that of its separator");
+        check_node(w, child, level, &below, current);
+    }
+    tmgr_buffer_free(&low);
+    tmgr_buffer_free(&high);
+    return sound;
+}
+
 /* `level` of the node; above LEVELS_MAX: that of the root, whatever it is. */
 static void check_node(struct walk *w, uint64_t offset, uint32_t level, const struct span_of_keys *span, bool current) {
-    if (!in_arena(w, offset, sizeof(struct node)) || oset_node(w->t, offset) == NULL) {
+    struct tmgr_buffer low = {NULL, 0, 0};
+    if (oset_node(w->t, offset) == NULL || !copy_low(w, offset, &low)) {
         misplaced(w, offset, "it is no node");
+        tmgr_buffer_free(&low);
         return;
     }
     const struct node *node = at(w->t, offset);
     uint64_t shape = load_relaxed(&node->shape), order = load_relaxed(&node->order);
-    if (!reach_counted(w, offset, sizeof *node + node_low_len(shape), "a tree"))
-        return;
-    if ((level <= LEVELS_MAX && node_level(shape) != level) || !entries_are_distinct(order)) {
+    bool sound = reach_counted(w, offset, sizeof *node + low.len, "a tree");
+    if (sound && ((level <= LEVELS_MAX && node_level(shape) != level) || !entries_are_distinct(order))) {
         misplaced(w, offset, "its level or its order is damaged");
-        return;
+        sound = false;
     }
-    if (sorted_compare((const uint8_t *)node->low, node_low_len(shape), span->low, span->low_len) != 0)
+    if (sound && sorted_compare(low.data, low.len, span->low, span->low_len) != 0)
         misplaced(w, offset, "its low is not its separator");
-    struct tmgr_buffer low = {NULL, 0, 0};
-    if (!buffer_reserve(&low, span->low_len + 1)) {
-        misplaced(w, offset, "no memory to check it");
-        return;
-    }
-    buffer_append(&low, span->low, span->low_len);
-    low.data[low.len] = 0;
-    for (uint32_t rank = 0; rank < order_count(order) && w->n_problems < KEPT; rank++) {
+    low.len = 0;
+    sound = sound && buffer_reserve(&low, span->low_len + 1) && buffer_append(&low, span->low, span->low_len);
+    if (sound)
+        low.data[low.len] = 0; /* no key: the first row may be equal to it */
+    for (uint32_t rank = 0; sound && rank < order_count(order) && w->n_problems < KEPT; rank++) {
         uint32_t entry = order_entry(order, rank);
-        if (node_level(shape) == 0) {
+        bool is_last = rank + 1 == order_count(order);
+        if (node_level(shape) == 0)
             check_leaf_entry(w, node, entry, span, &low, current);
-            continue;
-        }
-        const struct node *child = oset_node(w->t, load_relaxed(&node->slots[entry])), *next = NULL;
-        if (rank + 1 < order_count(order))
-            next = oset_node(w->t, load_relaxed(&node->slots[order_entry(order, rank + 1)]));
-        if (child == NULL || (rank + 1 < order_count(order) && next == NULL)) {
+        else if (!check_child(w, node, entry, rank == 0,
+                              is_last ? 0 : load_relaxed(&node->slots[order_entry(order, rank + 1)]),
+                              node_level(shape) - 1, span, current)) {
             misplaced(w, offset, "a child is damaged");
-            break;
+            sound = false;
         }
-        struct span_of_keys below = *span;
-        below.low = (const uint8_t *)child->low;
-        below.low_len = node_low_len(load_relaxed(&child->shape));
-        if (next != NULL) {
-            below.high = (const uint8_t *)next->low;
-            below.high_len = node_low_len(load_relaxed(&next->shape));
-        }
-        if (!key_lies_in(span, below.low, below.low_len) ||
-            (next != NULL && sorted_compare(below.low, below.low_len, below.high, below.high_len) >= 0))
-            misplaced(w, offset, "separators are out of order");
-        if (rank > 0 && load_relaxed(&node->heads[entry]) != oset_head(node, below.low, below.low_len))
-            misplaced(w, offset, "a head is not that of its separator");
-        check_node(w, load_relaxed(&node->slots[entry]), node_level(shape) - 1, &below, current);
     }
     tmgr_buffer_free(&low);
 }

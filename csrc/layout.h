@@ -136,7 +136,7 @@ struct descriptor {
  * A log is a chain of blocks; it is the redo log of one stripe's part, and its records are what pending slots point at. */
 struct tx_record {
     word tx;       /* constant */
-    word at;       /* offset of the slot; constant */
+    word at;       /* offset of the slot; changes only where a tree moves the slot */
     word old_slot; /* what the slot held; constant */
     word
         new_slot; /* what it holds if tx committed; changes only while tx is pending, in a bag also when it was aborted */

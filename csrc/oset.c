@@ -55,6 +55,12 @@ struct seen {
     uint32_t level, skip, low_len;
 };
 
+/* No number of an entry is 13 or above: both high bits of its four and one of the others. */
+static bool entries_are_in_range(uint64_t order) {
+    uint64_t high = order & order << 1, either = order << 2 | order << 3, listed = UINT64_C(1) << 4 * (order & 15);
+    return (high & either & UINT64_C(0x8888888888888888) & ((listed - 1) << 4)) == 0;
+}
+
 /* False: damaged, or, for a reader, overtaken. */
 static bool look(struct tmgr_table *t, uint64_t offset, struct seen *seen) {
     if (!offset_is_valid(t, offset, sizeof(struct node)))
@@ -65,7 +71,8 @@ static bool look(struct tmgr_table *t, uint64_t offset, struct seen *seen) {
     seen->level = node_level(shape);
     seen->skip = node_skip(shape);
     seen->low_len = node_low_len(shape);
-    return seen->level < LEVELS_MAX && seen->skip <= seen->low_len && order_count(seen->order) <= NODE_ENTRIES &&
+    return seen->level < LEVELS_MAX && seen->skip <= seen->low_len && seen->low_len <= SORTKEY_MAX &&
+           order_count(seen->order) <= NODE_ENTRIES && entries_are_in_range(seen->order) &&
            offset_is_valid(t, offset, sizeof(struct node) + (uint64_t)seen->low_len);
 }
 
@@ -240,7 +247,8 @@ static bool view_overtaken(const struct stripe *s, const struct view *view) {
     return load_relaxed(&s->epoch) - view->epoch > 1;
 }
 
-/* Does what was not seen count as absent? Pairs with finish_split, which counts before it cuts. */
+/* Does what was not seen count as absent? Pairs with split, which counts before it uses an entry again, and with
+ * finish_split, which counts before it cuts. */
 static bool miss_holds(struct tmgr_table *t, const struct stripe *s, const struct view *view) {
     return !view_overtaken(s, view) && load_relaxed(&t->control->gen) == view->gen &&
            load_relaxed(&view->root->reshapes) == view->reshapes;
@@ -514,6 +522,11 @@ static int leaf_rows_once(struct tmgr_table *t, struct stripe *s, const struct o
             return TMGR_NO_MEMORY;
         piece->last = piece->last || (range->lo != NULL &&
                                       sorted_compare(piece->next.data, piece->next.len, range->lo, range->lo_len) <= 0);
+    } else if (!piece->last && range->lo != NULL &&
+               sorted_compare(piece->next.data, piece->next.len, range->lo, range->lo_len) <= 0) {
+        /* An inner node whose split was cut short still lists children that lie behind its separator, and this way has led
+         * through them: from the root the bound leads past it. In a damaged tree it ends a walk without end. */
+        return TMGR_BUSY;
     } else if (!piece->last && range->hi != NULL) {
         int order = sorted_compare(piece->next.data, piece->next.len, range->hi, range->hi_len);
         piece->last = order > 0 || (order == 0 && !range->up_to_hi);
@@ -549,7 +562,7 @@ int oset_rows(struct tmgr_table *t, struct stripe *s, const struct oset_range *w
         status = leaf_rows(t, s, &range, whole->rows - *n_rows, out, &way, &piece);
         *n_rows += status == TMGR_OK ? piece.n_rows : 0;
         *more = status == TMGR_OK && (!piece.last || *n_rows == whole->rows);
-        if (status != TMGR_OK || !*more || *n_rows >= whole->rows || out->len >= whole->bytes)
+        if (status != TMGR_OK || !*more || *n_rows >= whole->rows || (*n_rows > 0 && out->len >= whole->bytes))
             break;
         swap = bound;
         bound = piece.next;
@@ -591,14 +604,9 @@ static int slot_sorted(struct tmgr_table *t, uint64_t slot, struct sorted *sorte
         return poison(t, POISON_ROWS);
     if (row == 0)
         return TMGR_ABSENT;
-    struct tmgr_buffer scratch = {NULL, 0, 0};
-    struct term_span key;
     size_t len;
-    int status = TMGR_BAD_ROW;
-    const uint8_t *bytes = row_view(t, row, &scratch, &len);
-    if (bytes != NULL && term_key_of(bytes, len, t->keypos, &key) && key.len <= TMGR_KEY_MAX)
-        status = sorted_make(sorted, bytes + key.offset, key.len);
-    tmgr_buffer_free(&scratch);
+    const uint8_t *key = row_key(t, row, &len);
+    int status = key != NULL ? sorted_make(sorted, key, len) : TMGR_BAD_ROW;
     return status == TMGR_BAD_ROW ? poison(t, POISON_ROWS) : status;
 }
 
@@ -834,6 +842,9 @@ static int split(struct tmgr_table *t, struct stripe *s, struct path *path, int 
         uint32_t entry = free_entry(parent->order);
         status = copy_entries(t, seen, cut, count, twin);
         if (status == TMGR_OK) {
+            /* Counted once more before an entry is used that a merge or a cut has freed: a reader that still has the old order
+             * would be led to the twin by it, and take what is not there for absent. */
+            publish(&root_of(s)->reshapes, load_relaxed(&root_of(s)->reshapes) + 1);
             list_entry(parent->node, entry, head_of(parent->node, parent->skip, low.bytes, low.len), offset);
             publish(&s->reshape.node, offset_of(t, seen->node));
             publish(&s->reshape.parent, offset_of(t, parent->node));

@@ -9,9 +9,10 @@
  *   inner:  head and offset of the child; the child's `low` is the separator: no key below it is led there.
  * Entries never move inside a node, so a reader that took `order` once has the node as of that moment.
  *
- *   split  {C in P}  R := upper half of C (micro-operation, COMMIT POINT: P.order lists R); reshapes + 1; C.order := lower half.
- *                    In between both hold the upper half: readers of a range stop at the separator; a key that is not found
- *                    counts as absent only if `reshapes` is what it was, for C may have been cut after P was read.
+ *   split  {C in P}  R := upper half of C (micro-operation, COMMIT POINT: P.order lists R); reshapes + 1, before and after; C.order := lower half.
+ *                    In between both hold the upper half: readers of a range stop at the separator, in a leaf by comparing keys, above it
+ *                    by noticing that the next separator lies behind them; a key that is not found
+ *                    counts as absent only if `reshapes` is what it was: C may have been cut after P was read, or the entry of P used again.
  *   merge  {L, R in P}  M := both (COMMIT POINT: L's slot in P := M, L retired); P.order without R, R retired. In between
  *                    both lead to equal entries.
  *   root   grows by a node above it, and shrinks to its only child: one store of `top`.
@@ -40,8 +41,8 @@ struct oset_range {
 /* -- reading ---------------------------------------------------------------------------------------------------------- */
 
 int oset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out);
-/* Rows of the range appended to out in its order; *n_rows more; *more: the range may hold others beyond the last. Each leaf is of
- * one moment. OK also without any row. BUSY, NO_MEMORY, CORRUPT. */
+/* Rows of the range appended to out in its order; *n_rows more; *more: the range may hold others beyond the last. The keys of each
+ * leaf are of one moment. OK also without any row. BUSY, NO_MEMORY, CORRUPT. */
 int oset_rows(struct tmgr_table *t, struct stripe *s, const struct oset_range *range, struct tmgr_buffer *out,
               size_t *n_rows, bool *more);
 

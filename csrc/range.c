@@ -105,6 +105,21 @@ static const uint8_t *last_row(const struct tmgr_buffer *rows, size_t n) {
     return row;
 }
 
+/* Is the key on the far side of where the cursor stood? Else the tree is damaged, and the walk would not end. */
+static bool lies_beyond(const uint8_t *key, size_t len, const struct tmgr_buffer *last, uint32_t flags) {
+    struct sorted here, there;
+    if (sorted_make(&here, key, len) != TMGR_OK)
+        return false;
+    bool beyond = sorted_make(&there, last->data, last->len) == TMGR_OK;
+    if (beyond) {
+        int order = sorted_compare(here.bytes, here.len, there.bytes, there.len);
+        beyond = flags & TMGR_RANGE_REVERSE ? order < 0 : order > 0;
+        sorted_free(&there);
+    }
+    sorted_free(&here);
+    return beyond;
+}
+
 int range_rows(struct tmgr_table *t, const struct tmgr_range *range, struct tmgr_cursor *cursor, size_t max_rows,
                size_t want_bytes, struct tmgr_buffer *out, size_t *n_rows) {
     struct bounds bounds;
@@ -126,6 +141,8 @@ int range_rows(struct tmgr_table *t, const struct tmgr_range *range, struct tmgr
         return TMGR_OK;
     const uint8_t *row = last_row(out, *n_rows);
     if (row == NULL || !term_key_of(row, (size_t)(out->data + out->len - row), t->keypos, &key))
+        return TMGR_CORRUPT;
+    if (cursor->last.len > 0 && !lies_beyond(row + key.offset, key.len, &cursor->last, range->flags))
         return TMGR_CORRUPT;
     cursor->last.len = 0;
     return buffer_append(&cursor->last, row + key.offset, key.len) ? TMGR_OK : TMGR_NO_MEMORY;

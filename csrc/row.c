@@ -111,6 +111,25 @@ bool row_has_key(struct tmgr_table *t, uint64_t offset, const struct probe *prob
            memcmp(&parts->at[load_relaxed(&parts->capacity)], probe->key, probe->len) == 0;
 }
 
+const uint8_t *row_key(struct tmgr_table *t, uint64_t offset, size_t *len) {
+    struct term_span key;
+    uint64_t head;
+    if (!row_fits(t, offset, &head))
+        return NULL;
+    if (head & ROW_EXTENTS) {
+        const struct extents *parts = at(t, offset + t->row_start);
+        *len = load_relaxed(&parts->key_len);
+        return offset_is_valid(t, offset, extents_bytes(t, parts)) && *len <= TMGR_KEY_MAX
+                   ? (const uint8_t *)&parts->at[load_relaxed(&parts->capacity)]
+                   : NULL;
+    }
+    const uint8_t *row = at(t, offset + t->row_start);
+    if (!term_key_of(row, head & ROW_LEN_MASK, t->keypos, &key) || key.len > TMGR_KEY_MAX)
+        return NULL;
+    *len = key.len;
+    return row + key.offset;
+}
+
 const uint8_t *row_view(struct tmgr_table *t, uint64_t offset, struct tmgr_buffer *scratch, size_t *len) {
     uint64_t head;
     if (!row_fits(t, offset, &head))

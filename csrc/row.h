@@ -23,6 +23,8 @@ uint64_t row_block(struct tmgr_table *t, uint64_t offset, uint64_t *bytes);
 
 /* Under the stripe's lock: has the row at `offset` this key? */
 bool row_has_key(struct tmgr_table *t, uint64_t offset, const struct probe *probe);
+/* Under the stripe's lock: the row's key, where it stands, whatever the row's size. NULL: damaged. */
+const uint8_t *row_key(struct tmgr_table *t, uint64_t offset, size_t *len);
 /* Under the stripe's lock: the row in one piece, in place or gathered in scratch. NULL: no memory, or damaged. */
 const uint8_t *row_view(struct tmgr_table *t, uint64_t offset, struct tmgr_buffer *scratch, size_t *len);
 

@@ -1005,8 +1005,9 @@ static int apply_locked(struct tmgr_table *t, struct batch *batch, uint64_t *bus
         }
     }
     int ended = txn_end(t, &batch->txn, status == TMGR_OK);
-    for (size_t i = 0; t->ordered && i < batch->n && status == TMGR_OK && ended == TMGR_OK; i++)
-        if (batch->ops[i].kind == TMGR_OP_DELETE || batch->ops[i].kind == TMGR_OP_DELETE_OBJECT)
+    /* What was taken away has left holes in a tree, and, if nothing came of it, what was put in. */
+    for (size_t i = 0; t->ordered && i < batch->n && ended == TMGR_OK; i++)
+        if (status != TMGR_OK || batch->ops[i].kind == TMGR_OP_DELETE || batch->ops[i].kind == TMGR_OP_DELETE_OBJECT)
             ended = index_tidy(t, &t->stripes[0], &batch->probes[i]);
     for (uint64_t left = batch->stripes; left != 0 && status == TMGR_OK && ended == TMGR_OK; left &= left - 1) {
         struct stripe *s = &t->stripes[__builtin_ctzll(left)];

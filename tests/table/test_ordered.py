@@ -287,3 +287,27 @@ def test_readers_of_ranges_see_what_is_there_throughout_exactly_once(table: tm.T
             writer.kill()
             writer.join()
     assert table.check() == []
+
+
+def test_an_aborted_block_leaves_no_memory_behind(table: tm.Table) -> None:
+    """Keys of a block that was refused take no room afterwards, however often it is tried."""
+    table.insert((0, 0))
+    before = table.info().bytes_used
+    for turn in range(20):
+        with pytest.raises(KeyError), table.atomic() as tx:
+            tx.insert([(turn * 1000 + number + 1, "x") for number in range(1000)])
+            tx.update_counter("absent", 1)
+    assert table.info().bytes_used < before + 4000
+    assert list(table) == [(0, 0)]
+    assert table.check() == []
+
+
+def test_a_huge_row_does_not_have_to_be_copied_for_its_key(table: tm.Table) -> None:
+    """Rows of megabytes beside small ones in one leaf: found, walked past and removed."""
+    table.insert([("a", "x" * 3_000_000), ("c", "y" * 3_000_000)])
+    for number in range(200):
+        table.insert((f"b{number}", number))
+    assert [row[0] for row in table.range("b", "c")] == sorted(f"b{number}" for number in range(200))
+    assert len(table.lookup("c")[0][1]) == 3_000_000
+    assert table.delete("a") == table.delete("c") == 1
+    assert table.check() == []
