@@ -286,6 +286,10 @@ static PyObject *binding_lookup_element(struct binding *self, PyObject *const *a
     if (!has_arguments(verb, n, 2, 3) || !position_argument(arguments[1], verb, &position)) {
         return refuse_arguments(self, verb, false);
     }
+    if (position < 0) {
+        PyErr_SetString(PyExc_IndexError, "lookup_element: positions are counted from 0");
+        return refuse_arguments(self, verb, false);
+    }
     struct scratch *scratch = scratch_take(self);
     if (scratch == NULL) {
         return NULL;

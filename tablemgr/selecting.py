@@ -34,6 +34,7 @@ class Continuation:
     query: Query
     limit: int
     reverse: bool
+    table_id: int
     cursor: Cursor
 
 
@@ -66,6 +67,7 @@ class Selecting:
     _type: str
     _codec: str
     _use: Use
+    _table_id: int
 
     # -- patterns -------------------------------------------------------------------------------------------------
 
@@ -159,7 +161,7 @@ class Selecting:
         asked, program = self._program(query, write=False)
         if limit is None:
             return self._run(_RESULTS, program, bool(reverse), -1, None)[0]
-        return self._page(Continuation(verb, asked, self._limit(limit), bool(reverse), (0, 0, b"", 0)), program)
+        return self._page(Continuation(verb, asked, self._limit(limit), bool(reverse), self._table_id, (0, 0, b"", 0)), program)
 
     def _limit(self, limit: SupportsIndex) -> int:
         number = -1 if isinstance(limit, bool) or not hasattr(limit, "__index__") else operator.index(limit)
@@ -174,7 +176,7 @@ class Selecting:
         results, cursor = self._run(_RESULTS, program, at.reverse, at.limit, at.cursor)
         if cursor is None:
             return results, END
-        return results, Continuation(at.verb, at.query, at.limit, at.reverse, cursor)
+        return results, Continuation(at.verb, at.query, at.limit, at.reverse, at.table_id, cursor)
 
     def _go_on(self, verb: str, at: Further, limit: SupportsIndex | None) -> tuple[list[Any], Further]:
         if isinstance(at, End) or at.verb != verb or limit is not None:
@@ -185,4 +187,7 @@ class Selecting:
             raise BadMatchError(f"{verb}: this is a continuation of {at.verb}; call {at.verb}(continuation)")
         if limit is not None:
             raise TypeError(f"{verb}: a continuation keeps its limit of {at.limit}; leave limit out")
+        if at.table_id != self._table_id:  # another one has the name by now
+            self._admit(write=False)
+            self._handle.fail(Status.NO_TABLE, verb)
         return self._page(at, self._program(lambda: at.query, write=False)[1])

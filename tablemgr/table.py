@@ -232,6 +232,7 @@ class Table(Selecting):
         "_instance",
         "_keypos",
         "_readonly",
+        "_table_id",
         "_type",
         "_use",
         "inherited",
@@ -250,6 +251,7 @@ class Table(Selecting):
         self._dropped = False
         raw = handle.describe()
         self._keypos = raw.keypos
+        self._table_id = raw.table_id
         self._type = segments.TYPES[raw.type]
         self._use = Use(raw.keypos, self._type == "ordered_set", codec == codecs.PICKLE)
         self._binding = _codec.Binding(

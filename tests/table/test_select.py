@@ -175,6 +175,17 @@ def test_a_continuation_is_for_the_call_that_made_it(table: tm.Table) -> None:
     assert len(table.select(more)[0]) == 1
 
 
+def test_a_continuation_ends_with_its_table(table: tm.Table) -> None:
+    """Another table that has the name by then does not answer in its stead, pickled or not."""
+    _, more = table.match_object(tm.ANY, limit=5)
+    table.drop()
+    successor = tm.create("t", access="public")
+    successor.insert([(n, "new", 0) for n in range(100)])
+    for continuation in (more, pickle.loads(pickle.dumps(more))):
+        with pytest.raises(tm.TableNotFoundError):
+            successor.match_object(continuation)
+
+
 def test_the_end_goes_on_to_nothing(table: tm.Table) -> None:
     """END in, an empty page and END out; a dropped table is told."""
     assert table.select(tm.END) == table.match(tm.END) == ([], tm.END)
