@@ -161,7 +161,8 @@ class Selecting:
         asked, program = self._program(query, write=False)
         if limit is None:
             return self._run(_RESULTS, program, bool(reverse), -1, None)[0]
-        return self._page(Continuation(verb, asked, self._limit(limit), bool(reverse), self._table_id, (0, 0, b"", 0)), program)
+        start: Cursor = (0, 0, b"", 0)
+        return self._page(Continuation(verb, asked, self._limit(limit), bool(reverse), self._table_id, start), program)
 
     def _limit(self, limit: SupportsIndex) -> int:
         number = -1 if isinstance(limit, bool) or not hasattr(limit, "__index__") else operator.index(limit)
