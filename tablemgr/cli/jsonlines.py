@@ -19,6 +19,7 @@ import datetime as dt
 import decimal
 import json
 import math
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
@@ -26,6 +27,7 @@ from typing import Any, Final, NoReturn
 _SIMPLE: Final = frozenset({type(None), bool, str})
 _LEAST_INT: Final = -(2**63)
 _MOST_INT: Final = 2**64 - 1
+_OFFSET_BELOW_A_SECOND: Final = re.compile(r"([+-])00:00:00\.([0-9]{6})$")
 
 
 def line_of_row(row: tuple[Any, ...]) -> str:
@@ -138,6 +140,19 @@ def _bytes(content: Any) -> bytes:
     return base64.b64decode(_text(content), validate=True)
 
 
+def _moment(kind: type[dt.datetime] | type[dt.time]) -> Callable[[Any], Any]:
+    """Reads ISO 8601; CPython's own `fromisoformat` takes an offset of less than a second from UTC for UTC."""
+
+    def read(content: Any) -> Any:
+        value = kind.fromisoformat(_text(content))
+        offset = _OFFSET_BELOW_A_SECOND.search(content)
+        if offset is None:
+            return value
+        return value.replace(tzinfo=dt.timezone(dt.timedelta(microseconds=int(offset[1] + offset[2]))))
+
+    return read
+
+
 _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "$tuple": lambda content: tuple(_list(content)),
     "$set": lambda content: set(_list(content)),
@@ -150,7 +165,7 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "$decimal": lambda content: decimal.Decimal(_text(content)),
     "$uuid": lambda content: uuid.UUID(_text(content)),
     "$date": lambda content: dt.date.fromisoformat(_text(content)),
-    "$time": lambda content: dt.time.fromisoformat(_text(content)),
-    "$datetime": lambda content: dt.datetime.fromisoformat(_text(content)),
+    "$time": _moment(dt.time),
+    "$datetime": _moment(dt.datetime),
     "$timedelta": lambda content: dt.timedelta(*_list(content)),
 }

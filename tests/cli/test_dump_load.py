@@ -283,6 +283,14 @@ def test_json_lines_lose_nothing(row: list[Any]) -> None:
     assert same(jsonlines.parse(line), tuple(row))
 
 
+@pytest.mark.parametrize("microseconds", [1, -1, 999_999, -999_999, 0, 1_000_001, -60_000_000])
+def test_json_lines_keep_offsets_below_a_second(microseconds: int) -> None:
+    """An offset from UTC of less than a second, and those around it, come back as they were."""
+    zone = dt.timezone(dt.timedelta(microseconds=microseconds))
+    row = (dt.datetime(2000, 1, 1, tzinfo=zone), dt.time(1, 2, 3, 4, tzinfo=zone))
+    assert same(jsonlines.parse(jsonlines.line_of_row(row)), row)
+
+
 @given(st.lists(flat | TEXTS, min_size=1, max_size=4))
 @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_csv_loses_nothing_of_flat_rows(row: list[Any]) -> None:
