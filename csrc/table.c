@@ -1230,8 +1230,10 @@ int tmgr_describe(struct tmgr_table *t, struct tmgr_info *info) {
     info->codec = (uint32_t)load_relaxed(&control->codec);
     info->n_stripes = t->n_stripes;
     count(t, &info->rows);
-    for (uint32_t i = 0; i < t->n_stripes; i++)
+    for (uint32_t i = 0; i < t->n_stripes; i++) {
         info->bytes_used += load_relaxed(&t->stripes[i].bytes);
+        info->retired += load_relaxed(&t->stripes[i].tail);
+    }
     info->max_bytes = load_relaxed(&control->max_bytes);
     info->created_ns = load_relaxed(&control->created_ns);
     info->last_repair_ns = load_relaxed(&control->last_repair_ns);

@@ -105,6 +105,7 @@ struct tmgr_info {
     uint32_t heir_alive;
     uint64_t created_ns, last_repair_ns; /* since the epoch; 0: never */
     uint64_t repairs;
+    uint64_t retired; /* blocks given up so far: one with each row replaced or deleted, now and then one of the index */
     uint64_t table_id; /* random; tells a table from another that bore the same name before */
     uint32_t dropped, poisoned, foreign_namespace, readonly;
     uint32_t transfer_reason;          /* enum tmgr_reason: how the present owner got it */

@@ -88,6 +88,7 @@ class RawInfo(NamedTuple):
     created_ns: int
     last_repair_ns: int
     repairs: int
+    retired: int
     table_id: int
     dropped: bool
     poisoned: bool
@@ -228,6 +229,7 @@ class Handle:
             created_ns=info.created_ns,
             last_repair_ns=info.last_repair_ns,
             repairs=info.repairs,
+            retired=info.retired,
             table_id=info.table_id,
             dropped=bool(info.dropped),
             poisoned=bool(info.poisoned),

@@ -105,6 +105,23 @@ class TableInfo:
         return self.owner is not None and not self.owner.alive
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A table as one look found it, with what shows at the next look that something happened in between.
+
+    table_id: tells it from another table of its name, 0 if it is not even a table; retired: blocks given up so far, one
+    with each row replaced or deleted and now and then one of the index, never less later on; transfers: how often it
+    changed its owner, reason, previous: how and from whom the present one has it (None: made it).
+    """
+
+    info: TableInfo
+    table_id: int = 0
+    retired: int = 0
+    transfers: int = 0
+    reason: Literal["gift", "heir", "claim"] | None = None
+    previous: Process | None = None
+
+
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
@@ -231,10 +248,20 @@ def describe(handle: Handle) -> TableInfo:
     return _info(raw, parsed[0] if parsed else "")
 
 
+def _sighting(raw: RawInfo, instance: str) -> Sighting:
+    reason = _reason(raw)
+    previous = _process(raw.transfer_from) if reason else None
+    return Sighting(_info(raw, instance), raw.table_id, raw.retired, raw.transfer_seq, reason, previous)
+
+
+def _reason(raw: RawInfo) -> Literal["gift", "heir", "claim"] | None:
+    return _REASONS[raw.transfer_reason] if raw.transfer_reason < len(_REASONS) else None
+
+
 def transfer(handle: Handle, codec_name: str = codec.MSGPACK) -> TableTransfer | None:
     """How the present owner got the table; None if it made it. Raises ValueError if data is pickled and must not be."""
     raw = handle.describe()
-    reason = _REASONS[raw.transfer_reason] if raw.transfer_reason < len(_REASONS) else None
+    reason = _reason(raw)
     if reason is None:
         return None
     data = codec.decode_data(raw.transfer_data, codec_name)
@@ -246,7 +273,11 @@ def tables(instance: str | None = None) -> list[TableInfo]:
 
     Tables without an heir whose owner is dead are not there any more: they are removed on the way.
     """
-    instance = resolve_instance(instance)
+    return [sighting.info for sighting in sightings(resolve_instance(instance))]
+
+
+def sightings(instance: str) -> list[Sighting]:
+    """`tables`, with what tells one look from the next."""
     found = []
     for name, segment in scan(instance):
         try:
@@ -256,14 +287,14 @@ def tables(instance: str | None = None) -> list[TableInfo]:
         except (TableError, OSError, MemoryError) as error:
             unusable = _unusable(name, instance, segment, error)
             if unusable is not None:
-                found.append(unusable)
+                found.append(Sighting(unusable))
             continue
         try:
-            found.append(describe(handle))
-        except TableNotFoundError:
-            pass
+            raw = handle.describe()
         finally:
             handle.close()
+        if not raw.dropped:
+            found.append(_sighting(raw, instance))
     return found
 
 

@@ -11,8 +11,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from tablemgr.cli import (
     bench,
     check,
@@ -31,6 +29,7 @@ from tablemgr.cli import (
     show,
     status,
     stop,
+    top,
     wait,
 )
 from tablemgr.cli.command import Command
@@ -45,6 +44,7 @@ COMMANDS: tuple[Command, ...] = (
     wait.COMMAND,
     list_command.COMMAND,
     info.COMMAND,
+    top.COMMAND,
     show.COMMAND,
     select.COMMAND,
     get.COMMAND,
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = build_parser().parse_args(argv)
         answer = args.run(args)
-        render.render(answer.snapshot, Console(highlight=False), as_json=args.json)
+        render.render(answer.snapshot, render.console(), as_json=args.json)
         sys.stdout.flush()
     except SystemExit as end:  # argparse has said why
         return int(end.code or 0)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tablemgr.cli.exits import ExitStatus
+from tablemgr.cli.frames import Shown
 from tablemgr.segments import Process, TableInfo
 
 
@@ -80,7 +81,7 @@ class Nothing:
     """The command has said what there was to say."""
 
 
-Snapshot = Tables | Detail | Instance | Rows | Checked | Done | Nothing
+Snapshot = Tables | Detail | Instance | Shown | Rows | Checked | Done | Nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 
 from tablemgr.cli.exits import RefusedError, UsageError
-from tablemgr.cli.render import printable
+from tablemgr.cli.words import printable
 
 
 def confirm(question: str) -> None:

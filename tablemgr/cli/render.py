@@ -7,7 +7,6 @@ import dataclasses
 import json
 import math
 import os
-import pwd
 import sys
 import time
 from collections.abc import Iterable
@@ -16,10 +15,31 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from tablemgr.cli import render_frames
 from tablemgr.cli.answers import Checked, Detail, Done, Instance, Nothing, Rows, Snapshot, Tables
-from tablemgr.segments import Process, TableInfo
+from tablemgr.cli.frames import Shown
+from tablemgr.cli.words import (
+    age_text,
+    bytes_text,
+    cut,
+    fact_text,
+    heir_text,
+    is_foreign,
+    moment_text,
+    owner_text,
+    printable,
+    process_text,
+    user_text,
+)
+from tablemgr.segments import TableInfo
 
-CELL_WIDTH = 60
+PIPE_WIDTH = 10_000  # characters; as good as any number, so nothing is cut that a program reads
+
+
+def console() -> Console:
+    """Standard output, as wide as the terminal or $COLUMNS say."""
+    free = not sys.stdout.isatty() and not os.environ.get("COLUMNS")
+    return Console(highlight=False, width=PIPE_WIDTH if free else None)
 
 
 def render(snapshot: Snapshot, out: Console, *, as_json: bool) -> None:
@@ -37,6 +57,8 @@ def render(snapshot: Snapshot, out: Console, *, as_json: bool) -> None:
             out.print(detail_grid(snapshot.info))
         case Instance():
             out.print(instance_grid(snapshot))
+        case Shown():
+            out.print(render_frames.frame_grid(snapshot, out.width))
         case Rows():
             _rows_text(snapshot, out)
         case Checked():
@@ -55,6 +77,8 @@ def facts(snapshot: Snapshot) -> object:
             return [plain(info) for info in snapshot.tables]
         case Detail():
             return plain(snapshot.info)
+        case Shown():
+            return plain(render_frames.frame_facts(snapshot))
         case Rows():
             return [plain(row) for row in snapshot.rows]
         case Checked():
@@ -130,11 +154,6 @@ def tables_grid(snapshot: Tables) -> Grid | Text:
     return grid
 
 
-def is_foreign(info: TableInfo) -> bool:
-    """Whether the segment belongs to another user."""
-    return info.uid != os.geteuid()
-
-
 def detail_grid(info: TableInfo) -> Grid:
     """A line per fact of one table."""
     grid = Grid(box=None, show_header=False, pad_edge=False)
@@ -205,93 +224,3 @@ def _checked_text(snapshot: Checked, out: Console) -> None:
         out.print(f"{printable(name)}: {verdict}", markup=False, soft_wrap=True)
         for problem in problems:
             out.print(f"  {problem}", markup=False, soft_wrap=True)
-
-
-# -- words and figures ----------------------------------------------------------------------------------------------
-
-
-def printable(text: str) -> str:
-    """The text itself, or, where it holds characters that a terminal would act on, its Python literal."""
-    return text if text.isprintable() and text else repr(text)
-
-
-def cut(text: str, width: int = CELL_WIDTH) -> str:
-    """At most `width` characters of a text, with a mark where something is missing."""
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def bytes_text(n_bytes: int) -> str:
-    """A number of bytes in the binary unit that suits it: `1.5 MiB`."""
-    value = float(n_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
-
-
-def age_text(seconds: float) -> str:
-    """A span of time in its largest fitting unit: `42s`, `3m`, `5h`, `2d`."""
-    for limit, divisor, unit in ((120, 1, "s"), (7200, 60, "m"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{max(0, int(seconds // divisor))}{unit}"
-    return f"{int(seconds // 86_400)}d"
-
-
-def moment_text(epoch_seconds: float) -> str:
-    """A point in time, local."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch_seconds))
-
-
-def process_text(process: Process) -> str:
-    """A process: its pid, and whether it is dead."""
-    return f"pid {process.pid}" + ("" if process.alive else " (dead)")
-
-
-def owner_text(info: TableInfo) -> str:
-    """The owner; a dead one makes the table an orphan, a manager may only keep it for a successor."""
-    if info.owner is None:
-        return "-"
-    if info.orphan:
-        return f"orphan of {info.owner.pid}"
-    return f"kept by {info.owner.pid}" if info.kept else process_text(info.owner)
-
-
-def user_text(uid: int) -> str:
-    """A user's name, or the number if there is none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def heir_text(heir: Process | str | None) -> str:
-    """The heir: `manager`, a process, or nobody."""
-    if heir is None:
-        return "none"
-    return heir if isinstance(heir, str) else process_text(heir)
-
-
-def fact_text(name: str, value: object) -> str:
-    """One fact of a table: bytes, times and processes in words, anything else as Python writes it."""
-    match value:
-        case None:
-            return "-"
-        case Process():
-            return f"{process_text(value)}, started at tick {value.start}"
-        case int() if name.endswith("bytes") or name.startswith("bytes"):
-            return f"{bytes_text(value)} ({value:,} bytes)"
-        case float():
-            return moment_text(value)
-        case int() if name == "uid":
-            return user_text(value)
-        case int() if name == "mode":
-            return oct(value)
-        case bool():
-            return "yes" if value else "no"
-        case int():
-            return f"{value:,}"
-        case str():
-            return printable(value)
-        case _:
-            return repr(value)

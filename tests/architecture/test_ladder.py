@@ -144,3 +144,16 @@ def test_a_python_file_imports_only_what_stands_below_it(path: Path) -> None:
 def test_one_module_knows_the_compiled_binding() -> None:
     """Only _ffi imports _core."""
     assert [path.name for path in python_files() if "_core" in imports_of(path)] == ["_ffi.py"]
+
+
+def test_nothing_renders_in_a_layer_that_fetches() -> None:
+    """What draws in cli/ imports nothing there that fetches, nor the other way round."""
+    drawing = {"render", "render_frames", "lines_view", "rows_view", "tables_view", "top_view"}
+    fetching = {"watching", "row_pages", "opening", "paging"}
+    for path in sorted((PACKAGE / "cli").glob("*.py")):
+        if path.stem in drawing | fetching:
+            others = fetching if path.stem in drawing else drawing
+            imports = [line for line in path.read_text().split("\n") if re.match(r"\s*(from|import) ", line)]
+            assert not [line for line in imports if re.search(rf"\b({'|'.join(sorted(others))})\b", line)], path.name
+        if path.stem not in {"top", "top_view", "tables_view", "rows_view", "lines_view"}:
+            assert "textual" not in path.read_text(), f"{path.name} needs an optional dependency"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tablemgr.cli import render
+from tablemgr.cli import render, words
 from tablemgr.cli.answers import Checked, Detail, Done, Instance, Nothing, Rows, Snapshot, Tables
 from tablemgr.segments import Process, TableInfo
 
@@ -196,7 +196,7 @@ def test_nothing_is_rendered_as_nothing(capsys: pytest.CaptureFixture[str]) -> N
 )
 def test_bytes_are_told_in_binary_units(n_bytes: int, expected: str) -> None:
     """1,024 bytes are a KiB."""
-    assert render.bytes_text(n_bytes) == expected
+    assert words.bytes_text(n_bytes) == expected
 
 
 @pytest.mark.parametrize(
@@ -204,4 +204,4 @@ def test_bytes_are_told_in_binary_units(n_bytes: int, expected: str) -> None:
 )
 def test_ages_are_told_in_their_largest_unit(seconds: float, expected: str) -> None:
     """A clock that was set back gives no negative age."""
-    assert render.age_text(seconds) == expected
+    assert words.age_text(seconds) == expected

@@ -16,7 +16,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from tablemgr.cli.answers import Tables
-from tablemgr.cli.render import printable, tables_grid
+from tablemgr.cli.render import tables_grid
+from tablemgr.cli.words import printable
 from tablemgr.segments import TableInfo
 
 STEPS = 10
