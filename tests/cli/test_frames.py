@@ -29,7 +29,7 @@ def look(*sightings: Sighting, clock: float = 0.0, manager: ManagerState | None 
 
 def events(before: Look, now: Look) -> list[tuple[str | None, str, int | None, str]]:
     found = frames.compare(before, now).events
-    return [(one.table, one.kind, one.process and one.process.pid, one.detail) for one in found]
+    return [(one.table, one.kind, one.process.pid if one.process else None, one.detail) for one in found]
 
 
 def test_the_first_look_knows_no_rates_and_no_events() -> None:
