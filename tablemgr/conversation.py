@@ -25,7 +25,7 @@ _RETRY_SECONDS = 30.0  # how long a request goes on looking for a manager after 
 
 
 class LostError(Exception):
-    """The manager went away before it answered."""
+    """The manager went away before it answered, or said that it is about to: its successor is to be asked."""
 
 
 class Connection:
@@ -99,6 +99,8 @@ def _refusal(refused: protocol.Refused) -> Exception:
         return AccessError(refused.message)
     if refused.code == "busy":
         return LockTimeoutError(refused.message)
+    if refused.code == "ending":
+        return LostError(refused.message)
     return ManagerUnavailableError(f"the manager refused: {refused.message}")
 
 

@@ -25,7 +25,7 @@ MESSAGE_MAX = 65536  # bytes, newline included
 LISTED_MAX = 32  # waiters that one StatusReport names
 
 #: codes of `Refused` that end the conversation
-FATAL = frozenset({"garbage", "version", "stranger", "crowded", "slow"})
+FATAL = frozenset({"garbage", "version", "stranger", "crowded", "slow", "ending"})
 
 
 _Kind = TypeVar("_Kind")
@@ -204,22 +204,23 @@ def decode_reply(line: bytes) -> Reply:
 
 
 class LineBuffer:
-    """Bytes as they come from a socket, cut into lines; it never holds more than MESSAGE_MAX bytes.
+    """Bytes as they come from a socket, cut into lines; it never holds more than `limit` bytes, newline included.
 
     Guarantee: whatever a peer sends, memory is bounded by the limit plus the piece handed to one `feed`.
     """
 
-    __slots__ = ("_data",)
+    __slots__ = ("_data", "_limit")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MESSAGE_MAX) -> None:
         self._data = b""
+        self._limit = limit
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that are complete now, without their newlines. Raises ProtocolError on one over the limit."""
         *lines, self._data = (self._data + data).split(b"\n")
-        if len(self._data) >= MESSAGE_MAX or any(len(line) >= MESSAGE_MAX for line in lines):
+        if len(self._data) >= self._limit or any(len(line) >= self._limit for line in lines):
             self._data = b""
-            raise ProtocolError(f"a message is over the limit of {MESSAGE_MAX} bytes")
+            raise ProtocolError(f"a message is over the limit of {self._limit} bytes")
         return lines
 
     @property

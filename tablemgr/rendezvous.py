@@ -11,6 +11,7 @@ it. A socket that nobody listens on is what a SIGKILLed manager left; its succes
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -22,9 +23,10 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import quote
 
 from tablemgr.errors import ManagerUnavailableError
@@ -32,6 +34,10 @@ from tablemgr.errors import ManagerUnavailableError
 START_SECONDS = 20.0  # how long a manager may take to start before its starter gives up
 _POLL_SECONDS = 0.01
 _NAME_MAX = 64
+_BACKLOG = 128  # connections that wait to be accepted
+
+FileId: TypeAlias = tuple[int, int]
+"""Device and inode number: which file had a name."""
 
 
 def directory_path() -> str:
@@ -117,10 +123,11 @@ def connect(instance: str) -> socket.socket | None:
         raise
 
 
-def listen(instance: str) -> socket.socket:
+def listen(instance: str) -> tuple[socket.socket, FileId]:
     """Bind and listen, non-blocking, in one step for everybody else: the name appears when connections are accepted.
 
-    Only for the holder of the lock; a socket that a dead manager left under the name is replaced.
+    Only for the holder of the lock; a socket that a dead manager left under the name is replaced. Returns the socket,
+    and what `remove_socket` needs to know of it.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
@@ -129,18 +136,110 @@ def listen(instance: str) -> socket.socket:
             Path(fresh).unlink(missing_ok=True)
             listener.bind(fresh)
             os.chmod(fresh, 0o600)
-            listener.listen(128)
+            listener.listen(_BACKLOG)
+            made = _file_id(fresh)
             os.rename(fresh, final)
     except BaseException:
         listener.close()
         raise
-    return listener
+    return listener, made
 
 
-def remove_socket(instance: str) -> None:
-    """Take the socket's name away; only for the holder of the lock."""
+def remove_socket(instance: str, made: FileId) -> None:
+    """Take the name of the socket that `listen` made away; only for the holder of the lock.
+
+    A socket that has come under the name since is somebody else's: an init system put its own there, for a successor.
+    """
+    with directory() as path, contextlib.suppress(FileNotFoundError):
+        name = f"{path}/{file_name(instance, 'sock')}"
+        if _file_id(name) == made:
+            os.unlink(name)
+
+
+def check_listener(listener: socket.socket, instance: str) -> None:
+    """Raise ManagerUnavailableError unless clients that look for the instance's manager arrive at this socket.
+
+    listener: an open socket that came from elsewhere, by socket activation.
+    """
+    expected = socket_path(instance)
+    if listener.family != socket.AF_UNIX or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ManagerUnavailableError(
+            f"the socket that was passed is no Unix stream socket that listens: pass one bound to {expected}"
+        )
+    name = listener.getsockname()
+    bound = os.fsdecode(name) if name else "no name"
+    if not bound.startswith("/") or _real(bound) != _real(expected):
+        raise ManagerUnavailableError(
+            f"the socket that was passed is bound to {bound}, where no client of instance {instance!r} looks for its "
+            f"manager: bind it to {expected}"
+        )
+    with directory():  # that it is this user's alone
+        pass
+
+
+def socket_path(instance: str) -> str:
+    """Where the manager of the instance listens, as a path for people and for init systems."""
+    return f"{directory_path()}/{file_name(instance, 'sock')}"
+
+
+def remove_leftovers(instance: str) -> list[str]:
+    """Remove the socket and the lock files that a SIGKILL left; returns their paths. Touches nothing that is in use.
+
+    Who takes the lock knows that no manager runs, and a socket that refuses connections has nobody who listens.
+    """
+    removed: list[str] = []
+    try:
+        with directory():
+            pass
+    except FileNotFoundError:
+        return removed
+    for suffix, with_it in (("start", ()), ("lock", ("new", "sock"))):
+        removed += _remove_unused(instance, suffix, with_it)
+    return removed
+
+
+def _remove_unused(instance: str, suffix: str, with_it: Sequence[str]) -> list[str]:
+    """The lock file, and the files that are its holder's to make, unless somebody holds or uses them."""
+    removed: list[str] = []
+    lock = FileLock(instance, suffix)
     with directory() as path:
-        Path(path, file_name(instance, "sock")).unlink(missing_ok=True)
+        names = {name: f"{path}/{file_name(instance, name)}" for name in (suffix, *with_it)}
+        there = {name for name, file in names.items() if os.path.lexists(file)}
+        if not there or not lock.acquire():
+            return removed
+        try:
+            for name in with_it:
+                if name in there and not _is_listening(names[name]):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(names[name])
+                        removed.append(f"{directory_path()}/{file_name(instance, name)}")
+        finally:
+            lock.release()
+    if suffix in there:
+        removed.append(f"{directory_path()}/{file_name(instance, suffix)}")
+    return removed
+
+
+def _is_listening(path: str) -> bool:
+    """Whether anybody listens on the socket: a manager, or an init system on behalf of one."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # and its queue is full
+        except OSError:
+            return False
+    return True
+
+
+def _file_id(path: str) -> FileId:
+    info = os.stat(path, follow_symlinks=False)
+    return info.st_dev, info.st_ino
+
+
+def _real(path: str) -> str:
+    """The path with its directory's symbolic links followed."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
 
 
 class FileLock:
@@ -253,12 +352,17 @@ def connect_or_start(instance: str, timeout: float = START_SECONDS) -> socket.so
             time.sleep(_POLL_SECONDS)
 
 
+def package_env() -> dict[str, str]:
+    """The environment of a process that is to import this package, wherever it was imported from here."""
+    package_home = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, (package_home, os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path}
+
+
 def _start(instance: str, timeout: float) -> None:
     """Run `python -m tablemgr.manager --detach` and wait until it serves. Raises ManagerUnavailableError."""
     if not sys.executable:
         raise ManagerUnavailableError("this interpreter does not know its own path; run `tablemgr serve` yourself")
-    package_home = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (package_home, os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "tablemgr.manager", f"--instance={instance}", "--detach"]
     starter = subprocess.Popen(
         command,
@@ -266,7 +370,7 @@ def _start(instance: str, timeout: float) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd="/",
-        env={**os.environ, "PYTHONPATH": path},
+        env=package_env(),
         start_new_session=True,
     )
     try:

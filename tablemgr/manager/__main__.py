@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import signal
 import sys
 from collections.abc import Sequence
 
 from tablemgr.errors import ManagerRunningError, TableError
 from tablemgr.manager.embedded import Manager
+from tablemgr.manager.limits import raise_descriptor_limit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.detach:
         _detach()
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whatever the thread that started us had blocked
     try:
@@ -58,13 +58,6 @@ def _now_in_background() -> None:
 
 def _say_nothing() -> None:
     """In the foreground, being there is enough."""
-
-
-def _raise_descriptor_limit() -> None:
-    """Each client and each owner takes a descriptor."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard and hard != resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

@@ -120,15 +120,18 @@ class Manager:
             server.close()
 
     def _open(self) -> Server:
-        # Imported here: a program that embeds no manager should not pay for asyncio at its start.
-        from tablemgr.manager.server import Server
-
         if self._server is not None:
             raise RuntimeError("this Manager runs already")
-        server = Server(self.instance)
+        server = self._new_server()
         server.open()
         self._server = server
         return server
+
+    def _new_server(self) -> Server:
+        # Imported here: a program that embeds no manager should not pay for the server at its start.
+        from tablemgr.manager.server import Server
+
+        return Server(self.instance)
 
     async def _serve(self, server: Server, ready: Callable[[], None], signals_before: set[int] | None = None) -> None:
         self._loop = asyncio.get_running_loop()

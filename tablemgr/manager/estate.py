@@ -23,6 +23,7 @@ from typing import Protocol
 from tablemgr import _ffi, segments
 from tablemgr.errors import LockTimeoutError, NotOwnerError, TableError, TableNotFoundError
 from tablemgr.manager.decisions import Identity, Record, in_order
+from tablemgr.manager.journal import Event, Journal
 
 LOCK_SECONDS = 0.1  # who holds a control lock for longer is stopped; the next round tries again
 
@@ -130,8 +131,9 @@ class _Entry:
 class Estate:
     """All tables of one instance. Not thread-safe: it belongs to the manager's loop."""
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, outside: Outside, journal: Journal | None = None) -> None:
         self._outside = outside
+        self._journal = journal or Journal()
         self._entries: dict[str, _Entry] = {}
         self._records: dict[str, Record] = {}
         self._reported: set[tuple[str, int]] = set()
@@ -140,6 +142,11 @@ class Estate:
     def me(self) -> Identity:
         """The manager's process."""
         return self._outside.me
+
+    @property
+    def n_tables(self) -> int:
+        """How many tables there are, as last seen."""
+        return len(self._records)
 
     def records(self) -> list[Record]:
         """The tables as last seen, in the order of their creation."""
@@ -244,6 +251,7 @@ class Estate:
                 return None
             if status == _ffi.ABSENT:
                 handle.claim(_ffi.CLAIM_TO_KEEP)
+                self._journal.note(Event.INHERITED, table=name, previous=raw.owner[0])
             raw = handle.describe()
         return Record(name, raw.table_id, Identity(*raw.owner), raw.created_ns, raw.owner == self.me and raw.kept)
 

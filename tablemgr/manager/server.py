@@ -19,18 +19,20 @@ import threading
 import time
 import weakref
 from collections import Counter
+from collections.abc import Callable
 
 from tablemgr import _ffi, protocol, rendezvous
 from tablemgr.errors import ManagerRunningError
 from tablemgr.manager.decisions import Identity, Line, Record, Verdict, Waiter, judge, next_answer, to_watch
 from tablemgr.manager.estate import Estate, Given, SharedMemory, UnmanageableError
+from tablemgr.manager.journal import Event, Journal
+from tablemgr.manager.limits import Limits, Rates
 from tablemgr.manager.watch import Watch, peer_credentials
 
 ROUND_SECONDS = 1.0  # between two looks at all owner words
 PATIENCE_SECONDS = 5.0
-CONVERSATIONS_MAX = 1024  # in all
-PER_PROCESS_MAX = 256
 _ACCEPT_BATCH = 16
+_DRAIN_READS = 16  # from one client, before the end
 
 _log = logging.getLogger("tablemgr.manager")
 
@@ -40,12 +42,12 @@ class _Conversation:
 
     __slots__ = ("buffer", "connection", "deadline", "key", "peer", "pid")
 
-    def __init__(self, key: int, connection: socket.socket, pid: int, deadline: float) -> None:
+    def __init__(self, key: int, connection: socket.socket, pid: int, deadline: float, message_bytes: int) -> None:
         self.key = key
         self.connection = connection
         self.pid = pid
         self.peer: Identity | None = None  # after Hello
-        self.buffer = protocol.LineBuffer()
+        self.buffer = protocol.LineBuffer(message_bytes)
         self.deadline: float | None = deadline  # None: nothing is overdue
 
 
@@ -55,10 +57,26 @@ class Server:
     Guarantee: it can be SIGKILLed anywhere; what it did is in the segments, and its successor goes on from there.
     """
 
-    def __init__(self, instance: str, patience: float | None = None) -> None:
+    def __init__(
+        self,
+        instance: str,
+        patience: float | None = None,
+        *,
+        limits: Limits | None = None,
+        listener: socket.socket | None = None,
+        prepare: Callable[[Journal], None] | None = None,
+    ) -> None:
+        """listener: one passed by socket activation. prepare: called by `open`, before anybody is served."""
         self.instance = instance
+        self.journal = Journal()
         self._patience = PATIENCE_SECONDS if patience is None else patience
-        self._since = time.time()
+        self._limits = limits or Limits()
+        self._rates = Rates(self._limits.requests_per_second)
+        self._refused: set[tuple[int, str]] = set()  # since the last round: pid and code
+        self._passed = listener
+        self._prepare = prepare
+        self._made: rendezvous.FileId | None = None  # the socket's file, where we made it
+        self.since = time.time()  # epoch seconds
         self._lock = rendezvous.FileLock(instance, "lock")
         self._listener: socket.socket | None = None
         self._accepting = False
@@ -79,10 +97,17 @@ class Server:
                 "use it, stop it, or choose another instance"
             )
         try:
-            self._estate = Estate(SharedMemory(self.instance))
+            if self._prepare is not None:
+                self._prepare(self.journal)
+            self._estate = Estate(SharedMemory(self.instance), self.journal)
             self._estate.round()
             with _descriptors:
-                self._listener = rendezvous.listen(self.instance)
+                if self._passed is not None:
+                    rendezvous.check_listener(self._passed, self.instance)
+                    self._passed.setblocking(False)
+                    self._listener = self._passed
+                else:
+                    self._listener, self._made = rendezvous.listen(self.instance)
         except BaseException:
             self._lock.release()
             raise
@@ -98,16 +123,45 @@ class Server:
             while not self._stopped.is_set():
                 try:
                     self._round()
-                except Exception:  # whatever is wrong with one table, the others are served on
-                    _log.exception("a round of the manager failed")
+                except Exception as error:  # whatever is wrong with one table, the others are served on
+                    self.journal.note(Event.ROUND_FAILED, logging.ERROR, error=error, reason=str(error))
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._stopped.wait(), ROUND_SECONDS)
+            self._drain()
         finally:
             for conversation in list(self._conversations.values()):
                 self._end(conversation)
             if self._listener is not None and self._accepting:
                 self._loop.remove_reader(self._listener)
             self._watch.close()
+
+    def _drain(self) -> None:
+        """Before the end: answer what was asked already, and tell those in line to go to the successor.
+
+        One pass and no wait. Who asks after it finds the connection closed, and asks the successor as well.
+        """
+        self.journal.note(Event.ENDING, clients=len(self._conversations), waiting=len(self._line))
+        for conversation in list(self._conversations.values()):
+            for _ in range(_DRAIN_READS):
+                if not self._readable(conversation):
+                    break
+        for waiter in self._line.all():
+            self._answer(waiter, protocol.Refused("ending", "the manager ends; its successor keeps your place in line"))
+
+    @property
+    def tables(self) -> int:
+        """How many tables it looks after. Any thread may ask."""
+        return self._estate.n_tables
+
+    @property
+    def clients(self) -> int:
+        """How many connections there are. Any thread may ask."""
+        return len(self._conversations)
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line. Any thread may ask."""
+        return len(self._line)
 
     def stop(self) -> None:
         """Make `run` return; only from the loop's own thread."""
@@ -122,8 +176,9 @@ class Server:
         if self._listener is None:
             return
         _open_servers.discard(self)
-        with contextlib.suppress(OSError):
-            rendezvous.remove_socket(self.instance)
+        if self._made is not None:
+            with contextlib.suppress(OSError):
+                rendezvous.remove_socket(self.instance, self._made)
         self._listener.close()
         self._listener = None
         if not exiting:
@@ -143,6 +198,8 @@ class Server:
         for conversation in list(self._conversations.values()):
             if conversation.deadline is not None and conversation.deadline < now:
                 self._refuse(conversation, "slow", f"no whole message came within {self._patience:g} seconds")
+        self._rates.forget(now)
+        self._refused.clear()
         if not self._accepting:
             self._accept_again()
 
@@ -155,7 +212,10 @@ class Server:
         for conversation in list(self._conversations.values()):
             if conversation.peer == process:
                 self._end(conversation)
-        for name in self._estate.owned_by(process):
+        orphaned = self._estate.owned_by(process)
+        if orphaned:
+            self.journal.note(Event.DEATH, pid=process.pid, tables=len(orphaned))
+        for name in orphaned:
             self._attend(name)
         self._rewatch()
 
@@ -191,9 +251,13 @@ class Server:
         """Give a held table to a waiter, if that still wants it."""
         if record is None or _has_left(conversation):
             return Given.RECEIVER_DEAD
-        return self._estate.give(record, waiter.asker)
+        given = self._estate.give(record, waiter.asker)
+        if given is Given.DONE:
+            self.journal.note(Event.GIVEN, table=waiter.name, pid=waiter.asker.pid)
+        return given
 
     def _claim(self, conversation: _Conversation, peer: Identity, claim: protocol.Claim) -> None:
+        self.journal.note(Event.CLAIM, logging.DEBUG, table=claim.name, pid=peer.pid)
         now = time.monotonic()
         asked = min(claim.asked, now)
         waiter = Waiter(conversation.key, claim.name, claim.table_id, peer, asked, claim.until)
@@ -257,45 +321,62 @@ class Server:
                     self._accepting = False
                     return
                 connection.setblocking(False)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.queue_bytes)
                 pid, uid = peer_credentials(connection)
                 key = next(self._keys)
-                conversation = _Conversation(key, connection, pid, time.monotonic() + self._patience)
+                deadline = time.monotonic() + self._patience
+                conversation = _Conversation(key, connection, pid, deadline, self._limits.message_bytes)
                 self._conversations[key] = conversation
             self._loop.add_reader(connection, self._readable, conversation)
             self._admit(conversation, uid)
 
     def _admit(self, conversation: _Conversation, uid: int) -> None:
+        most, share = self._limits.clients, self._limits.process_clients
         if uid not in (os.geteuid(), 0):
             self._refuse(conversation, "stranger", f"uid {uid} is not the manager's uid {os.geteuid()}")
         elif conversation.pid == 0:
             self._refuse(conversation, "stranger", "your process is in another pid namespace than the manager")
-        elif len(self._conversations) > CONVERSATIONS_MAX:
-            self._refuse(conversation, "crowded", f"there are {CONVERSATIONS_MAX} connections already")
-        elif Counter(c.pid for c in self._conversations.values())[conversation.pid] > PER_PROCESS_MAX:
-            self._refuse(conversation, "crowded", f"your process has {PER_PROCESS_MAX} connections already")
+        elif len(self._conversations) > most:
+            self._refuse(conversation, "crowded", f"there are {most} connections already, the manager's limit")
+        elif Counter(c.pid for c in self._conversations.values())[conversation.pid] > share:
+            self._refuse(conversation, "crowded", f"your process has {share} connections already, its share of them")
+        elif not self._rates.allow(conversation.pid, time.monotonic()):
+            self._refuse(conversation, "fast", self._too_fast())
 
-    def _readable(self, conversation: _Conversation) -> None:
+    def _too_fast(self) -> str:
+        most = self._limits.requests_per_second
+        return f"your process makes more than {most} requests per second, the manager's limit; ask again later"
+
+    def _readable(self, conversation: _Conversation) -> bool:
+        """Take what a client has sent and answer it; whether there may be more."""
+        if conversation.key not in self._conversations:
+            return False
         try:
             data = conversation.connection.recv(protocol.MESSAGE_MAX)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             self._end(conversation)
-            return
+            return False
         try:
             for line in conversation.buffer.feed(data):
                 if conversation.key not in self._conversations:
-                    return
+                    return False
+                if conversation.peer is not None and not self._rates.allow(conversation.pid, time.monotonic()):
+                    self._note_refusal(conversation, "fast", self._too_fast())
+                    self._say(conversation, protocol.Refused("fast", self._too_fast()))
+                    continue
                 self._request(conversation, protocol.decode_request(line))
         except protocol.ProtocolError as error:
             self._refuse(conversation, "garbage", f"this is not a message of the table manager: {error}")
-            return
+            return False
         if conversation.peer is not None and not conversation.buffer.partial:
             conversation.deadline = None
         elif conversation.deadline is None:
             conversation.deadline = time.monotonic() + self._patience
+        return True
 
     def _request(self, conversation: _Conversation, request: protocol.Request) -> None:
         if isinstance(request, protocol.Hello):
@@ -324,7 +405,8 @@ class Server:
             conversation.peer = Identity(hello.pid, hello.start)
             conversation.deadline = None
             self._rewatch()  # before anything is committed for it
-            self._say(conversation, protocol.Welcome(protocol.VERSION, *self._estate.me, self._since))
+            self.journal.note(Event.CONNECTED, logging.DEBUG, pid=hello.pid)
+            self._say(conversation, protocol.Welcome(protocol.VERSION, *self._estate.me, self.since))
 
     def _look_now(self, conversation: _Conversation, name: str) -> None:
         self._attend(name)
@@ -336,7 +418,15 @@ class Server:
         listed = tuple(protocol.Waiting(w.name, *w.asker) for w in waiters[: protocol.LISTED_MAX])
         self._say(conversation, protocol.StatusReport(len(self._estate.records()), len(waiters), listed))
 
+    def _note_refusal(self, conversation: _Conversation, code: str, message: str) -> None:
+        """All are counted; of those of one kind to one process, one a second is worth a line of the log."""
+        known = (conversation.pid, code) in self._refused
+        self._refused.add((conversation.pid, code))
+        level = logging.DEBUG if known else logging.WARNING
+        self.journal.note(Event.REFUSED, level, pid=conversation.pid, code=code, reason=message)
+
     def _refuse(self, conversation: _Conversation, code: str, message: str) -> None:
+        self._note_refusal(conversation, code, message)
         self._say(conversation, protocol.Refused(code, message))
         self._end(conversation)
 
@@ -346,10 +436,14 @@ class Server:
         line = protocol.encode(reply)
         try:
             sent = conversation.connection.send(line)
-        except OSError:
+        except BlockingIOError:
             sent = 0
+        except OSError:
+            self._end(conversation)  # it is gone
+            return
         if sent != len(line):
-            self._end(conversation)  # gone, or it does not read its answers
+            self.journal.note(Event.CUT_OFF, logging.WARNING, pid=conversation.pid)
+            self._end(conversation)  # it does not read its answers
 
     def _end(self, conversation: _Conversation) -> None:
         if self._conversations.pop(conversation.key, None) is None:

@@ -11,6 +11,7 @@ import pytest
 import tablemgr as tm
 from tablemgr import _ffi, protocol, rendezvous
 from tablemgr.manager import server
+from tablemgr.manager.limits import Limits
 
 from .support import TIMEOUT, Daemon, Worker, eventually, in_line, open_table
 
@@ -143,7 +144,7 @@ def test_a_peer_that_reads_no_answers_is_cut_off(peer: Peer, daemon: Daemon) -> 
 def test_a_process_cannot_take_all_connections(daemon: Daemon, instance: str) -> None:
     """Beyond its share it is refused, while other processes are served."""
     worker = Worker()
-    peers = [Peer(instance) for _ in range(server.PER_PROCESS_MAX + 1)]
+    peers = [Peer(instance) for _ in range(Limits().process_clients + 1)]
     assert peers[-1].refusal() == "crowded"
     assert worker.call(open_table, "t") == (False, None)
     for peer in peers:
