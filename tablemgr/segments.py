@@ -298,6 +298,25 @@ def sightings(instance: str) -> list[Sighting]:
     return found
 
 
+def remove_dead(instance: str | None = None) -> list[str]:
+    """Remove the tables that are there in name only; returns their names.
+
+    They had no heir and their owner is dead, or whoever dropped them was killed on the way. Every call that meets such
+    a table removes it; this one goes to look for them.
+    """
+    instance = resolve_instance(instance)
+    removed = []
+    for name, segment in scan(instance):
+        try:
+            attach(instance, name, _mapping_to_look(segment)).close()
+        except TableNotFoundError:
+            if not os.path.lexists(f"{SHM}{segment}"):
+                removed.append(name)
+        except (TableError, OSError, MemoryError):
+            pass  # what it is, `tables` tells
+    return removed
+
+
 def drop(name: str, force: bool = False, instance: str | None = None) -> None:
     """Remove a table for everybody; processes that have it open get TableNotFoundError from their next call on.
 

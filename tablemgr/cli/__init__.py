@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from tablemgr.cli import (
     bench,
     check,
+    completion,
     delete,
     demo,
     drop,
     dump,
+    gc,
     get,
     info,
     list as list_command,
@@ -51,11 +53,13 @@ COMMANDS: tuple[Command, ...] = (
     put.COMMAND,
     delete.COMMAND,
     drop.COMMAND,
+    gc.COMMAND,
     check.COMMAND,
     dump.COMMAND,
     load.COMMAND,
     demo.COMMAND,
     bench.COMMAND,
+    completion.COMMAND,
 )
 
 

@@ -77,11 +77,19 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """Text that another program is to read as it is, or its `facts` in JSON."""
+
+    text: str
+    facts: object
+
+
+@dataclass(frozen=True, slots=True)
 class Nothing:
     """The command has said what there was to say."""
 
 
-Snapshot = Tables | Detail | Instance | Shown | Rows | Checked | Done | Nothing
+Snapshot = Tables | Detail | Instance | Shown | Rows | Checked | Done | Text | Nothing
 
 
 @dataclass(frozen=True, slots=True)

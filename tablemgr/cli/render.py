@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from tablemgr.cli import render_frames
-from tablemgr.cli.answers import Checked, Detail, Done, Instance, Nothing, Rows, Snapshot, Tables
+from tablemgr.cli.answers import Checked, Detail, Done, Instance, Nothing, Rows, Snapshot, Tables, Text as PlainText
 from tablemgr.cli.frames import Shown
 from tablemgr.cli.words import (
     age_text,
@@ -65,6 +65,8 @@ def render(snapshot: Snapshot, out: Console, *, as_json: bool) -> None:
             _checked_text(snapshot, out)
         case Done():
             out.print(printable(snapshot.text), markup=False, soft_wrap=True)
+        case PlainText():
+            sys.stdout.write(snapshot.text)
 
 
 # -- for programs ---------------------------------------------------------------------------------------------------
@@ -83,7 +85,7 @@ def facts(snapshot: Snapshot) -> object:
             return [plain(row) for row in snapshot.rows]
         case Checked():
             return snapshot.problems
-        case Done():
+        case Done() | PlainText():
             return plain(snapshot.facts)
         case _:
             return plain(snapshot)

@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> Answer:
     limits = _limits(args)
     metrics = _metrics(args.metrics)
     saving = _saving(args)
-    log = Log(args.log_file, as_json=args.log_format == "json", level=args.log_level)
+    as_json = args.json or args.log_format == "json"
+    log = Log(args.log_file, as_json=as_json, level=args.log_level)
     hangup_reopens = bool(args.systemd or args.log_file)
     if hangup_reopens:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reopen the log for
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> Answer:
     service = Service(args.instance, Options(limits, metrics, saving, listener, hangup_reopens), log, notifier)
 
     def say() -> None:
-        if not (args.quiet or args.systemd or (args.log_format == "json" and args.log_file is None)):
+        if not (args.quiet or args.systemd or (as_json and args.log_file is None)):
             print(f"tablemgr: serving instance {service.instance!r}, pid {os.getpid()}", file=sys.stderr, flush=True)
 
     with log.receiving():

@@ -17,7 +17,7 @@ _log = logging.getLogger("tablemgr.manager")
 class Event(str, enum.Enum):
     """What can happen; in brackets the fields that the line of the log has."""
 
-    SERVING = "serving"  # the manager is up [instance, pid, tables]
+    SERVING = "serving"  # the manager is up [instance, pid, tables, metrics: where they are]
     ENDING = "ending"  # it was told to end [clients, waiting]
     ENDED = "ended"  # it has ended [instance]
     CONNECTED = "connected"  # a client was greeted [pid]
