@@ -8,6 +8,7 @@ cannot be written (a full disk, a terminal that is held, a pipe that nobody read
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import logging.handlers
@@ -75,27 +76,6 @@ class _Queue(logging.handlers.QueueHandler):
         self.lost += 1
 
 
-class _Descriptor(logging.Handler):
-    """Writes each line by one call of the system, without a buffer, so that lines of several writers stay whole."""
-
-    def __init__(self, descriptor: int) -> None:
-        super().__init__()
-        self._descriptor = descriptor
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """What cannot be written is not complained of: there is nowhere to complain."""
-        with contextlib.suppress(OSError):
-            line = memoryview(self.format(record).encode(errors="backslashreplace") + b"\n")
-            while line:
-                line = line[os.write(self._descriptor, line) :]
-
-    def replace(self, descriptor: int) -> None:
-        """Write there from the next line on."""
-        with self.lock or contextlib.nullcontext():
-            old, self._descriptor = self._descriptor, descriptor
-        os.close(old)
-
-
 class Log:
     """Where the lines go: a file, or standard error.
 
@@ -108,10 +88,10 @@ class Log:
             raise ValueError(f"the level of a log is one of {', '.join(LEVELS)}, not {level!r}")
         self.path = None if path is None else os.path.abspath(path)
         self._level = getattr(logging, level.upper())
-        self._records: queue.Queue[logging.LogRecord | None] = queue.Queue(_QUEUED_MAX)
+        self._records: queue.Queue[logging.LogRecord | int | None] = queue.Queue(_QUEUED_MAX)
         self._queue = _Queue(self._records)
-        self._handler = _Descriptor(os.dup(2) if self.path is None else _open(self.path))
-        self._handler.setFormatter(LineFormatter(as_json))
+        self._formatter = LineFormatter(as_json)
+        self._descriptor = os.dup(2) if self.path is None else _open(self.path)
 
     @property
     def lost(self) -> int:
@@ -146,12 +126,27 @@ class Log:
 
         Does nothing without a file. Raises OSError; then the old file is written on.
         """
-        if self.path is not None:
-            self._handler.replace(_open(self.path))
+        if self.path is None:
+            return
+        fresh = _open(self.path)
+        try:
+            self._records.put_nowait(fresh)  # the thread that writes changes over: only it uses the descriptor
+        except queue.Full:
+            os.close(fresh)
+            raise OSError(errno.EAGAIN, "the log is stuck", self.path) from None
 
     def _write(self) -> None:
-        while (record := self._records.get()) is not None:
-            self._handler.handle(record)
+        while (item := self._records.get()) is not None:
+            if isinstance(item, int):
+                os.close(self._descriptor)
+                self._descriptor = item
+                continue
+            # One call of the system for each line keeps the lines of several writers whole. What cannot be written is
+            # not complained of: there is nowhere to complain.
+            with contextlib.suppress(OSError):
+                line = memoryview(self._formatter.format(item).encode(errors="backslashreplace") + b"\n")
+                while line:
+                    line = line[os.write(self._descriptor, line) :]
 
 
 def _open(path: str) -> int:

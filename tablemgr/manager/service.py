@@ -14,6 +14,7 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from tablemgr.client import Client
 from tablemgr.errors import ManagerRunningError, ManagerUnavailableError
@@ -89,10 +90,8 @@ class Service(Manager):
             tasks.append(asyncio.create_task(self._ping(self._notifier.watchdog_seconds)))
 
         def serving() -> None:
-            where = {} if metrics is None else {"metrics": str(metrics.address)}
-            server.journal.note(
-                Event.SERVING, instance=self.instance, pid=os.getpid(), tables=server.tables, **where
-            )
+            where: dict[str, Any] = {} if metrics is None else {"metrics": str(metrics.address)}
+            server.journal.note(Event.SERVING, instance=self.instance, pid=os.getpid(), tables=server.tables, **where)
             self._notifier.ready(f"serving instance {self.instance!r}")
             ready()
 

@@ -34,26 +34,31 @@ class Service(Daemon):
         code: str = "",
         env: dict[str, str] | None = None,
         listener: socket.socket | None = None,
+        stderr: int | None = None,
+        waits: bool = True,
     ) -> None:
         self.log = tmp_path / "service.log"
         self.options = options if "--log-format" in options else ("--log-file", str(self.log), "--json", *options)
         self.code = code  # run in the process before
         self.env = env or {}
         self.listener = listener
+        self.stderr = stderr
+        self.waits = waits  # until it serves
         super().__init__(instance)
 
     def start(self) -> None:
         """Run it, and wait until it serves."""
         before = len(self.events("serving"))
-        self.spawn()
-        if self.log.exists() or "--log-file" in self.options:
+        self._spawn()
+        if not self.waits:
+            return
+        if "--log-file" in self.options:
             eventually(lambda: self.process.poll() is not None or len(self.events("serving")) > before)
             assert self.process.poll() is None, self.log.read_text()
         else:
             with_client(self.instance, lambda client: client.wait_for_manager(TIMEOUT))
 
-    def spawn(self, **more: Any) -> None:
-        """Run it."""
+    def _spawn(self) -> None:
         command = ["-c", f"{self.code}\nimport sys; from tablemgr.cli import main; sys.exit(main(sys.argv[1:]))"]
         command += ["--instance", self.instance, "serve", "--quiet", *self.options]
         descriptors = []
@@ -61,8 +66,20 @@ class Service(Daemon):
             descriptors = [self.listener.fileno()]
             command = ["-c", PASS_SOCKET, str(descriptors[0]), *command]
         self.process = subprocess.Popen(
-            [sys.executable, *command], env={**os.environ, **self.env}, pass_fds=descriptors, **more
+            [sys.executable, *command],
+            env={**os.environ, **self.env},
+            pass_fds=descriptors,
+            stderr=self.stderr,
         )
+
+    def failure(self) -> str:
+        """The one line in which it said why it does not serve."""
+        _, said = self.process.communicate(timeout=TIMEOUT)
+        assert self.process.returncode == 1
+        text = said.decode()
+        assert text.startswith("tablemgr: ")
+        assert len(text.splitlines()) == 1
+        return text
 
     def lines(self, path: Path | None = None) -> list[dict[str, Any]]:
         """What was logged so far."""
