@@ -34,6 +34,7 @@ class Service(Daemon):
         code: str = "",
         env: dict[str, str] | None = None,
         listener: socket.socket | None = None,
+        stdout: int | None = None,
         stderr: int | None = None,
         waits: bool = True,
     ) -> None:
@@ -42,7 +43,7 @@ class Service(Daemon):
         self.code = code  # run in the process before
         self.env = env or {}
         self.listener = listener
-        self.stderr = stderr
+        self.stdout, self.stderr = stdout, stderr
         self.waits = waits  # until it serves
         super().__init__(instance)
 
@@ -69,6 +70,7 @@ class Service(Daemon):
             [sys.executable, *command],
             env={**os.environ, **self.env},
             pass_fds=descriptors,
+            stdout=self.stdout,
             stderr=self.stderr,
         )
 
