@@ -103,10 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         render.render(answer.snapshot, render.console(), as_json=args.json)
         sys.stdout.flush()
     except SystemExit as end:  # argparse has said why
-        return int(end.code or 0)
+        return int(end.code or 0) if _written() else ExitStatus.ERROR
     except BrokenPipeError:
-        # Whoever read our output has seen enough; the interpreter must not stumble over the pipe again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _written()
         return ExitStatus.ERROR
     except (Exception, KeyboardInterrupt) as error:  # the one place where errors end
         result = status_of(error)
@@ -115,3 +114,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if answer.remark:
         print(f"tablemgr: {answer.remark}", file=sys.stderr)
     return int(answer.status)
+
+
+def _written() -> bool:
+    """Whether standard output could be written; if whoever read it has seen enough, its end must not be told again."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True

@@ -36,6 +36,19 @@ class Event(str, enum.Enum):
     REOPEN_FAILED = "reopen_failed"  # it was not, the old one is written on [path, reason]
 
 
+class Told:
+    """One event as a record of the log carries it; str() is for handlers that know nothing of fields."""
+
+    __slots__ = ("event", "fields")
+
+    def __init__(self, event: Event, fields: dict[str, Any]) -> None:
+        self.event = event
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return " ".join([self.event.value, *(f"{name}={value!r}" for name, value in self.fields.items())])
+
+
 class Journal:
     """Counts events since the manager's start, and logs them. Counting is for one thread, reading for any."""
 
@@ -48,4 +61,5 @@ class Journal:
         """One event, with the fields that `Event` names for it; error: its traceback belongs into the log."""
         self.counts[event] += 1
         if _log.isEnabledFor(level):
-            _log.log(level, event.value, exc_info=error, extra={"tablemgr_fields": fields})
+            told = Told(event, fields)
+            _log.log(level, "%s", told, exc_info=error, extra={"told": told})

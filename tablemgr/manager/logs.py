@@ -20,6 +20,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from tablemgr.manager.journal import Told
+
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 _QUEUED_MAX = 10_000  # lines that wait for a slow log; beyond them they are lost, and counted
@@ -41,13 +43,13 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
-        fields: dict[str, Any] | None = getattr(record, "tablemgr_fields", None)
+        told = getattr(record, "told", None)
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, Any] = {"time": f"{moment}.{int(record.msecs):03d}Z", "level": record.levelname.lower()}
-        if fields is None:
-            line |= {"event": "message", "message": record.getMessage()}
+        if isinstance(told, Told):
+            line |= {"event": told.event.value, **told.fields}
         else:
-            line |= {"event": record.getMessage(), **fields}
+            line |= {"event": "message", "message": record.getMessage()}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         if self._as_json:

@@ -120,6 +120,21 @@ def test_a_reader_that_has_seen_enough_causes_no_traceback(instance: str) -> Non
         run.stderr.close()
 
 
+@pytest.mark.parametrize("argv", [("--help",), ("completion", "bash"), ("list", "--json"), ("serve", "--help")])
+def test_output_that_nobody_reads_causes_no_traceback(
+    instance: str, argv: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Standard output is a pipe whose reader is gone: nothing on standard error, and code 1."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # with it, argparse notices and says nothing: code 0
+    reading, writing = os.pipe()
+    os.close(reading)
+    run = subprocess.run(
+        [sys.executable, "-m", "tablemgr", *argv], stdout=writing, stderr=subprocess.PIPE, timeout=PATIENCE, check=False
+    )
+    os.close(writing)
+    assert (run.returncode, run.stderr) == (ExitStatus.ERROR, b"")
+
+
 WAITING = """
 import signal, sys
 from tablemgr import cli, client

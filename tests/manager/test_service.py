@@ -3,6 +3,9 @@
 import contextlib
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import tablemgr as tm
-from tablemgr import protocol, rendezvous
+from tablemgr import cli, protocol, rendezvous
 from tablemgr.manager.logs import Log
 from tablemgr.manager.metrics import Address
 from tablemgr.manager.systemd import Notifier, passed_socket
@@ -452,3 +455,42 @@ def test_metrics_never_take_the_place_of_something_else(instance: str, tmp_path:
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
     assert Service(instance, tmp_path, "--metrics", f"unix:{path}").terminate() == 0
+
+
+# -- embedded, and the unit files --------------------------------------------------------------------------------------
+
+
+def test_an_embedded_manager_logs_to_the_program_it_is_in(instance: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Through the standard library's logging, as the logger tablemgr.manager, in words that need no formatter."""
+    with tm.Manager():
+        peer = Peer(instance)
+        peer.socket.sendall(b"nonsense\n")
+        assert peer.refusal() == "garbage"
+        peer.socket.close()
+    (record,) = [record for record in caplog.records if "refused" in record.getMessage()]
+    assert record.name == "tablemgr.manager"
+    assert f"refused pid={os.getpid()} code='garbage' reason='this is not a message" in record.getMessage()
+
+
+UNITS = sorted((Path(__file__).parents[2] / "packaging" / "systemd").rglob("*@.*"))
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_the_unit_files_are_sound(unit: Path) -> None:
+    """Their commands are ones that we have; systemd, where it is installed, finds nothing wrong with them."""
+    for command in re.findall(r"^ExecStart=/usr/bin/env tablemgr (.*)$", unit.read_text(), flags=re.MULTILINE):
+        assert cli.build_parser().parse_args(shlex.split(command)).systemd
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed")
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_clients_find_the_socket_of_the_unit_files(runtime: Path) -> None:
+    """ListenStream= is where they look, with the modes that they insist on."""
+    (unit,) = [unit for unit in UNITS if unit.suffix == ".socket"]
+    text = unit.read_text()
+    (path,) = re.findall(r"^ListenStream=(.*)$", text, flags=re.MULTILINE)
+    assert path.replace("%t", str(runtime)).replace("%i", "my-shop_1") == rendezvous.socket_path("my-shop_1")
+    assert "SocketMode=0600" in text
+    assert "DirectoryMode=0700" in text
