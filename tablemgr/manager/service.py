@@ -90,10 +90,10 @@ class Service(Manager):
             tasks.append(asyncio.create_task(self._ping(self._notifier.watchdog_seconds)))
 
         def serving() -> None:
+            ready()  # what it says to people comes before the line of the log
+            self._notifier.ready(f"serving instance {self.instance!r}")
             where: dict[str, Any] = {} if metrics is None else {"metrics": str(metrics.address)}
             server.journal.note(Event.SERVING, instance=self.instance, pid=os.getpid(), tables=server.tables, **where)
-            self._notifier.ready(f"serving instance {self.instance!r}")
-            ready()
 
         try:
             if metrics is not None:
