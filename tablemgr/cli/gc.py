@@ -8,7 +8,7 @@ import argparse
 from tablemgr import rendezvous, segments
 from tablemgr.cli.answers import Answer, Text
 from tablemgr.cli.command import Command
-from tablemgr.cli.render import printable
+from tablemgr.cli.words import printable
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
