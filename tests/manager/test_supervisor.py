@@ -18,29 +18,10 @@ import tablemgr as tm
 from tablemgr import Child, Supervisor
 from tablemgr.supervisor import ChildExited, ChildStarted, Event, TableHandedBack, TooManyRestartsError
 
+from .supervised import METHODS, count_starts, exit_with, idle, is_dead, is_gone, start, until, zombies_of_mine
 from .support import TIMEOUT, Daemon, Worker, claim_error, eventually, open_table, until_equal
 
-METHODS = ["fork", "spawn", "forkserver"]
-
-
 # -- what the children do ----------------------------------------------------------------------------------------------
-
-
-def idle(**_: Any) -> None:
-    """Until a signal comes."""
-    while True:
-        signal.pause()
-
-
-def count_starts(tables: dict[str, tm.Table]) -> None:
-    """Note that it was started, with the tables in hand; then wait to be killed."""
-    tables["starts"].update_counter("n", 1, ("n", 0))
-    signal.pause()
-
-
-def exit_with(code: int) -> None:
-    """End at once."""
-    sys.exit(code)
 
 
 def ignore_sigterm(**_: Any) -> None:
@@ -61,32 +42,6 @@ def note_end(path: str, name: str) -> None:
     signal.signal(signal.SIGTERM, end)
     Path(f"{path}.{name}").touch()
     idle()
-
-
-def supervise(state: dict[str, Any], children: list[Child]) -> dict[str, tm.Process]:
-    """In a worker: start a supervisor that nobody drives."""
-    supervisor = state["supervisor"] = Supervisor(children, context="fork")
-    supervisor.start()
-    return supervisor.processes()
-
-
-# -- helpers -----------------------------------------------------------------------------------------------------------
-
-
-def until(supervisor: Supervisor, kind: type[Event], count: int = 1) -> list[Any]:
-    """Drive the supervisor until there were as many events of a kind; returns them."""
-    found: list[Any] = []
-    for event in supervisor.events(TIMEOUT):
-        if isinstance(event, kind):
-            found.append(event)
-            if len(found) == count:
-                return found
-    raise AssertionError(f"{len(found)} of {count} {kind.__name__}")
-
-
-def is_gone(process: tm.Process) -> bool:
-    """Not even a zombie is left."""
-    return not Path(f"/proc/{process.pid}").exists()
 
 
 @pytest.fixture(params=METHODS)
@@ -169,7 +124,7 @@ def test_too_many_restarts_stop_all_and_raise(instance: str, context: str) -> No
         with pytest.raises(TooManyRestartsError, match=r"'broken'.*1 restarts within"):
             events.extend(supervisor.events(TIMEOUT))
         assert supervisor.processes() == {}
-    assert is_gone(processes["steady"])
+    assert is_gone(processes["steady"].pid)
     assert issubclass(TooManyRestartsError, tm.TableError)
 
 
@@ -193,7 +148,7 @@ def test_children_are_stopped_in_the_reverse_order(instance: str, tmp_path: Path
             eventually((tmp_path / f"ends.{name}").exists)
         processes = supervisor.processes()
     assert path.read_text().split() == ["c", "b", "a"]
-    assert all(is_gone(process) for process in processes.values())
+    assert all(is_gone(process.pid) for process in processes.values())
     exits = {event.name: event.exit for event in supervisor.events() if isinstance(event, ChildExited)}
     assert exits == {"a": 0, "b": 0, "c": 0}
 
@@ -218,7 +173,7 @@ def test_a_stopped_child_is_killed_too(instance: str) -> None:
     with Supervisor([Child("stopped", idle, shutdown=0.1)], context="fork") as supervisor:
         (process,) = supervisor.processes().values()
         os.kill(process.pid, signal.SIGSTOP)
-    assert is_gone(process)
+    assert is_gone(process.pid)
 
 
 def test_a_stop_can_be_requested_from_a_signal_handler(instance: str) -> None:
@@ -246,25 +201,17 @@ def test_events_end_after_silence_and_can_be_taken_up_again(instance: str) -> No
 def test_children_do_not_outlive_a_supervisor_that_is_killed(instance: str) -> None:
     """Nobody would be left to stop them."""
     host = Worker()
-    processes = host.call(supervise, [Child("a", idle), Child("b", idle, shutdown=0.1)])
+    processes = host.call(start, [Child("a", idle), Child("b", idle, shutdown=0.1)])
     host.kill()
     for process in processes.values():
-        until_equal(True, _is_dead, process.pid)
-
-
-def _is_dead(pid: int) -> bool:
-    """Gone, or left as a zombie to an init that may not wait for strangers."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+        until_equal(True, is_dead, process.pid)
 
 
 def test_a_new_supervisor_takes_over_from_one_that_was_killed(daemon: Daemon) -> None:
     """Its child gets the table of the old one's child, with a wait for that to end."""
     child = Child("counter", count_starts, tables={"starts": {"access": "public", "wait": TIMEOUT}})
     host = Worker()
-    host.call(supervise, [child])
+    host.call(start, [child])
     table = eventually(lambda: _attached("starts"))
     eventually(lambda: table.lookup("n") == [("n", 1)])
     host.kill()
@@ -337,12 +284,4 @@ def test_a_senseless_child_is_refused(arguments: dict[str, Any]) -> None:
 def no_zombies() -> Iterator[None]:
     """Whatever a test does, its children have been waited for."""
     yield
-    assert not [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_my_zombie(pid)]
-
-
-def _is_my_zombie(pid: int) -> bool:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return fields[0] == "Z" and int(fields[1]) == os.getpid()
+    assert zombies_of_mine() == []
