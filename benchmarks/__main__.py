@@ -26,6 +26,7 @@ from benchmarks import (
     ranges,
     repair,
     report,
+    respawn,
     selecting,
     single_key,
     ycsb,
@@ -57,9 +58,10 @@ BY_THEMSELVES: dict[str, Callable[[Plan, Figures, int], str]] = {
     blocks.QUESTION: blocks.run,
     growth.QUESTION: growth.run,
     core_c.QUESTION: core_c.run,
+    respawn.QUESTION: respawn.run,
 }
 """These return a remark, or nothing."""
-SMALL = (blocks.QUESTION,)
+SMALL = (blocks.QUESTION, respawn.QUESTION)
 QUESTIONS = (*ON_STORES, *ON_LARGE_STORES, *ON_LARGE_TABLE, *BY_THEMSELVES)
 LARGE_ROWS = 1_000_000
 WIDTH = 200

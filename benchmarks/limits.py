@@ -45,6 +45,7 @@ def verdicts(figures: Figures, rows: int) -> Iterator[Verdict]:
     yield from _ordered(figures)
     yield from _selecting(figures)
     yield from _ways(figures)
+    yield from _respawn(figures)
 
 
 def _ratio(ours: Figure | None, peer: Figure | None, what: str, against: str, limit: float) -> Iterator[Verdict]:
@@ -162,6 +163,13 @@ def _selecting(figures: Figures) -> Iterator[Verdict]:
         ):
             peer = figures.find("select", ours.what, against)
             yield from _ratio(ours, peer, f"select, {ours.rows:,} rows: {ours.what}", against, limit)
+
+
+def _respawn(figures: Figures) -> Iterator[Verdict]:
+    """With fork there is no interpreter's start, and the figure stands for itself."""
+    for ours in (f for f in figures.all if f.question == "respawn" and f.what == "spawn" and f.store == OURS):
+        bare = figures.find("respawn", ours.what, "bare process", rows=ours.rows)
+        yield from _ratio(ours, bare, f"killed worker to successor with {ours.rows:,} rows", "bare process", 1.10)
 
 
 def _ways(figures: Figures) -> Iterator[Verdict]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -83,6 +84,7 @@ class Supervisor:
         self._signals = StopSignals(self._stop_request.make)
         self._lock = threading.RLock()  # of whoever changes anything, or waits for what happens
         self._at_exit: util.Finalize | None = None
+        self._pid = -1  # whose children they are
         self._family = Family(
             strategy,
             max_restarts,
@@ -113,7 +115,7 @@ class Supervisor:
         with self._turn():
             if self._family.is_open:
                 raise RuntimeError("this Supervisor runs already")
-            self._failure = None
+            self._failure, self._pid = None, os.getpid()
             # multiprocessing would wait for the children for ever at the end of this process, main or forked.
             self._at_exit = util.Finalize(None, self.stop, exitpriority=100)
             self._stop_request.open()
@@ -129,8 +131,8 @@ class Supervisor:
 
         Does nothing if it does not run. From any thread: `events` and `run` return in the one that drives it.
         """
-        if not self._family.is_open:
-            return
+        if not self._family.is_open or os.getpid() != self._pid:
+            return  # a forked process may leave the with block, too
         self.request_stop()  # whoever waits for events in another thread lets go
         with self._turn():
             self._close()
@@ -175,7 +177,8 @@ class Supervisor:
         """
         while (event := self._next(timeout)) is not None:
             yield event
-        self._signals.deliver(but=signal.SIGTERM)
+        # The end of the iteration is what SIGTERM does here, if it is why the children were stopped.
+        self._signals.deliver(but=None if self._family.is_open else signal.SIGTERM)
 
     # -- children -----------------------------------------------------------------------------------------------------
 

@@ -228,6 +228,30 @@ def fork_another(supervisor: Supervisor) -> None:
         assert list(supervisor.processes()) == ["a"]
 
 
+def test_a_forked_process_that_leaves_the_with_block_stops_nobody(book: tm.Table) -> None:
+    """The children are its parent's."""
+    worker = Worker()
+    worker.start(outcome, leave_in_another, stays("a"))
+    assert worker.result() == "end"
+
+
+def leave_in_another(supervisor: Supervisor) -> None:
+    """A program that forks in the with block."""
+    parent = os.getpid()
+    try:
+        with supervisor:
+            pid = os.fork()
+            if pid == 0:
+                raise SystemExit
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+            assert not supervisor._stop_request.made
+            assert list(supervisor.processes()) == ["a"]
+            assert list(supervisor.events(0.05))[1:] == []
+    finally:
+        if os.getpid() != parent:
+            os._exit(7)
+
+
 def test_a_fork_server_starts_others_without_held_back_signals(instance: str) -> None:
     """What a supervisor blocks while it starts a child is not handed down to everybody's processes."""
     context = multiprocessing.get_context("forkserver")
