@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator
@@ -19,7 +20,6 @@ from .supervised import (
     count_starts,
     exit_with,
     idle,
-    is_dead,
     is_gone,
     note,
     notes,
@@ -41,11 +41,12 @@ def no_zombies() -> Iterator[None]:
 
 def kill(supervisor: Supervisor, *names: str) -> None:
     """SIGKILL; returns when they are dead, and before the supervisor knows."""
-    pids = [supervisor.processes()[name].pid for name in names]
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    for pid in pids:
-        eventually(lambda pid=pid: is_dead(pid))  # type: ignore[misc]
+    pidfds = [os.pidfd_open(supervisor.processes()[name].pid) for name in names]
+    for pidfd in pidfds:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    for pidfd in pidfds:
+        assert select.select([pidfd], [], [], TIMEOUT)[0]
+        os.close(pidfd)
 
 
 @pytest.mark.parametrize(
