@@ -26,37 +26,44 @@ class StopSignals:
     _active: ClassVar[list[StopSignals]] = []
     _handled: ClassVar[list[signal.Signals]] = []  # those that the program has no handlers for
     _sheltered: ClassVar[int] = 0  # how many calls deep the main thread is in the supervisors' steps
-    _wakes: ClassVar[bool] = False
 
     def __init__(self, request_stop: Callable[[], None]) -> None:
         self._request_stop = request_stop
         self._arrived: signal.Signals | None = None
+        self._removed = False
 
-    def install(self, wakeup_fd: int) -> None:
-        """From now on; nothing where only the main thread could.
-
-        wakeup_fd is written to by the signal itself: it ends a wait that begins between the signal and its handler.
-        """
-        self._arrived = None
-        if not _is_main_thread():
-            return
-        if not self._active:
-            for number, usual in _USUAL.items():
-                if signal.getsignal(number) == usual:
-                    self._handled.append(number)
-                    signal.signal(number, _handle)
-            before = signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
-            StopSignals._wakes = before == -1
-            if before != -1:  # an event loop's, which needs it more
-                signal.set_wakeup_fd(before)
-        self._active.append(self)
+    def install(self) -> None:
+        """From now on; nothing where only the main thread could."""
+        self._arrived, self._removed = None, False
+        if _is_main_thread():
+            _tidy()
+            if not self._active:
+                for number, usual in _USUAL.items():
+                    if signal.getsignal(number) == usual:
+                        self._handled.append(number)
+                        signal.signal(number, _handle)
+            self._active.append(self)
 
     def remove(self) -> None:
-        """Until now; a handler that the program has set meanwhile stays."""
-        if _is_main_thread() and self in self._active:
-            self._active.remove(self)
-            if not self._active:
-                _restore()
+        """Until now; a handler that the program has set meanwhile stays. Other threads leave it to the main thread."""
+        self._removed = True
+        if _is_main_thread():
+            _tidy()
+
+    @contextlib.contextmanager
+    def wake(self, descriptor: int) -> Iterator[None]:
+        """Meanwhile a signal itself writes to this: it ends a wait that begins between the signal and its handler."""
+        if not _is_main_thread():
+            yield
+            return
+        before = signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+        if before != -1:  # an event loop's, which needs it more
+            signal.set_wakeup_fd(before)
+        try:
+            yield
+        finally:
+            if before == -1:
+                signal.set_wakeup_fd(-1)
 
     @contextlib.contextmanager
     def shelter(self) -> Iterator[None]:
@@ -89,6 +96,10 @@ def _is_main_thread() -> bool:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     arrived = signal.Signals(number)
+    _tidy()
+    if not StopSignals._active:
+        signal.raise_signal(number)  # the usual handler's by now
+        return
     for signals in StopSignals._active:
         if StopSignals._sheltered:
             signals._arrived = signals._arrived or arrived
@@ -103,14 +114,14 @@ def _raise_for(number: signal.Signals) -> None:
     raise SystemExit(128 + number)
 
 
-def _restore() -> None:
-    for number in StopSignals._handled:
-        if signal.getsignal(number) == _handle:
-            signal.signal(number, _USUAL[number])
-    StopSignals._handled.clear()
-    if StopSignals._wakes:
-        signal.set_wakeup_fd(-1)
-        StopSignals._wakes = False
+def _tidy() -> None:
+    """Forget those that were removed, and with the last of them the handlers."""
+    StopSignals._active[:] = [signals for signals in StopSignals._active if not signals._removed]
+    if not StopSignals._active:
+        for number in StopSignals._handled:
+            if signal.getsignal(number) == _handle:
+                signal.signal(number, _USUAL[number])
+        StopSignals._handled.clear()
 
 
 # A forked process has no supervisor. The signals wait until it has no handlers of one either: Python drops those that
@@ -132,7 +143,8 @@ def _after_fork_in_child() -> None:
     if _forking.mask is not None:
         StopSignals._active.clear()
         StopSignals._sheltered = 0
-        _restore()
+        _tidy()
+        signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
 
 

@@ -119,7 +119,7 @@ class Supervisor:
             # multiprocessing would wait for the children for ever at the end of this process, main or forked.
             self._at_exit = util.Finalize(None, self.stop, exitpriority=100)
             self._stop_request.open()
-            self._signals.install(self._stop_request.fileno_to_write())
+            self._signals.install()
             try:
                 self._family.open()
             finally:
@@ -284,7 +284,7 @@ class Supervisor:
                 try:
                     if self._stop_request.made:
                         self._close()
-                    elif not self._family.attend(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                    elif not self._attend(None if deadline is None else max(0.0, deadline - time.monotonic())):
                         return None
                 except TooManyRestartsError as error:
                     self._failure = error
@@ -292,6 +292,10 @@ class Supervisor:
                 finally:
                     self._tell()
             return self._events.popleft()
+
+    def _attend(self, timeout: float | None) -> bool:
+        with self._signals.wake(self._stop_request.fileno_to_write()):
+            return self._family.attend(timeout)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
