@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "order.h"
+#include "same.h"
 #include "term.h"
 #include "view.h"
 
@@ -166,7 +167,7 @@ static bool match_term(struct matcher *m, const uint8_t **at, const uint8_t *end
         return true;
     case MATCH_SAME:
         bound = &m->slots[take_word(m)];
-        return (size_t)(bound->end - bound->at) == len && memcmp(bound->at, value.at, len) == 0;
+        return same_terms(bound->at, (size_t)(bound->end - bound->at), value.at, len);
     case MATCH_LITERAL_BY_VALUE:
         word = take_word(m);
         m->code += word;

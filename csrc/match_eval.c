@@ -9,6 +9,7 @@
 #include "match_code.h"
 #include "number.h"
 #include "order.h"
+#include "same.h"
 #include "term.h"
 #include "view.h"
 
@@ -27,7 +28,7 @@ static bool is_bool(struct match_value value) { return value.at[0] == 0xc2 || va
 static bool is_true(struct match_value value) { return value.at[0] == 0xc3; }
 
 static bool is_same(struct match_value a, struct match_value b) {
-    return length_of(a) == length_of(b) && memcmp(a.at, b.at, length_of(a)) == 0;
+    return same_terms(a.at, length_of(a), b.at, length_of(b));
 }
 
 static enum match_verdict verdict_of(bool done) { return done ? MATCH_APPLIES : MATCH_FAILS; }

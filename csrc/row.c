@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "same.h"
+
 /* -- writing ------------------------------------------------------------------------------------------------------------- */
 
 enum { EXTENTS_FROM = 2048 }; /* bytes of a block below which a row is not taken apart */
@@ -147,7 +149,7 @@ int row_is(struct tmgr_table *t, uint64_t offset, const uint8_t *row, size_t len
     if ((load_relaxed((word *)at(t, offset)) & ROW_LEN_MASK) != len)
         return TMGR_ABSENT;
     const uint8_t *stored = row_view(t, offset, &scratch, &stored_len);
-    int status = stored == NULL ? TMGR_NO_MEMORY : memcmp(stored, row, len) == 0 ? TMGR_OK : TMGR_ABSENT;
+    int status = stored == NULL ? TMGR_NO_MEMORY : same_terms(stored, stored_len, row, len) ? TMGR_OK : TMGR_ABSENT;
     if (scratch.data != NULL)
         free(scratch.data);
     return status;

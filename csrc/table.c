@@ -7,6 +7,7 @@
 #include "os.h"
 #include "range.h"
 #include "repair.h"
+#include "same.h"
 #include "segment.h"
 #include "walk.h"
 
@@ -425,7 +426,7 @@ static int locate_exactly(struct tmgr_table *t, struct stripe *s, struct call *c
     const uint8_t *row = stored_row(t, call, slot_offset(place->content), &len);
     if (row == NULL)
         return TMGR_NO_MEMORY;
-    return len == call->row_len && memcmp(row, call->row, len) == 0 ? TMGR_OK : TMGR_ABSENT;
+    return same_terms(row, len, call->row, call->row_len) ? TMGR_OK : TMGR_ABSENT;
 }
 
 static int delete_object_locked(struct tmgr_table *t, struct stripe *s, struct call *call) {
@@ -788,7 +789,7 @@ static int apply_delete_object(struct tmgr_table *t, struct batch *batch, size_t
     const uint8_t *row = stored_row(t, &batch->call, offset, &len);
     if (row == NULL)
         return TMGR_NO_MEMORY;
-    bool same = len == batch->ops[i].row_len && memcmp(row, batch->ops[i].row, len) == 0;
+    bool same = same_terms(row, len, batch->ops[i].row, batch->ops[i].row_len);
     return same ? txn_remove(t, &batch->txn, s, place) : TMGR_OK;
 }
 

@@ -251,3 +251,39 @@ def test_pickle_is_for_tables_that_asked_for_it(instance: str) -> None:
     assert table.lookup("k") == [("k", complex(1, 2), [range(3)])]
     with pytest.raises(TypeError, match="complex"):
         table.insert((complex(1, 2), "v"))
+
+
+DICTS = ({"a": 1, "b": [2, {"c": 3, "d": 4}]}, {"b": [2, {"d": 4, "c": 3}], "a": 1})
+MANY = ({n: {n: 1, -n: 2} for n in range(1, 100)}, {n: {-n: 2, n: 1} for n in range(99, 0, -1)})
+
+
+@pytest.mark.parametrize("type", ["set", "ordered_set", "bag", "duplicate_bag"])
+@pytest.mark.parametrize(("one", "other"), [DICTS, MANY, ((0, DICTS[0]), (0, DICTS[1]))])
+def test_the_order_in_a_dict_is_no_part_of_a_row_s_value(type: str, one: Any, other: Any) -> None:
+    """A row is this very row whatever the order of a dict in it, and comes out in the order in which it was put in."""
+    table = tm.create(f"t {type} {len(one)}", type=type, access="public")
+    table.insert(("k", one, other))
+    assert table.match(("k", tm.var(1), tm.var(1))) == [(one,)]
+    assert table.select_count(tm.Clause(("k", tm.var(1), tm.var(2)), (), tm.is_same(tm.var(1), tm.var(2)))) == 1
+    table.insert(("k", other, one))
+    assert len(table) == (2 if type == "duplicate_bag" else 1)
+    assert repr(table.lookup("k")[0]) == repr(("k", one, other) if type.endswith("bag") else ("k", other, one))
+    if not type.endswith("bag"):
+        assert table.compare_and_swap(("k", one, one), ("k", one))
+        assert not table.compare_and_swap(("k",), ("k", other))
+    else:
+        assert table.delete_object(("k", one, one)) == len(table.lookup("k")) + (2 if type == "duplicate_bag" else 1)
+        table.insert(("k", one))
+    with table.atomic() as tx:
+        tx.delete_object(("k", other))
+    assert (len(table), table.check()) == (0, [])
+
+
+def test_a_dict_with_other_items_is_another_value() -> None:
+    """As many items of the same lengths in another order, and one that differs: by key, by value, or in type."""
+    table = tm.create("t", access="public")
+    table.insert(("k", {1: 1, 2: 2, 3: (4, 5)}))
+    others = [{2: 2, 1: 0, 3: (4, 5)}, {2: 2, 4: 1, 3: (4, 5)}, {2: True, 1: 1, 3: (4, 5)}, {2: 2, 1: 1, 3: (5, 4)}]
+    for other in others:
+        assert table.delete_object(("k", other)) == 0
+    assert table.delete_object(("k", {2: 2, 1: 1, 3: (4, 5)})) == 1
