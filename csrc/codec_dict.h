@@ -121,7 +121,6 @@ static PyObject *dict_get(PyObject *self, PyObject *const *arguments, Py_ssize_t
 /* Encode what update_counter(key, (1, by), (key, initial)) would: see encode_update. NULL for by is 1, for initial 0. */
 static bool encode_increment(struct binding *self, struct scratch *scratch, PyObject *key, PyObject *by,
                              PyObject *initial, struct tmgr_op *op) {
-    static const struct place initial_place = {.kind = ROOT, .name = "default"};
     static const uint8_t one_op_on_element_1[] = {0x91, 0x92, 1};
     struct tmgr_buffer *out = &scratch->arguments;
     struct encoder e = encoder_for(self, out, &key_place);
@@ -134,9 +133,8 @@ static bool encode_increment(struct binding *self, struct scratch *scratch, PyOb
         return false;
     }
     span.len = out->len - span.offset;
-    e.place = &initial_place;
     if (!put_byte(&e, 0x92) || !put_copy(&e, &span) ||
-        !(initial == NULL ? put_byte(&e, 0) : encode_value(&e, initial))) {
+        !(initial == NULL ? put_byte(&e, 0) : encode_index(&e, initial, "increment", "the default"))) {
         return false;
     }
     op->updates_len = span.offset;

@@ -41,7 +41,6 @@ class SharedDict(_codec.DictVerbs[K, V], MutableMapping[K, V]):
         self,
         name: str,
         mapping: Mapping[K, V] | Iterable[tuple[K, V]] = (),
-        /,
         *,
         access: str = "public",
         heir: Any = "manager",

@@ -32,6 +32,12 @@ def test_it_makes_a_public_table_that_outlives_its_maker() -> None:
     assert shared == {"k": "v", "j": "w"}
 
 
+def test_its_arguments_have_names() -> None:
+    """As the signature says: name and mapping may be given by keyword."""
+    assert tm.SharedDict(name="by-name", mapping={"a": 1}) == {"a": 1}
+    assert tm.SharedDict[str, int](mapping=[("b", 2)], name="by-name") == {"a": 1}
+
+
 def test_it_attaches_to_what_is_there(shared: "tm.SharedDict[Any, Any]") -> None:
     """A mapping fills a new table only."""
     again = tm.SharedDict[str, int]("d", {"a": 99, "z": 0})
@@ -240,6 +246,7 @@ def test_increment_counts(shared: "tm.SharedDict[Any, Any]") -> None:
         lambda: shared.increment("a", 1.5),  # type: ignore[arg-type] # that is the test
         lambda: shared.increment("new", 1, "zero"),  # type: ignore[arg-type] # that is the test
         lambda: shared.increment("new", 1, False),
+        lambda: shared.increment("a", 1, "zero"),  # type: ignore[arg-type] # looked at although there is an "a"
     ]
     for call in calls:
         with pytest.raises(TypeError):
