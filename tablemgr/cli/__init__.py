@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import tablemgr
 from tablemgr.cli import (
     bench,
     check,
@@ -70,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Tables in shared memory that survive the processes that use them.",
         epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 check failed, 130 interrupted.",
     )
+    parser.add_argument("--version", action="version", version=f"tablemgr {tablemgr.__version__}")
     common = argparse.ArgumentParser(add_help=False)
     for target, default in ((parser, None), (common, argparse.SUPPRESS)):
         target.add_argument(

@@ -77,6 +77,12 @@ def test_every_command_has_help(tablemgr: Command, name: str) -> None:
     assert "--instance" in ran.out
 
 
+def test_the_version_is_told(tablemgr: Command) -> None:
+    """`tablemgr --version` names the package and its version."""
+    ran = tablemgr("--version")
+    assert (ran.status, ran.out) == (ExitStatus.OK, f"tablemgr {tm.__version__}\n")
+
+
 def test_options_may_stand_before_and_after_the_command(tablemgr: Command) -> None:
     """--instance and --json are taken in both places."""
     assert tablemgr("--json", "list").json == []
