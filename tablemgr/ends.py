@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """END, what stands behind the last row."""
 
-from typing import Final, final
+from __future__ import annotations
+
+from typing import ClassVar, Final, final
 
 
 @final
@@ -9,6 +11,13 @@ class End:
     """The type of END."""
 
     __slots__ = ()
+    _only: ClassVar[End | None] = None
+
+    def __new__(cls) -> End:
+        """The one object that there is."""
+        if cls._only is None:
+            cls._only = super().__new__(cls)
+        return cls._only
 
     def __bool__(self) -> bool:
         return False

@@ -196,17 +196,21 @@ VARS: Expression = _Named("VARS")
 
 def var(number: SupportsIndex) -> Variable:
     """The variable of a number, 0 or more. ETS's `'$1'`. TypeError, ValueError: it is none."""
-    if isinstance(number, bool):
-        raise TypeError("var: a number, not a bool")
-    index = operator.index(number)
-    if index < 0:
-        raise ValueError(f"var: numbers begin at 0, not {index}")
-    return Variable(index)
+    return Variable(_number(number, "var", "numbers begin at 0"))
 
 
 def vars(n: SupportsIndex) -> tuple[Variable, ...]:
-    """The variables 1 to n: `v1, v2 = vars(2)`."""
-    return tuple(var(number + 1) for number in range(operator.index(n)))
+    """The variables 1 to n: `v1, v2 = vars(2)`. TypeError, ValueError: n is no number of variables."""
+    return tuple(Variable(number + 1) for number in range(_number(n, "vars", "there are 0 or more")))
+
+
+def _number(value: SupportsIndex, doing: str, rule: str) -> int:
+    if isinstance(value, bool):
+        raise TypeError(f"{doing}: a number, not a bool")
+    number = operator.index(value)
+    if number < 0:
+        raise ValueError(f"{doing}: {rule}, not {number}")
+    return number
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import sys
 from dataclasses import dataclass
 from typing import Any, Final, SupportsIndex
 
@@ -171,7 +172,7 @@ class Selecting:
             if isinstance(limit, bool) or not hasattr(limit, "__index__"):
                 raise TypeError(f"limit must be an int or None for no limit, not {limit.__class__.__name__}")
             raise ValueError(f"limit must be a number of results from 1 up, not {number}")
-        return number
+        return min(number, sys.maxsize)
 
     def _page(self, at: Continuation, program: Program) -> tuple[list[Any], Further]:
         results, cursor = self._run(_RESULTS, program, at.reverse, at.limit, at.cursor)

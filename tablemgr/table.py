@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
+import sys
 from collections.abc import Iterable, Iterator
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -395,7 +396,7 @@ class Table(Selecting):
         rows = 0 if limit is None else _whole(limit, "limit")
         if rows < 0:
             raise ValueError(f"limit must be a number of rows from 0 up, not {rows}")
-        return self._binding.range(lo, hi, reverse, rows)
+        return self._binding.range(lo, hi, reverse, min(rows, sys.maxsize))
 
     def _key(self, row: Row | None) -> Any:
         return END if row is None else row[self._keypos]

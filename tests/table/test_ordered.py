@@ -107,6 +107,7 @@ def test_a_range_takes_the_lower_bound_and_not_the_upper_one(table: tm.Table) ->
     assert list(table.range(20, 10)) == list(table.range(5, 5)) == list(table.range(3, 4)) == []
     assert len(list(table.range())) == 500
     assert list(table.range(limit=0)) == []
+    assert len(list(table.range(limit=10**30))) == len(table)
 
 
 def test_bounds_of_another_type_stand_where_their_type_does(table: tm.Table) -> None:

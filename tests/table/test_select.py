@@ -97,6 +97,12 @@ def test_pages_hold_every_result_exactly_once(table: tm.Table, limit: int, rever
     assert sorted(key for page in pages for key in page) == list(range(1, 1000, 2))
 
 
+def test_a_limit_may_be_any_number(table: tm.Table) -> None:
+    """One beyond every machine word is no limit."""
+    for results, more in (table.select(tm.Clause(tm.ANY), limit=10**30), table.match_object(tm.ANY, 2**63)):
+        assert (len(results), more) == (1000, tm.END)
+
+
 def test_pages_survive_growth_and_deletion_between_them(table: tm.Table) -> None:
     """Rows that are there throughout come exactly once, though the table triples and halves between the pages."""
     seen: list[int] = []

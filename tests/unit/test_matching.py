@@ -819,6 +819,11 @@ def test_variables_have_numbers() -> None:
     """0 or more; whatever has an index, but no bool."""
     assert [v.number for v in m.vars(3)] == [1, 2, 3]
     assert m.vars(0) == ()
+    for make in (m.var, m.vars):
+        with pytest.raises(TypeError, match="bool"):
+            make(True)
+        with pytest.raises(ValueError, match="-1"):
+            make(-1)
     with pytest.raises(ValueError, match="not -1"):
         var(-1)
     for bad in (True, "1", 1.0, None):
