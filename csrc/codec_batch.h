@@ -323,7 +323,7 @@ static PyObject *refuse_op(struct batch *self, int status, size_t failed) {
     const struct tmgr_op *ops = (const struct tmgr_op *)(void *)self->ops.data;
     size_t n = self->ops.len / sizeof *ops;
     if (status == TMGR_ABSENT && failed < n) {
-        return absent(PyList_GET_ITEM(self->keys, (Py_ssize_t)failed));
+        return refuse(self->binding, status, verbs[ops[failed].kind], PyList_GET_ITEM(self->keys, (Py_ssize_t)failed));
     }
     if (failed >= n || status == TMGR_BUSY || status == RAISED) {
         return refuse(self->binding, status, "atomic", NULL);

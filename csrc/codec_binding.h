@@ -154,7 +154,7 @@ static PyObject *refuse_key(struct binding *self, int status, const char *verb, 
     return NULL;
 }
 
-/* Raise KeyError(key). Returns NULL. */
+/* Raise KeyError(key), as a dict does; the verbs of a table leave it to fail, which names the table. Returns NULL. */
 static PyObject *absent(PyObject *key) {
     /* In a tuple, or a key that is a tuple would become several arguments. */
     PyObject *arguments = PyTuple_Pack(1, key);

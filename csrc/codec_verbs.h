@@ -249,21 +249,25 @@ static bool position_argument(PyObject *object, const char *verb, Py_ssize_t *po
     return true;
 }
 
-static PyObject *decode_element(const struct binding *self, const struct tmgr_buffer *row, Py_ssize_t position) {
+static PyObject *decode_element(struct binding *self, const struct tmgr_buffer *row, Py_ssize_t position) {
     struct decoder d = decoder_for(self, row);
     uint64_t n;
     if (!take_array(&d, &n)) {
         return NULL;
     }
     if (position < 0 || (uint64_t)position >= n) {
-        PyErr_Format(PyExc_IndexError, "lookup_element: this row has the positions 0 to %d", (int)n - 1);
+        PyObject *detail = PyUnicode_FromFormat("it has 0 to %d", (int)n - 1);
+        if (detail != NULL) {
+            refuse(self, TMGR_BAD_POSITION, "lookup_element", detail);
+            Py_DECREF(detail);
+        }
         return NULL;
     }
     return skip_values(&d, (uint64_t)position) ? decode_value(&d) : NULL;
 }
 
 /* The element of each row in the result, as a list. */
-static PyObject *decode_elements(const struct binding *self, const struct tmgr_buffer *rows, Py_ssize_t position) {
+static PyObject *decode_elements(struct binding *self, const struct tmgr_buffer *rows, Py_ssize_t position) {
     struct decoder d = decoder_for(self, rows);
     PyObject *list = PyList_New(0);
     while (list != NULL && has(&d, 1)) {
@@ -287,8 +291,8 @@ static PyObject *binding_lookup_element(struct binding *self, PyObject *const *a
         return refuse_arguments(self, verb, false);
     }
     if (position < 0) {
-        PyErr_SetString(PyExc_IndexError, "lookup_element: positions are counted from 0");
-        return refuse_arguments(self, verb, false);
+        int status = self->api->admit(self->table, false);
+        return refuse(self, status == TMGR_OK ? TMGR_BAD_POSITION : status, verb, NULL);
     }
     struct scratch *scratch = scratch_take(self);
     if (scratch == NULL) {
@@ -300,13 +304,11 @@ static PyObject *binding_lookup_element(struct binding *self, PyObject *const *a
         if (status == TMGR_OK) {
             answer = self->bag ? decode_elements(self, &scratch->result, position)
                                : decode_element(self, &scratch->result, position);
-        } else if (status != TMGR_ABSENT) {
-            refuse(self, status, verb, NULL);
-        } else if (n == 3) {
+        } else if (status == TMGR_ABSENT && n == 3) {
             answer = arguments[2];
             Py_INCREF(answer);
         } else {
-            absent(arguments[0]);
+            refuse(self, status, verb, status == TMGR_ABSENT ? arguments[0] : NULL);
         }
     }
     scratch_give(self, scratch);
@@ -856,7 +858,7 @@ static PyObject *binding_update_counter(struct binding *self, PyObject *const *a
         struct decoder d = decoder_for(self, &scratch->result);
         answer = PyList_CheckExact(arguments[1]) ? decode_value(&d) : decode_only_element(self, &scratch->result);
     } else if (status == TMGR_ABSENT) {
-        absent(arguments[0]);
+        refuse(self, status, verb, arguments[0]);
     } else {
         refuse_key(self, status, verb, n > 0 ? arguments[0] : Py_None);
     }

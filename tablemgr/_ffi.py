@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, NoReturn
 
 from tablemgr._core import ffi, lib
-from tablemgr.errors import Status, raise_for
+from tablemgr.errors import AbsentKeyError, Status, raise_for
 
 OK: Final = int(Status.OK)
 ABSENT: Final = int(Status.ABSENT)
@@ -346,10 +346,10 @@ class Handle:
     def fail(self, status: int, verb: str, detail: object = None) -> NoReturn:
         """Raise what a status means for this table, with what the segment says about it; the codec's way out too.
 
-        detail: the key for ABSENT, else words to put into the message, or None.
+        detail: the key for ABSENT (args[0] of the KeyError), else words to put into the message, or None.
         """
         if status == Status.ABSENT:
-            raise KeyError(detail)
+            raise AbsentKeyError(detail, verb, self.name)
         if status == Status.CLOSED and self._gone:
             status = int(Status.NO_TABLE)
         errno = lib.tmgr_errno()

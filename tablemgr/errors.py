@@ -107,6 +107,23 @@ class TableTypeError(TableError, TypeError):
     """The operation does not exist for this type of table."""
 
 
+class AbsentKeyError(KeyError):
+    """A KeyError, with the key as its argument, whose text names the table. Users know it as KeyError."""
+
+    def __init__(self, key: object, doing: str = "", table: str = "") -> None:
+        super().__init__(key)
+        self.doing = doing
+        self.table = table
+
+    def __str__(self) -> str:
+        try:
+            key = repr(self.args[0])
+        except ValueError:  # an int of more digits than Python writes
+            key = "of many digits"
+        key = key if len(key) <= 100 else f"{key[:97]}..."
+        return f"{self.doing}: table {self.table!r} has no row with the key {key}; insert one, or give a default"
+
+
 # What each status is as an exception, and how it is told: {table} is the quoted name, {doing} the verb, {why} what the
 # caller knows besides, or nothing. A status that answers a question is here too, for calls where it is no answer.
 _MEANINGS: dict[Status, tuple[type[Exception], str]] = {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """update_counter and update_element."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -72,6 +73,9 @@ def test_an_absent_counter_needs_a_default_row(table: tm.Table) -> None:
     with pytest.raises(KeyError) as caught:
         table.update_counter("x", 1)
     assert caught.value.args == ("x",)
+    assert str(caught.value).startswith(f"update_counter: table {table.name!r} has no row with the key 'x'; ")
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.args, str(again)) == (caught.value.args, str(caught.value))
     assert table.update_counter("x", (1, 3), ("ignored", 4, "more")) == 7
     assert table.lookup("x") == [("x", 7, "more")]
     assert table.update_counter("x", 1, ("x", 100)) == 8

@@ -411,15 +411,14 @@ def test_absent_keys_are_answers_or_key_errors(core: FakeCore) -> None:
     assert b.delete(key) == b.delete_object((key,)) == 0
     assert b.compare_and_swap((key,), (key,)) is False
     assert b.update_element(key, (1, 2)) is False
-    calls: list[Callable[[], object]] = [
-        lambda: b.getitem(key),
-        lambda: b.lookup_element(key, 1),
-        lambda: b.update_counter(key, 1),
-    ]
-    for call in calls:
-        with pytest.raises(KeyError) as caught:
+    with pytest.raises(KeyError) as caught:
+        b.getitem(key)
+    assert caught.value.args == (key,)
+    calls: list[Callable[[], object]] = [lambda: b.lookup_element(key, 1), lambda: b.update_counter(key, 1)]
+    for call, verb in zip(calls, ("lookup_element", "update_counter"), strict=True):
+        with pytest.raises(RefusedError) as refused:
             call()
-        assert caught.value.args == (key,)
+        assert refused.value.args == ("ABSENT", verb)
 
 
 @pytest.mark.parametrize("keypos", [0, 1])
