@@ -347,9 +347,13 @@ class Handle:
         """Raise what a status means for this table, with what the segment says about it; the codec's way out too.
 
         detail: the key for ABSENT (args[0] of the KeyError), else words to put into the message, or None.
+        For OK, where only the arguments are wrong, the TypeError or ValueError about them; it gets the table's name.
         """
         if status == Status.ABSENT:
             raise AbsentKeyError(detail, verb, self.name)
+        if status == OK:
+            assert isinstance(detail, Exception)
+            raise type(detail)(f"{verb}: table {self.name!r}: {str(detail).removeprefix(f'{verb}: ')}") from None
         if status == Status.CLOSED and self._gone:
             status = int(Status.NO_TABLE)
         errno = lib.tmgr_errno()

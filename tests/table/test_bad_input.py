@@ -81,6 +81,7 @@ def test_an_unsupported_value_is_named_with_its_position(table: tm.Table, value:
         ):
             with pytest.raises(TypeError) as caught:
                 call()
+            assert f"table {table.name!r}: " in str(caught.value)
             assert name in str(caught.value)
             assert position in str(caught.value)
             assert "pickle" in str(caught.value) or name == "datetime"
@@ -104,7 +105,7 @@ def test_an_unsupported_key_is_refused_by_every_verb(table: tm.Table, key: Any) 
         lambda: table.update_element(key, (1, 1)),
         lambda: table.next(key),
     ):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=f"table {table.name!r}: "):
             call()
     assert list(table) == [("k", 1)]
 
