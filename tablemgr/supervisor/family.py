@@ -12,7 +12,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from tablemgr.supervisor.children import Child, Event, TooManyRestartsError
-from tablemgr.supervisor.running import Running
+from tablemgr.supervisor.running import Running, held_back
 from tablemgr.supervisor.wakeup import StopRequest
 
 # The next child is started when this one has its tables, or after so many seconds: the manager that should give them
@@ -183,10 +183,11 @@ class Family:
     def start(self, running: Running) -> bool:
         """Start it, and wait for its tables; False if it ended without them, and those after it depend on it."""
         assert self._selector is not None
-        self._tell(running.start(self.context, self.instance))
-        self._selector.register(running.exit_fd, selectors.EVENT_READ, ("exit", running, running.process))
-        if running.reports is not None:
-            self._selector.register(running.reports, selectors.EVENT_READ, ("report", running, running.process))
+        with held_back(self.context.get_start_method()):
+            self._tell(running.start(self.context, self.instance))
+            self._selector.register(running.exit_fd, selectors.EVENT_READ, ("exit", running, running.process))
+            if running.reports is not None:
+                self._selector.register(running.reports, selectors.EVENT_READ, ("report", running, running.process))
         waits = bool(running.child.tables) and not running.child.stands_in_line
         return not waits or self._gets_tables(running) or self.strategy == "one_for_one"
 

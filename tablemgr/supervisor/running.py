@@ -40,14 +40,16 @@ class Running:
         self._died_at: float | None = None  # monotonic
 
     def start(self, context: BaseContext, instance: str) -> ChildStarted:
-        """Run the child in a new process. Raises what multiprocessing does if that cannot be; nothing has changed."""
+        """Run the child in a new process, within `held_back`. Raises what multiprocessing does if that cannot be.
+
+        Nothing has changed then.
+        """
         receive, send = context.Pipe(duplex=False)
         process = context.Process(  # type: ignore[attr-defined]  # every real context has it
             target=worker.main, args=(self.child, instance, _ffi.self_process(), send), name=self.child.name
         )
         try:
-            with _held_back(context.get_start_method()):
-                process.start()
+            process.start()
         except BaseException:
             receive.close()
             raise
@@ -143,8 +145,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def _held_back(method: str | None) -> Iterator[None]:
+def held_back(method: str | None) -> Iterator[None]:
     """Block the signals whose handlers must not run in a child that is forked here, or that is not ready for them.
+
+    Nor may the program's own handlers raise here before a process that was just started is known.
 
     Not around a fork server, which hands its own mask down to all of its processes for ever.
     """

@@ -385,3 +385,30 @@ def test_time_outs_are_kept_while_children_are_busy(instance: str) -> None:
         begun = time.monotonic()
         assert list(supervisor.events(0.05)) == []
         assert time.monotonic() - begun >= 0.05
+
+
+class _Interrupting(multiprocessing.context.ForkProcess):
+    def start(self) -> None:
+        super().start()
+        signal.raise_signal(signal.SIGINT)
+
+
+class _InterruptingContext(multiprocessing.context.ForkContext):
+    Process = _Interrupting
+
+
+def test_a_handler_that_raises_loses_no_child(instance: str) -> None:
+    """The program's own handler raises when a process has just been started: that child is stopped like any other."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        supervisor = Supervisor([Child("a", idle)], context=_InterruptingContext())
+        with pytest.raises(KeyboardInterrupt):
+            supervisor.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert supervisor.processes() == {}
+    assert multiprocessing.active_children() == []
