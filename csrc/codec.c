@@ -21,8 +21,13 @@
  *       delete_object(row) delete_all() compare_and_swap(old, new)
  *       update_counter(key, op[, default]) update_element(key, spec[, default]) batch()
  *       pages(want_bytes) insert_packed(data)   rows as they are packed
+ *       query(mode, plan, reverse, limit, cursor)
+ *   language(ANY, ROW, VARS, Variable, Call)   what clauses are made of
+ *   Plan(code, is_rows, keys, keys_backwards, prefix)   a compiled query
+ *   Prepared, ClauseParts, AskVerbs        bases of Query, Clause and Selecting
  *   Batch, from batch(): insert insert_new delete delete_object update_counter update_element commit()
  *   DictVerbs, base of SharedDict: _use(binding), then by operators and get(key[, default]) increment(key[, by, default]) */
+#include "codec_ask.h"
 #include "codec_dict.h"
 #include "codec_order.h"
 #include "codec_packed.h"
@@ -122,7 +127,7 @@ static PyMethodDef binding_methods[] = {
     {"lookup_many", (PyCFunction)binding_lookup_many, METH_O, "lookup_many(keys): list of lists of rows"},
     {"length", (PyCFunction)binding_length, METH_NOARGS, "length(): int"},
     {"query", (PyCFunction)binding_query, METH_VARARGS,
-     "query(mode, program, is_rows, keys, prefix, reverse, limit, cursor): results, or how many rows"},
+     "query(mode, plan, reverse, limit, cursor): results, or how many rows"},
     {"range", (PyCFunction)(void (*)(void))binding_range, METH_FASTCALL,
      "range(lo, hi, reverse, limit): iterator over the rows of an ordered_set between two keys"},
     {"scan", (PyCFunction)binding_scan, METH_NOARGS, "scan(): iterator over all rows"},
@@ -188,9 +193,18 @@ static bool import_types(struct codec_state *state) {
            state->pickle_dumps != NULL && state->pickle_loads != NULL;
 }
 
+static bool intern_names(struct codec_state *state) {
+    state->number_name = PyUnicode_InternFromString("number");
+    state->name_name = PyUnicode_InternFromString("name");
+    state->operands_name = PyUnicode_InternFromString("operands");
+    state->clauses_name = PyUnicode_InternFromString("clauses");
+    return state->number_name != NULL && state->name_name != NULL && state->operands_name != NULL &&
+           state->clauses_name != NULL;
+}
+
 static int codec_exec(PyObject *module) {
     struct codec_state *state = PyModule_GetState(module);
-    if (!import_types(state)) {
+    if (!import_types(state) || !intern_names(state)) {
         return -1;
     }
     state->binding_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &binding_spec, NULL);
@@ -198,8 +212,14 @@ static int codec_exec(PyObject *module) {
     state->pages_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &pages_spec, NULL);
     state->batch_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &batch_spec, NULL);
     state->dict_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &dict_spec, NULL);
-    PyTypeObject *const types[] = {state->binding_type, state->scan_type, state->pages_type, state->batch_type,
-                                   state->dict_type};
+    state->plan_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &plan_spec, NULL);
+    state->prepared_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &prepared_spec, NULL);
+    state->clause_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &clause_spec, (PyObject *)state->prepared_type);
+    state->ask_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &ask_spec, NULL);
+    PyTypeObject *const types[] = {state->binding_type,  state->scan_type,   state->pages_type,
+                                   state->batch_type,    state->dict_type,   state->plan_type,
+                                   state->prepared_type, state->clause_type, state->ask_type};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (types[i] == NULL || PyModule_AddType(module, types[i]) < 0) {
             return -1;
@@ -220,6 +240,15 @@ static int codec_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->pages_type);
     Py_VISIT(state->batch_type);
     Py_VISIT(state->dict_type);
+    Py_VISIT(state->plan_type);
+    Py_VISIT(state->prepared_type);
+    Py_VISIT(state->clause_type);
+    Py_VISIT(state->ask_type);
+    Py_VISIT(state->any);
+    Py_VISIT(state->row);
+    Py_VISIT(state->vars);
+    Py_VISIT(state->variable_type);
+    Py_VISIT(state->call_type);
     return 0;
 }
 
@@ -235,6 +264,19 @@ static int codec_clear(PyObject *module) {
     Py_CLEAR(state->pages_type);
     Py_CLEAR(state->batch_type);
     Py_CLEAR(state->dict_type);
+    Py_CLEAR(state->plan_type);
+    Py_CLEAR(state->prepared_type);
+    Py_CLEAR(state->clause_type);
+    Py_CLEAR(state->ask_type);
+    Py_CLEAR(state->any);
+    Py_CLEAR(state->row);
+    Py_CLEAR(state->vars);
+    Py_CLEAR(state->variable_type);
+    Py_CLEAR(state->call_type);
+    Py_CLEAR(state->number_name);
+    Py_CLEAR(state->name_name);
+    Py_CLEAR(state->operands_name);
+    Py_CLEAR(state->clauses_name);
     return 0;
 }
 
@@ -247,6 +289,7 @@ static PyMethodDef codec_functions[] = {
     {"decode", FASTCALL(codec_decode), METH_VARARGS | METH_KEYWORDS, "decode(data, *, pickle=False): object"},
     {"decode_row", FASTCALL(codec_decode_row), METH_VARARGS | METH_KEYWORDS,
      "decode_row(data, *, pickle=False): tuple"},
+    {"language", codec_language, METH_VARARGS, "language(ANY, ROW, VARS, Variable, Call): what clauses are made of"},
     {"sortkey", codec_sortkey, METH_O, "sortkey(key): bytes"},
     {"sortkey_prefix", codec_sortkey_prefix, METH_VARARGS, "sortkey_prefix(elements, n): bytes"},
     {NULL, NULL, 0, NULL},

@@ -3,15 +3,14 @@
 #ifndef TABLEMGR_CODEC_QUERY_H
 #define TABLEMGR_CODEC_QUERY_H
 
-#include "codec_verbs.h"
+#include "codec_plan.h"
 
 enum { QUERY_BYTES = 1 << 20 }; /* rows that one call of the core looks at, between which signals are handled */
 
 struct query_call {
     int mode;
-    int is_rows, reverse;
-    Py_buffer program, keys, prefix; /* the latter two may be absent */
-    bool has_keys, has_prefix;
+    int reverse;
+    struct plan *plan;
     Py_ssize_t limit; /* -1: none */
     struct tmgr_query query;
     struct tmgr_cursor cursor;
@@ -22,10 +21,9 @@ static int step_query(struct request *r, int64_t wait_ns) {
                          wait_ns);
 }
 
-/* A bytes object or None; false with an exception set. */
-static bool optional_bytes(PyObject *object, Py_buffer *view, bool *has) {
-    *has = object != Py_None;
-    return !*has || PyObject_GetBuffer(object, view, PyBUF_SIMPLE) == 0;
+static const uint8_t *bytes_or_null(PyObject *object, size_t *len) {
+    *len = object == Py_None ? 0 : (size_t)PyBytes_GET_SIZE(object);
+    return object == Py_None ? NULL : (const uint8_t *)PyBytes_AS_STRING(object);
 }
 
 /* The cursor of a continuation: (stripe, position, key, skip). It may come from anywhere: the core bounds what it says. */
@@ -92,14 +90,14 @@ static long long run_query(struct binding *self, struct query_call *call, struct
         r.cursor = &call->cursor;
         r.limit = call->limit < 0 ? SIZE_MAX : (size_t)(call->limit - total);
         status = call->mode >= TMGR_QUERY_DELETE ? do_write(self, &r, step_query)
-                 : call->has_keys                ? do_read(self, &r, step_query)
+                 : call->query.keys != NULL       ? do_read(self, &r, step_query)
                                                  : do_long_read(self, &r, step_query);
         if (status != TMGR_OK && status != TMGR_END && status != TMGR_PRESENT) {
             refuse(self, status, verbs[call->mode], NULL);
             return -1;
         }
         total += (long long)r.n;
-        if ((list != NULL && !take_results(self, &r, call->is_rows, list)) || PyErr_CheckSignals() < 0) {
+        if ((list != NULL && !take_results(self, &r, call->plan->is_rows, list)) || PyErr_CheckSignals() < 0) {
             return -1;
         }
     }
@@ -107,42 +105,28 @@ static long long run_query(struct binding *self, struct query_call *call, struct
     return total;
 }
 
-static void query_call_free(struct query_call *call) {
-    PyBuffer_Release(&call->program);
-    if (call->has_keys) {
-        PyBuffer_Release(&call->keys);
-    }
-    if (call->has_prefix) {
-        PyBuffer_Release(&call->prefix);
-    }
-    free(call->cursor.last.data);
-}
-
-/* query(mode, program, is_rows, keys, prefix, reverse, limit, cursor): mode 0 gives (list, cursor or None), others a number. */
+/* query(mode, plan, reverse, limit, cursor): mode 0 gives (list, cursor or None), others a number. */
 static PyObject *binding_query(struct binding *self, PyObject *arguments) {
     struct query_call call;
-    PyObject *keys, *prefix, *cursor, *answer = NULL, *list = NULL;
+    PyObject *cursor, *answer = NULL, *list = NULL;
     memset(&call, 0, sizeof call);
-    if (!PyArg_ParseTuple(arguments, "iy*pOOpnO:query", &call.mode, &call.program, &call.is_rows, &keys, &prefix,
+    if (!PyArg_ParseTuple(arguments, "iO!pnO:query", &call.mode, self->state->plan_type, (PyObject **)&call.plan,
                           &call.reverse, &call.limit, &cursor)) {
+        return NULL;
+    }
+    if (call.mode < TMGR_QUERY_RESULTS || call.mode > TMGR_QUERY_REPLACE) {
+        PyErr_SetString(PyExc_ValueError, "query: there is no such mode");
         return NULL;
     }
     struct scratch *scratch = NULL;
     bool more = false;
-    bool ready = call.mode >= TMGR_QUERY_RESULTS && call.mode <= TMGR_QUERY_REPLACE &&
-                 optional_bytes(keys, &call.keys, &call.has_keys) &&
-                 optional_bytes(prefix, &call.prefix, &call.has_prefix) && cursor_argument(cursor, &call.cursor) &&
-                 (scratch = scratch_take(self)) != NULL &&
-                 (call.mode != TMGR_QUERY_RESULTS || (list = PyList_New(0)) != NULL);
-    if (ready) {
-        call.query = (struct tmgr_query){.program = call.program.buf,
-                                         .program_len = (size_t)call.program.len,
-                                         .keys = call.has_keys ? call.keys.buf : NULL,
-                                         .keys_len = call.has_keys ? (size_t)call.keys.len : 0,
-                                         .prefix = call.has_prefix ? call.prefix.buf : NULL,
-                                         .prefix_len = call.has_prefix ? (size_t)call.prefix.len : 0,
-                                         .flags = (call.has_keys ? (unsigned)TMGR_QUERY_BY_KEY : 0) |
-                                                  (call.reverse ? (unsigned)TMGR_RANGE_REVERSE : 0)};
+    if (cursor_argument(cursor, &call.cursor) && (scratch = scratch_take(self)) != NULL &&
+        (call.query.program = program_take(call.plan)) != NULL &&
+        (call.mode != TMGR_QUERY_RESULTS || (list = PyList_New(0)) != NULL)) {
+        call.query.keys = bytes_or_null(call.plan->keys[call.reverse != 0], &call.query.keys_len);
+        call.query.prefix = bytes_or_null(call.plan->prefix, &call.query.prefix_len);
+        call.query.flags = (call.query.keys != NULL ? (unsigned)TMGR_QUERY_BY_KEY : 0) |
+                           (call.reverse ? (unsigned)TMGR_RANGE_REVERSE : 0);
         long long total = run_query(self, &call, scratch, list, &more);
         if (total >= 0 && list == NULL) {
             answer = PyLong_FromLongLong(total);
@@ -151,14 +135,15 @@ static PyObject *binding_query(struct binding *self, PyObject *arguments) {
             answer = next != NULL ? PyTuple_Pack(2, list, next) : NULL;
             Py_XDECREF(next);
         }
-    } else if (!PyErr_Occurred()) {
-        PyErr_SetString(PyExc_ValueError, "query: there is no such mode");
+    }
+    if (call.query.program != NULL) {
+        program_give(call.plan, call.query.program);
     }
     if (scratch != NULL) {
         scratch_give(self, scratch);
     }
     Py_XDECREF(list);
-    query_call_free(&call);
+    free(call.cursor.last.data);
     return answer;
 }
 

@@ -2,7 +2,7 @@
 /* codec_state.h - what the parts of the codec extension share: the imported Python types, buffers, extension types.
  *
  * The codec is one compilation unit, codec.c, which includes its parts in this order: state, encode, decode, binding,
- * verbs, batch, dict, order, packed, query. So the compiler sees a verb whole, from the Python argument to the core's
+ * verbs, batch, dict, order, packed, plan, query, clause, ask. So the compiler sees a verb whole, from the Python argument to the core's
  * call and back. */
 #ifndef TABLEMGR_CODEC_STATE_H
 #define TABLEMGR_CODEC_STATE_H
@@ -52,6 +52,11 @@ struct codec_state {
     PyObject *decimal_type, *uuid_type, *timezone_type;
     PyObject *pickle_dumps, *pickle_loads;
     PyTypeObject *binding_type, *scan_type, *pages_type, *batch_type, *dict_type;
+    PyTypeObject *plan_type, *prepared_type, *clause_type, *ask_type;
+    /* The words of tablemgr.matching, from language(). */
+    PyObject *any, *row, *vars;
+    PyTypeObject *variable_type, *call_type;
+    PyObject *number_name, *name_name, *operands_name, *clauses_name; /* of attributes */
 };
 
 /* -- bytes being written --------------------------------------------------------------------------------------------- */

@@ -377,6 +377,17 @@ static uint64_t interval(uint64_t n_buckets, uint64_t position, uint64_t *before
     return number;
 }
 
+int hset_view_open(struct tmgr_table *t, struct stripe *s, struct hset_view *view) { return view_open(t, s, view); }
+
+uint64_t hset_interval(uint64_t n_buckets, uint64_t position, uint64_t *before, uint64_t *after) {
+    return interval(n_buckets, position, before, after);
+}
+
+bool hset_view_holds(struct tmgr_table *t, const struct stripe *s, const struct hset_view *view) {
+    return !view_overtaken(s, view) && load_relaxed(&t->control->gen) == view->gen &&
+           load_relaxed(&view->root->n_buckets) == view->n_buckets;
+}
+
 enum { AHEAD_ROWS = 2, AHEAD_BUCKETS = 4 }; /* the next bucket's rows would come too late (1.3 times the time) */
 
 void hset_prefetch_position(struct tmgr_table *t, struct stripe *s, uint64_t position) {
@@ -424,10 +435,7 @@ static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t pos
     }
     if (items.list != items.first)
         free(items.list);
-    if (status == TMGR_OK && (view_overtaken(s, &view) || load_relaxed(&t->control->gen) != view.gen ||
-                              load_relaxed(&view.root->n_buckets) != view.n_buckets))
-        status = TMGR_BUSY;
-    return status;
+    return status == TMGR_OK && !hset_view_holds(t, s, &view) ? TMGR_BUSY : status;
 }
 
 int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out, size_t *n_rows,

@@ -59,6 +59,13 @@ void hset_prefetch_position(struct tmgr_table *t, struct stripe *s, uint64_t pos
 int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out, size_t *n_rows,
                      uint64_t *before, uint64_t *after);
 
+/* For sweep.h, which walks buckets itself. As a reader begins: OK, ABSENT (the stripe is empty), BUSY (a delete_all came between
+ * two loads); the bucket that holds a position, and its interval; and whether what was loaded since counts: the epoch moved by
+ * at most one, and the generation and the number of buckets are what they were. */
+int hset_view_open(struct tmgr_table *t, struct stripe *s, struct hset_view *view);
+uint64_t hset_interval(uint64_t n_buckets, uint64_t position, uint64_t *before, uint64_t *after);
+bool hset_view_holds(struct tmgr_table *t, const struct stripe *s, const struct hset_view *view);
+
 static inline uint64_t position_of_hash(uint64_t hash) {
     uint32_t x = (uint32_t)hash;
     x = (x >> 1 & 0x55555555u) | (x & 0x55555555u) << 1;

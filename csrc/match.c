@@ -11,7 +11,7 @@
 
 /* -- opening ----------------------------------------------------------------------------------------------------------- */
 
-enum { FIRST_MADE = 16 << 10 }; /* for `made` to begin with; pages that are not written cost nothing */
+enum { FIRST_MADE = 1 << 10 }; /* the least that is taken for `made`, when something is made for the first time */
 
 enum tmgr_status match_open(struct match *match, const uint8_t *program, size_t len) {
     struct match_shape shape;
@@ -22,10 +22,7 @@ enum tmgr_status match_open(struct match *match, const uint8_t *program, size_t 
     size_t clauses = shape.n_clauses * sizeof *match->clauses;
     size_t values = ((size_t)shape.n_slots + shape.n_stack) * sizeof *match->machine.slots;
     uint8_t *memory = malloc(clauses + values + 1);
-    uint8_t *made = malloc(FIRST_MADE);
-    if (memory == NULL || made == NULL) {
-        free(memory);
-        free(made);
+    if (memory == NULL) {
         return TMGR_NO_MEMORY;
     }
     match->n_clauses = shape.n_clauses;
@@ -33,8 +30,6 @@ enum tmgr_status match_open(struct match *match, const uint8_t *program, size_t 
     match->clauses = (struct match_clause *)(void *)memory;
     match->machine.slots = (struct match_value *)(void *)(memory + clauses);
     match->machine.stack = match->machine.slots + shape.n_slots;
-    match->machine.made = made;
-    match->machine.made_capacity = FIRST_MADE;
     for (uint32_t i = 0; i < shape.n_clauses; i++) {
         match->clauses[i] = match_clause_of(program, i);
     }
@@ -213,7 +208,7 @@ static enum match_verdict run_clauses(struct match *match, struct match_result *
 
 /* Room for what an evaluation wanted, and as much again. What was made is lost. */
 static bool enlarge(struct match_machine *machine) {
-    size_t capacity = 2 * machine->made_wanted;
+    size_t capacity = 2 * machine->made_wanted > FIRST_MADE ? 2 * machine->made_wanted : FIRST_MADE;
     uint8_t *made = malloc(capacity);
     if (made == NULL) {
         return false;

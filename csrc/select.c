@@ -2,9 +2,45 @@
 #include "match.h"
 #include "range.h"
 #include "segment.h"
-#include "walk.h"
+#include "sweep.h"
 
 #include <stdlib.h>
+
+struct tmgr_program {
+    struct match match;
+    struct filter filter;
+    uint8_t bytes[];
+};
+
+int tmgr_program_open(const uint8_t *bytes, size_t len, struct tmgr_program **program) {
+    struct tmgr_program *opened = malloc(sizeof *opened + len);
+    if (opened == NULL)
+        return TMGR_NO_MEMORY;
+    memcpy(opened->bytes, bytes, len);
+    int status = (int)match_open(&opened->match, opened->bytes, len);
+    if (status != TMGR_OK) {
+        free(opened);
+        return status;
+    }
+    filter_make(&opened->filter, &opened->match);
+    *program = opened;
+    return TMGR_OK;
+}
+
+void tmgr_program_free(struct tmgr_program *program) {
+    if (program == NULL)
+        return;
+    match_close(&program->match);
+    free(program);
+}
+
+int tmgr_program_ask(struct tmgr_program *program, const uint8_t *row, size_t row_len, struct tmgr_answer *answer) {
+    struct match_result result;
+    int status = (int)match_run(&program->match, row, row_len, &result);
+    if (status == TMGR_OK)
+        *answer = (struct tmgr_answer){result.at, result.len, result.is_row};
+    return status;
+}
 
 /* A query under way. */
 struct run {
@@ -12,11 +48,12 @@ struct run {
     const struct tmgr_query *query;
     enum tmgr_query_mode mode;
     struct tmgr_cursor *cursor;
-    struct match match;
+    struct match *match;
     struct tmgr_buffer rows; /* of the batch being looked at */
     size_t n_rows;
     bool exact; /* the cursor follows row by row: there is a limit, or rows are written */
-    size_t max_results, examined;
+    size_t max_results;
+    size_t examined, most; /* bytes of rows: so far, and after which it is enough for one call */
     struct tmgr_buffer *out;
     size_t n;
     int64_t wait_ns;
@@ -72,6 +109,10 @@ static int fetch_of_tree(struct run *run) {
 }
 
 static int fetch_of_buckets(struct run *run, struct behind *behind) {
+    const struct filter *filter = &run->query->program->filter;
+    if (!run->exact && filter->n_tests > 0 && !run->t->bag)
+        return sweep_rows(run->t, run->cursor, filter, BATCH_BYTES, run->most, &run->rows, &run->n_rows,
+                          &run->examined);
     if (!run->exact)
         return walk_rows(run->t, run->cursor, BATCH_BYTES, &run->rows, &run->n_rows);
     struct tmgr_cursor ahead = {.stripe = run->cursor->stripe, .position = run->cursor->position};
@@ -103,7 +144,7 @@ static int fetch(struct run *run, struct behind *behind) {
 static int match_again(struct run *run, const uint8_t *key, size_t len, struct tmgr_buffer *row,
                        struct match_result *result) {
     int status = tmgr_lookup(run->t, key, len, row);
-    return status == TMGR_OK ? (int)match_run(&run->match, row->data, row->len, result) : status;
+    return status == TMGR_OK ? (int)match_run(run->match, row->data, row->len, result) : status;
 }
 
 static int write_once(struct run *run, const uint8_t *row, size_t len, const struct match_result *result) {
@@ -128,7 +169,7 @@ static int remake_list(struct run *run, const uint8_t *rows, size_t len, struct 
         size_t keep_len = row_len = term_skip(row, rows + len);
         if (row_len == 0)
             return TMGR_CORRUPT;
-        status = (int)match_run(&run->match, row, row_len, &result);
+        status = (int)match_run(run->match, row, row_len, &result);
         if (status == TMGR_OK && run->mode == TMGR_QUERY_DELETE && match_is_true(&result)) {
             ++*n;
             keep_len = 0;
@@ -190,7 +231,7 @@ static int write_row(struct run *run, const uint8_t *row, size_t len, struct mat
 /* PRESENT: it is a result, but there are enough. */
 static int look_at_row(struct run *run, const uint8_t *row, size_t len) {
     struct match_result result;
-    int status = (int)match_run(&run->match, row, len, &result);
+    int status = (int)match_run(run->match, row, len, &result);
     if (status != TMGR_OK)
         return status == TMGR_ABSENT ? TMGR_OK : status;
     if (run->mode >= TMGR_QUERY_DELETE)
@@ -203,7 +244,7 @@ static int look_at_row(struct run *run, const uint8_t *row, size_t len) {
         return TMGR_PRESENT;
     run->n++;
     bool appended =
-        run->match.is_rows ? buffer_append(run->out, result.at, result.len) : match_append(&result, run->out);
+        run->match->is_rows ? buffer_append(run->out, result.at, result.len) : match_append(&result, run->out);
     return appended ? TMGR_OK : TMGR_NO_MEMORY;
 }
 
@@ -328,11 +369,13 @@ int tmgr_query(struct tmgr_table *t, const struct tmgr_query *query, enum tmgr_q
                int64_t wait_ns) {
     struct run run = {.t = t,
                       .query = query,
+                      .match = &query->program->match,
                       .mode = mode,
                       .cursor = cursor,
                       .exact = max_results != SIZE_MAX || mode >= TMGR_QUERY_DELETE,
                       .max_results = max_results,
                       .out = out,
+                      .most = want_bytes,
                       .wait_ns = wait_ns};
     out->len = 0;
     *n = 0;
@@ -342,13 +385,10 @@ int tmgr_query(struct tmgr_table *t, const struct tmgr_query *query, enum tmgr_q
     int status = tmgr_admit(t, mode >= TMGR_QUERY_DELETE);
     if (status == TMGR_OK && mode == TMGR_QUERY_REPLACE && t->type == TMGR_BAG)
         status = TMGR_OPERATION; /* two rows could become the same */
-    if (status == TMGR_OK)
-        status = (int)match_open(&run.match, query->program, query->program_len);
     if (status != TMGR_OK)
         return status;
     status = run_query(&run, want_bytes);
     *n = run.n;
-    match_close(&run.match);
     tmgr_buffer_free(&run.rows);
     if (status == TMGR_OK && cursor->done)
         return TMGR_END;

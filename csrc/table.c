@@ -1349,6 +1349,9 @@ const struct tmgr_api *tmgr_api(void) {
         .sort_key = tmgr_sort_key,
         .sort_prefix = tmgr_sort_prefix,
         .query = tmgr_query,
+        .program_open = tmgr_program_open,
+        .program_free = tmgr_program_free,
+        .program_ask = tmgr_program_ask,
     };
     return &api;
 }

@@ -217,15 +217,26 @@ int tmgr_scan(struct tmgr_table *table, struct tmgr_cursor *cursor, size_t want_
  * tree node are of one moment. OPERATION: the table is no ordered_set. BAD_ROW: a bound is no key. */
 int tmgr_rows(struct tmgr_table *table, const struct tmgr_range *range, struct tmgr_cursor *cursor, size_t max_rows,
               size_t want_bytes, struct tmgr_buffer *out, size_t *n_rows);
+/* A compiled program (match.h), ready to be asked, by one thread at a time. The bytes are copied. BAD_OPTION: they are none. */
+struct tmgr_program;
+int tmgr_program_open(const uint8_t *bytes, size_t len, struct tmgr_program **program);
+void tmgr_program_free(struct tmgr_program *program);
+/* What it gives for a row: that row itself, or a term, in memory of the row or of the program: good until that is asked again. */
+struct tmgr_answer {
+    const uint8_t *at;
+    size_t len;
+    bool is_row;
+};
+/* No table is needed. ABSENT: no clause applies. NO_MEMORY. */
+int tmgr_program_ask(struct tmgr_program *program, const uint8_t *row, size_t row_len, struct tmgr_answer *answer);
 /* Go through the rows from the cursor on and ask a compiled program (match.h) of each: RESULTS appends what its bodies give to
  * out, rows as they are if all bodies are the row; COUNT counts where the body is True, DELETE deletes those rows, REPLACE
  * puts the body in the row's place: each row atomically, and asked again if another writer has changed it. *n: how many.
  * OK: call again, for there may be more (after some want_bytes of rows or results); END: that was all, and the cursor is done;
  * PRESENT: max_results, and there is at least one more. A call after a failure, BUSY too, goes on where it stopped.
- * BAD_OPTION: no program. OPERATION: REPLACE in a table of this type. */
+ * OPERATION: REPLACE in a table of this type. */
 struct tmgr_query {
-    const uint8_t *program;
-    size_t program_len;
+    struct tmgr_program *program;
     const uint8_t *keys; /* with BY_KEY: encoded keys, one after the other; only their rows are asked */
     size_t keys_len;
     const uint8_t *prefix; /* ordered_set: an encoded tuple with whose elements the keys begin, or NULL */
@@ -339,6 +350,9 @@ struct tmgr_api {
     int (*sort_prefix)(const uint8_t *, size_t, uint32_t, struct tmgr_buffer *);
     int (*query)(struct tmgr_table *, const struct tmgr_query *, enum tmgr_query_mode, struct tmgr_cursor *, size_t,
                  size_t, struct tmgr_buffer *, size_t *, int64_t);
+    int (*program_open)(const uint8_t *, size_t, struct tmgr_program **);
+    void (*program_free)(struct tmgr_program *);
+    int (*program_ask)(struct tmgr_program *, const uint8_t *, size_t, struct tmgr_answer *);
 };
 const struct tmgr_api *tmgr_api(void);
 /* cdef ends */

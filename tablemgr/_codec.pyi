@@ -5,8 +5,10 @@ One call here is one call of the core. Reads keep the GIL, because they never bl
 locked releases it and waits in slices, between which signal handlers run.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, NoReturn, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar, overload
+
+from typing_extensions import Self
 
 Row = tuple[Any, ...]
 K = TypeVar("K")
@@ -78,10 +80,7 @@ class Binding:
     def query(
         self,
         mode: int,
-        program: bytes,
-        is_rows: bool,
-        keys: bytes | None,
-        prefix: bytes | None,
+        plan: Plan,
         reverse: bool,
         limit: int,
         cursor: tuple[int, int, bytes, int] | None,
@@ -101,6 +100,38 @@ class Batch:
     def update_counter(self, key: object, op: object, /, *default: object) -> None: ...
     def update_element(self, key: object, spec: object, /, *default: object) -> None: ...
     def commit(self) -> None: ...
+
+def language(any: object, row: object, vars: object, variable: type, call: type, /) -> None:
+    """The words that patterns and expressions are made of; once, before any clause."""
+
+class Plan:
+    """A compiled query, verified and ready to run; keys: the encoded keys whose rows are all that it can apply to."""
+
+    def __new__(
+        cls, code: bytes, is_rows: bool, keys: bytes | None, keys_backwards: bytes | None, prefix: bytes | None, /
+    ) -> Plan: ...
+
+class Prepared:
+    """Base of what can be asked again and again: keeps what it was compiled to."""
+
+class ClauseParts(Prepared):
+    """The parts of a `Clause`, which derives from this."""
+
+    def __new__(cls, head: object, guards: Sequence[object] = (), body: object = ...) -> Self: ...
+    @property
+    def head(self) -> object: ...
+    @property
+    def guards(self) -> Sequence[object]: ...
+    @property
+    def body(self) -> object: ...
+
+class AskVerbs:
+    """What a table is asked with patterns and clauses, where they bind the key: the base of `Selecting`."""
+
+    def _use(self, binding: Binding, ordered: bool, /) -> None: ...
+    def select(self, /, *clauses: Any, limit: SupportsIndex | None = None, reverse: bool = False) -> Any: ...
+    def match(self, pattern: Any, limit: SupportsIndex | None = None) -> Any: ...
+    def match_object(self, pattern: Any, limit: SupportsIndex | None = None) -> Any: ...
 
 class DictVerbs(Generic[K, V]):
     """The operations of a dict on one key of a table of (key, value) rows: the base of `SharedDict`."""

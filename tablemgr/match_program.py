@@ -11,7 +11,7 @@ import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tablemgr import _codec
 from tablemgr.errors import BadMatchError
@@ -207,7 +207,7 @@ class Program:
     code: for the core. keys: the bound key of each clause in its encoded form, or None. prefixes: the bound beginning
     of each clause's tuple key as an encoded tuple, or None. is_rows: every result is the row itself. lookups: the keys
     whose rows are all that it can apply to, one after the other in the table's order, and backwards; None: any row.
-    prefix: with which all keys of such rows begin, or None.
+    prefix: with which all keys of such rows begin, or None. plan: all of it as the core takes it.
     """
 
     code: bytes
@@ -216,17 +216,20 @@ class Program:
     is_rows: bool
     lookups: tuple[bytes, bytes] | None
     prefix: bytes | None
+    plan: _codec.Plan = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        forth, back = self.lookups or (None, None)
+        object.__setattr__(self, "plan", _codec.Plan(self.code, self.is_rows, forth, back, self.prefix))
 
 
-@dataclass(frozen=True, eq=False)
-class Query:
+class Query(_codec.Prepared):
     """Clauses that are compiled once and can be used again, on any table; the first that applies to a row decides.
 
     Pickles as its clauses. TypeError: there are none, or one is no `Clause`.
     """
 
-    clauses: tuple[Clause, ...]
-    _programs: dict[Use, Program] = field(default_factory=dict, repr=False, compare=False)
+    __slots__ = ("_clauses", "_programs")
 
     def __init__(self, *clauses: Clause) -> None:
         if not clauses:
@@ -234,8 +237,16 @@ class Query:
         for clause in clauses:
             if not isinstance(clause, Clause):
                 raise TypeError(f"a Clause is needed, not {type(clause).__name__}: {_shown(clause)}")
-        object.__setattr__(self, "clauses", clauses)
-        object.__setattr__(self, "_programs", {})
+        self._clauses: Final = clauses
+        self._programs: Final[dict[Use, Program]] = {}
+
+    @property
+    def clauses(self) -> tuple[Clause, ...]:
+        """What it was made of."""
+        return self._clauses
+
+    def __repr__(self) -> str:
+        return f"Query(clauses={self.clauses!r})"
 
     def __reduce__(self) -> tuple[type[Query], tuple[Clause, ...]]:
         return Query, self.clauses

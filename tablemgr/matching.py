@@ -20,9 +20,9 @@ Everything here pickles.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn, SupportsIndex
+
+from tablemgr import _codec
 
 
 class Expression:
@@ -213,23 +213,30 @@ def _number(value: SupportsIndex, doing: str, rule: str) -> int:
     return number
 
 
-@dataclass(frozen=True, eq=False)
-class Clause:
+_codec.language(ANY, ROW, VARS, Variable, Call)
+
+
+class Clause(_codec.ClauseParts):
     """A pattern, the guards that have to be True besides, and what comes out.
 
-    Its shape is looked at when it is used: BadMatchError for what is malformed, TypeError for a head that is none.
+    Its shape is looked at when it is used: BadMatchError for what is malformed, TypeError for a head that is none. It
+    does not change, and keeps what it was compiled to; two clauses are equal when they are one object.
 
     Args:
         head: a tuple with values, `ANY` and variables in it at any depth, which matches rows of its length; or `ANY`,
             or a variable for the whole row. A variable that comes twice takes the same value twice. Tuples and lists
             match element by element, a dict matches a dict that has its items, and perhaps others.
         guards: a list or tuple of expressions; the clause applies where each is True, and not just true.
-        body: an expression, or tuples, lists and dicts of them.
+        body: an expression, or tuples, lists and dicts of them; without it the row.
     """
 
-    head: object
-    guards: Sequence[object] = ()
-    body: object = ROW
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Clause, (self.head, self.guards, self.body)
+
+    def __repr__(self) -> str:
+        return f"Clause(head={self.head!r}, guards={self.guards!r}, body={self.body!r})"
 
 
 # -- functions ---------------------------------------------------------------------------------------------------------

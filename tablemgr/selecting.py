@@ -20,7 +20,7 @@ from tablemgr._ffi import Handle
 from tablemgr.ends import END, End
 from tablemgr.errors import BadMatchError, Status
 from tablemgr.match_program import Program, Query, Use, delete_query, match_query, object_query
-from tablemgr.matching import Clause
+from tablemgr.matching import ANY, Clause
 
 Row = tuple[Any, ...]
 Cursor = tuple[int, int, bytes, int]
@@ -57,7 +57,7 @@ def _query_of(clauses: tuple[Any, ...]) -> Query:
 _TYPES_WITHOUT_REPLACE: Final = ("bag",)
 
 
-class Selecting:
+class Selecting(_codec.AskVerbs):
     """What `Table` is asked with patterns and clauses."""
 
     __slots__ = ()
@@ -67,25 +67,17 @@ class Selecting:
     _keypos: int
     _type: str
     _codec: str
-    _use: Use
+    _use_here: Use
     _table_id: int
 
     # -- patterns -------------------------------------------------------------------------------------------------
 
-    def match(self, pattern: Any, limit: SupportsIndex | None = None) -> Any:
-        """For each row that the pattern matches, the bound values in the order of the variables' numbers.
-
-        pattern: a tuple with `ANY` and `var(n)` at any depth, `ANY`, or a variable for the whole row; or what an
-        earlier call with a limit gave to go on with. A repeated variable must match itself; a dict matches a dict
-        that has its items. limit: at most so many, and what to go on with.
-
-        Returns a list of tuples; with a limit (list, continuation), where the continuation is END when nothing is
-        left. Raises TypeError for what is no pattern, BadMatchError for another call's continuation.
-        """
+    def _match(self, pattern: Any, limit: SupportsIndex | None = None) -> Any:
+        """`match` of any pattern."""
         return self._matching("match", match_query, pattern, limit)
 
-    def match_object(self, pattern: Any, limit: SupportsIndex | None = None) -> Any:
-        """The rows that the pattern matches; otherwise as `match`."""
+    def _match_object(self, pattern: Any, limit: SupportsIndex | None = None) -> Any:
+        """`match_object` of any pattern."""
         return self._matching("match_object", object_query, pattern, limit)
 
     def match_delete(self, pattern: Any) -> int:
@@ -99,15 +91,8 @@ class Selecting:
 
     # -- clauses --------------------------------------------------------------------------------------------------
 
-    def select(self, *clauses: Any, limit: SupportsIndex | None = None, reverse: bool = False) -> Any:
-        """What the clauses make of the rows they apply to; of several clauses the first that applies decides.
-
-        clauses: `Clause`s, or one `Query`; or what an earlier call with a limit gave to go on with. limit: at most so
-        many results, and what to go on with. reverse: an ordered_set from its end; other types have no other order.
-
-        Returns a list; with a limit (list, continuation), where the continuation is END when nothing is left. Raises
-        BadMatchError for a malformed clause, on an empty table too, and TypeError if there is none.
-        """
+    def _select(self, *clauses: Any, limit: SupportsIndex | None = None, reverse: bool = False) -> Any:
+        """`select` of any clauses."""
         if len(clauses) == 1 and isinstance(clauses[0], (Continuation, End)):
             return self._go_on("select", clauses[0], limit)
         return self._results("select", lambda: _query_of(clauses), limit, reverse)
@@ -145,14 +130,21 @@ class Selecting:
         """Compiled for this table; what is wrong with the table comes before what is wrong with the clauses."""
         try:
             asked: Query = query()
-            return asked, asked.program(self._use._replace(replace=True) if replace else self._use)
+            return asked, asked.program(self._use_here._replace(replace=True) if replace else self._use_here)
         except Exception:
             self._admit(write=write)
             raise
 
     def _run(self, mode: int, program: Program, reverse: bool, limit: int, cursor: Cursor | None) -> Any:
-        keys = None if program.lookups is None else program.lookups[reverse]
-        return self._binding.query(mode, program.code, program.is_rows, keys, program.prefix, reverse, limit, cursor)
+        return self._binding.query(mode, program.plan, reverse, limit, cursor)
+
+    def _plan_of_shape(self, head: tuple[Any, ...], guards: Any, body: Any) -> _codec.Plan | None:
+        """What runs over the rows of a key that was looked up: the clause without its key. None: it is not in order."""
+        at = self._keypos
+        try:
+            return Query(Clause((*head[:at], ANY, *head[at + 1 :]), guards, body)).program(self._use_here).plan
+        except Exception:  # compiled whole it raises what it should
+            return None
 
     def _count(self, mode: int, query: Any) -> int:
         _, program = self._program(query, write=mode >= _DELETE, replace=mode == _REPLACE)

@@ -235,7 +235,7 @@ class Table(Selecting):
         "_readonly",
         "_table_id",
         "_type",
-        "_use",
+        "_use_here",
         "inherited",
         "transfer",
     )
@@ -254,7 +254,7 @@ class Table(Selecting):
         self._keypos = raw.keypos
         self._table_id = raw.table_id
         self._type = segments.TYPES[raw.type]
-        self._use = Use(raw.keypos, self._type == "ordered_set", codec == codecs.PICKLE)
+        self._use_here = Use(raw.keypos, self._type == "ordered_set", codec == codecs.PICKLE)
         self._binding = _codec.Binding(
             handle.address,
             self._keypos,
@@ -264,6 +264,7 @@ class Table(Selecting):
             handle.pointer,
             self._type in segments.BAG_TYPES,
         )
+        self._use(self._binding, self._use_here.ordered)
         self.inherited = False
         self.transfer: TableTransfer | None = None
 
