@@ -224,9 +224,10 @@ static PyObject *ask_pattern(PyObject *self, PyObject *const *arguments, Py_ssiz
     if (LIKELY(n == 1 && names == NULL && is_ready(self))) {
         const struct codec_state *state = ((struct ask_verbs *)self)->binding->state;
         PyObject *no_guards = PyTuple_New(0);
-        PyObject *answer = no_guards != NULL ? ask_parts(self, arguments[0], no_guards, is_match ? state->vars : state->row,
-                                                         NULL, is_match ? "match" : "match_object")
-                                             : NULL;
+        PyObject *answer = no_guards != NULL
+                               ? ask_parts(self, arguments[0], no_guards, is_match ? state->vars : state->row, NULL,
+                                           is_match ? "match" : "match_object")
+                               : NULL;
         Py_XDECREF(no_guards);
         if (LIKELY(answer != NULL) || PyErr_Occurred()) {
             return answer;

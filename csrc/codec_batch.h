@@ -28,7 +28,7 @@ static inline void leave_object(bool *busy) { __atomic_store_n(busy, false, __AT
 /* -- Scan ---------------------------------------------------------------------------------------------------------------- */
 
 /* Rows are fetched by the batch, the first ones small, as many loops end early. */
-enum { SCAN_FIRST_BYTES = 4096, SCAN_MOST_BYTES = 65536 };
+enum { SCAN_FIRST_BYTES = 4096, SCAN_MOST_BYTES = 65536, SCAN_ROWS_KEPT = 1 << 17 };
 
 struct scan {
     PyObject_HEAD struct binding *binding;
@@ -107,6 +107,29 @@ static PyObject *scan_next(struct scan *self) {
     return row;
 }
 
+/* Short ranges come one after the other: an iterator leaves its memory for rows to the next. Not without the GIL, which is
+ * what keeps two from taking it. */
+static void lend_rows(struct binding *binding, struct scan *scan) {
+#ifndef Py_GIL_DISABLED
+    scan->rows = binding->rows;
+    binding->rows = (struct tmgr_buffer){NULL, 0, 0};
+#else
+    (void)binding;
+    (void)scan;
+#endif
+}
+
+static void return_rows(struct binding *binding, struct scan *scan) {
+#ifndef Py_GIL_DISABLED
+    if (binding->rows.data == NULL && scan->rows.capacity <= SCAN_ROWS_KEPT) {
+        binding->rows = scan->rows;
+        return;
+    }
+#endif
+    (void)binding;
+    free(scan->rows.data);
+}
+
 static PyObject *binding_scan(struct binding *self, PyObject *unused) {
     (void)unused;
     int status = self->api->admit(self->table, false);
@@ -119,6 +142,7 @@ static PyObject *binding_scan(struct binding *self, PyObject *unused) {
         scan->binding = self;
         scan->want_bytes = SCAN_FIRST_BYTES;
         scan->limit = SIZE_MAX;
+        lend_rows(self, scan);
     }
     return (PyObject *)scan;
 }
@@ -165,7 +189,11 @@ static int scan_traverse(struct scan *self, visitproc visit, void *arg) {
 static void scan_dealloc(struct scan *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    free(self->rows.data);
+    if (self->binding != NULL) {
+        return_rows(self->binding, self);
+    } else {
+        free(self->rows.data);
+    }
     free(self->keys.data);
     free(self->cursor.last.data);
     Py_XDECREF(self->binding);

@@ -29,6 +29,7 @@ struct binding {
     const struct tmgr_api *api;
     struct tmgr_table *table; /* alive as long as `owner` */
     struct scratch *scratch;  /* NULL while a call uses it */
+    struct tmgr_buffer rows;  /* for the next iterator, from the last one; empty while one has it */
     PyObject *fail;           /* fail(status, verb, detail) raises what a status means */
     PyObject *owner;
     double lock_timeout; /* seconds */
@@ -375,6 +376,7 @@ static void binding_dealloc(struct binding *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     scratch_free(self->scratch);
+    free(self->rows.data);
     Py_XDECREF(self->fail);
     Py_XDECREF(self->owner);
     type->tp_free(self);

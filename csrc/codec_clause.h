@@ -180,7 +180,16 @@ static PyObject *codec_language(PyObject *module, PyObject *arguments) {
 /* -- the shape ---------------------------------------------------------------------------------------------------------------- */
 
 /* Before each part of a shape, so that it can be read in one way only. */
-enum shape_tag { SHAPE_ANY = 1, SHAPE_ROW, SHAPE_VARS, SHAPE_VARIABLE, SHAPE_CALL, SHAPE_TUPLE, SHAPE_VALUE, SHAPE_KEY };
+enum shape_tag {
+    SHAPE_ANY = 1,
+    SHAPE_ROW,
+    SHAPE_VARS,
+    SHAPE_VARIABLE,
+    SHAPE_CALL,
+    SHAPE_TUPLE,
+    SHAPE_VALUE,
+    SHAPE_KEY
+};
 enum { SHAPE_DEPTH = 20 };
 
 static bool shape_term(struct encoder *e, PyObject *term, int depth);
@@ -268,7 +277,8 @@ static bool shape_guards(struct encoder *e, PyObject *guards) {
 
 /* The key that a clause binds into scratch->arguments, its shape into scratch->ops. False, with no exception set: it has
  * none. */
-static bool shape_of(struct binding *binding, struct scratch *scratch, PyObject *head, PyObject *guards, PyObject *body) {
+static bool shape_of(struct binding *binding, struct scratch *scratch, PyObject *head, PyObject *guards,
+                     PyObject *body) {
     uint32_t keypos = binding->keypos;
     if (!PyTuple_CheckExact(head) || PyTuple_GET_SIZE(head) <= (Py_ssize_t)keypos) {
         return false;

@@ -12,8 +12,8 @@ struct plan {
     PyObject_HEAD const struct tmgr_api *api;
     struct tmgr_program *spare; /* NULL while a call uses it */
     PyObject *code;             /* bytes */
-    PyObject *keys[2];          /* bytes, or None: the keys whose rows are all that it can apply to; the same backwards */
-    PyObject *prefix;           /* bytes or None */
+    PyObject *keys[2]; /* bytes, or None: the keys whose rows are all that it can apply to; the same backwards */
+    PyObject *prefix;  /* bytes or None */
     bool is_rows;
 };
 
@@ -29,8 +29,8 @@ static inline struct tmgr_program *program_exchange(struct plan *plan, struct tm
 
 /* The status of opening a program of the plan's code. */
 static int program_open(const struct plan *plan, struct tmgr_program **program) {
-    return plan->api->program_open((const uint8_t *)PyBytes_AS_STRING(plan->code),
-                                   (size_t)PyBytes_GET_SIZE(plan->code), program);
+    return plan->api->program_open((const uint8_t *)PyBytes_AS_STRING(plan->code), (size_t)PyBytes_GET_SIZE(plan->code),
+                                   program);
 }
 
 /* A program for one call; NULL with MemoryError set. */

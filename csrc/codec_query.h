@@ -90,7 +90,7 @@ static long long run_query(struct binding *self, struct query_call *call, struct
         r.cursor = &call->cursor;
         r.limit = call->limit < 0 ? SIZE_MAX : (size_t)(call->limit - total);
         status = call->mode >= TMGR_QUERY_DELETE ? do_write(self, &r, step_query)
-                 : call->query.keys != NULL       ? do_read(self, &r, step_query)
+                 : call->query.keys != NULL      ? do_read(self, &r, step_query)
                                                  : do_long_read(self, &r, step_query);
         if (status != TMGR_OK && status != TMGR_END && status != TMGR_PRESENT) {
             refuse(self, status, verbs[call->mode], NULL);

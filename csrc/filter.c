@@ -107,8 +107,7 @@ static bool read_comparison(struct reader *r) {
     }
     test.op = constant_first ? turned(test.op) : test.op;
     test.is_text = is_short_text(test.bytes, test.len);
-    if (test.is_text ? test.op != MATCH_EQUAL
-                     : !number_read_small(test.bytes, test.bytes + test.len, &test.number)) {
+    if (test.is_text ? test.op != MATCH_EQUAL : !number_read_small(test.bytes, test.bytes + test.len, &test.number)) {
         return false;
     }
     test.position = r->position_of[slot];
@@ -130,52 +129,7 @@ static bool read_guard(struct reader *r) {
     return done;
 }
 
-void filter_make(struct filter *filter, const struct match *match) {
-    *filter = (struct filter){0};
-    if (match->n_clauses != 1) {
-        return;
-    }
-    const struct match_bytes *code = &match->clauses[0].code;
-    struct reader r = {.at = code->at, .end = code->at + code->len, .filter = filter};
-    if (!read_pattern(&r) || r.n_elements == 0 || r.n_elements > 15) {
-        *filter = (struct filter){0};
-        return;
-    }
-    filter->header = (uint8_t)(0x90 + r.n_elements);
-    while (read_guard(&r)) {
-    }
-}
-
-/* -- looking ----------------------------------------------------------------------------------------------------------- */
-
-/* Bytes of the term by its first two bytes; 0: it is none of the plain ones. */
-static inline size_t plain_len(const uint8_t *at, size_t left) {
-    uint8_t first = at[0];
-    if (first < 0x80 || first >= 0xe0) {
-        return 1;
-    }
-    if ((first & 0xe0) == 0xa0) {
-        return 1u + (first & 0x1fu);
-    }
-    if (first >= 0xcc && first <= 0xd3) {
-        return 1 + ((size_t)1 << (first & 3));
-    }
-    if (first >= 0xd4 && first <= 0xd8) {
-        return 2 + ((size_t)1 << (first - 0xd4));
-    }
-    if (first == 0xcb) {
-        return 9;
-    }
-    if (first == 0xc0 || first == 0xc2 || first == 0xc3) {
-        return 1;
-    }
-    if ((first == 0xd9 || first == 0xc4) && left >= 2) {
-        return 2u + at[1];
-    }
-    return 0;
-}
-
-static inline bool holds(uint8_t op, int64_t a, int64_t b) {
+static bool holds(uint8_t op, int64_t a, int64_t b) {
     switch (op) {
     case MATCH_EQUAL:
         return a == b;
@@ -192,8 +146,50 @@ static inline bool holds(uint8_t op, int64_t a, int64_t b) {
     }
 }
 
-/* Of the term at `at`, of which `left` > 0 bytes are there. */
-static inline enum filter_verdict look_at(const struct filter_test *test, const uint8_t *at, size_t left) {
+static void make_quick(struct filter *filter) {
+    const struct filter_test *test = &filter->tests[0];
+    filter->is_quick = filter->n_tests > 0 && test->op != MATCH_LITERAL && !test->is_text;
+    for (int number = 0; filter->is_quick && number < 128; number++) {
+        filter->passes[number / 64] |= (uint64_t)holds(test->op, number, test->number) << number % 64;
+    }
+}
+
+void filter_make(struct filter *filter, const struct match *match) {
+    *filter = (struct filter){0};
+    if (match->n_clauses != 1) {
+        return;
+    }
+    const struct match_bytes *code = &match->clauses[0].code;
+    struct reader r = {.at = code->at, .end = code->at + code->len, .filter = filter};
+    if (!read_pattern(&r) || r.n_elements == 0 || r.n_elements > 15) {
+        *filter = (struct filter){0};
+        return;
+    }
+    filter->header = (uint8_t)(0x90 + r.n_elements);
+    while (read_guard(&r)) {
+    }
+    make_quick(filter);
+}
+
+/* -- looking ----------------------------------------------------------------------------------------------------------- */
+
+/* By its first byte; 0xff: one more than its second byte says. */
+#define ROW_OF_16(value)                                                                                               \
+    value, value, value, value, value, value, value, value, value, value, value, value, value, value, value, value
+/* clang-format off */
+const uint8_t filter_plain_len[256] = {
+    /* 0x00 ints */ ROW_OF_16(1), ROW_OF_16(1), ROW_OF_16(1), ROW_OF_16(1),
+    ROW_OF_16(1), ROW_OF_16(1), ROW_OF_16(1), ROW_OF_16(1),
+    /* 0x80 dicts, lists */ ROW_OF_16(0), ROW_OF_16(0),
+    /* 0xa0 str */ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+    17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
+    /* 0xc0 None, bools, bytes, extension types, floats, ints */ 1, 0, 1, 1, FILTER_BY_SECOND, 0, 0, 0, 0, 0, 5, 9, 2, 3, 5, 9,
+    /* 0xd0 ints, extension types of a fixed length, str */ 2, 3, 5, 9, 3, 4, 6, 10, 18, FILTER_BY_SECOND, 0, 0, 0, 0, 0, 0,
+    /* 0xe0 ints */ ROW_OF_16(1), ROW_OF_16(1),
+};
+/* clang-format on */
+
+enum filter_verdict filter_look_at(const struct filter_test *test, const uint8_t *at, size_t left) {
     if (test->op == MATCH_LITERAL || test->is_text) {
         if (test->is_text && (at[0] & 0xe0) != 0xa0) {
             return FILTER_PASSES; /* a longer form of the same str, or something else */
@@ -202,38 +198,11 @@ static inline enum filter_verdict look_at(const struct filter_test *test, const 
         return memcmp(at, test->bytes, len) != 0 ? FILTER_REJECTS : len < test->len ? FILTER_WANTS_MORE : FILTER_PASSES;
     }
     int64_t number;
-    size_t len = plain_len(at, left);
-    if (len > left) {
-        return FILTER_WANTS_MORE;
+    if (filter_plain_len[at[0]] > left) {
+        return filter_plain_len[at[0]] == FILTER_BY_SECOND ? FILTER_PASSES : FILTER_WANTS_MORE;
     }
-    if (len == 0 || !number_read_small(at, at + len, &number)) {
+    if (!number_read_small(at, at + left, &number)) {
         return FILTER_PASSES;
     }
     return holds(test->op, number, test->number) ? FILTER_PASSES : FILTER_REJECTS;
-}
-
-enum filter_verdict filter_look(const struct filter *filter, const uint8_t *row, size_t len) {
-    if (len == 0 || row[0] != filter->header) {
-        /* Fewer than 16 elements have one form only that a writer uses; the program decides about others. */
-        return len > 0 && row[0] > 0x90 && row[0] < 0xa0 ? FILTER_REJECTS : FILTER_PASSES;
-    }
-    size_t at = 1;
-    uint32_t position = 0;
-    for (uint32_t i = 0; i < filter->n_tests; i++) {
-        for (; position < filter->tests[i].position; position++) {
-            size_t step = at < len ? plain_len(row + at, len - at) : len;
-            if (step == 0) {
-                return FILTER_PASSES;
-            }
-            at += step;
-        }
-        if (at >= len) {
-            return FILTER_WANTS_MORE;
-        }
-        enum filter_verdict verdict = look_at(&filter->tests[i], row + at, len - at);
-        if (verdict != FILTER_PASSES) {
-            return verdict;
-        }
-    }
-    return FILTER_PASSES;
 }

@@ -476,7 +476,7 @@ uint64_t hset_slot_row(struct tmgr_table *t, uint64_t slot, bool *damaged) {
 }
 
 int hset_locate(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place) {
-    *place = (struct place){NULL, 0, NULL};
+    *place = (struct place){.slot = NULL};
     const struct root *root = current_root(s);
     uint64_t n_buckets = load_relaxed(&root->n_buckets), tag = tag_of_hash(probe->hash);
     if (n_buckets == 0)

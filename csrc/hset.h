@@ -80,6 +80,10 @@ struct place {
     word *slot;          /* the key's slot; or a free one; or NULL: the bucket needs an overflow bucket */
     uint64_t content;    /* what the slot holds, 0 if the key is absent */
     struct bucket *last; /* of the chain */
+    /* Of an ordered_set's key that is absent, for the extend that follows: the leaf, its order as it was, and where the key goes. */
+    struct node *leaf;
+    uint64_t order, head;
+    uint32_t rank;
 };
 /* A row's block as a writer sees it through a slot: pending ones by what they will be if their transaction commits; 0: none. */
 uint64_t hset_slot_row(struct tmgr_table *t, uint64_t slot, bool *damaged);

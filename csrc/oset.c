@@ -160,11 +160,13 @@ struct path {
 
 /* Rank of the last child whose separator is not above the key (before: below it); the first child serves all lower ones.
  * -1: damaged or overtaken. */
-static int child_rank(struct tmgr_table *t, const struct seen *seen, const uint8_t *sort, size_t len, bool before) {
+static int child_rank(struct tmgr_table *t, const struct seen *seen, const uint8_t *sort, size_t len, bool before,
+                      bool at_edge) {
     uint64_t head = head_of(seen->node, seen->skip, sort, len);
     int low = 0, high = (int)order_count(seen->order) - 1;
     while (low < high) {
-        int middle = (low + high + 1) / 2;
+        int middle = at_edge ? high : (low + high + 1) / 2;
+        at_edge = false;
         uint32_t entry = order_entry(seen->order, (uint32_t)middle);
         if (entry >= NODE_ENTRIES)
             return -1;
@@ -190,8 +192,9 @@ static void prefetch_node(struct tmgr_table *t, uint64_t offset) {
         __builtin_prefetch(node + i);
 }
 
-/* The leaf for a key; sort NULL: the first leaf, or with `before` the last one. */
-static bool descend(struct tmgr_table *t, uint64_t top, const uint8_t *sort, size_t len, bool before,
+/* The leaf for a key; sort NULL: the first leaf, or with `before` the last one. at_edge: look at the last child first while that
+ * is the one, for keys come in ascending order often. */
+static bool descend(struct tmgr_table *t, uint64_t top, const uint8_t *sort, size_t len, bool before, bool at_edge,
                     struct path *path) {
     struct seat *seat = &path->seats[0];
     path->depth = 1;
@@ -200,13 +203,14 @@ static bool descend(struct tmgr_table *t, uint64_t top, const uint8_t *sort, siz
     while (seat->at.level > 0) {
         if (order_count(seat->at.order) == 0 || path->depth == LEVELS_MAX)
             return false;
-        int rank = sort != NULL ? child_rank(t, &seat->at, sort, len, before)
+        int rank = sort != NULL ? child_rank(t, &seat->at, sort, len, before, at_edge)
                    : before     ? (int)order_count(seat->at.order) - 1
                                 : 0;
         uint32_t entry = rank >= 0 ? order_entry(seat->at.order, (uint32_t)rank) : NODE_ENTRIES;
         if (entry >= NODE_ENTRIES)
             return false;
         seat->rank = (uint32_t)rank;
+        at_edge = at_edge && seat->rank + 1 == order_count(seat->at.order);
         uint64_t child = load_acquire(&seat->at.node->slots[entry]);
         prefetch_node(t, child);
         uint32_t level = seat->at.level;
@@ -291,7 +295,7 @@ static int find_once(struct tmgr_table *t, struct stripe *s, const struct probe 
     int status = view_open(t, s, &view);
     if (status != TMGR_OK)
         return status;
-    if (!descend(t, view.top, sorted->bytes, sorted->len, false, &path))
+    if (!descend(t, view.top, sorted->bytes, sorted->len, false, false, &path))
         return TMGR_BUSY;
     const struct seen *leaf = leaf_of(&path);
     uint64_t head = head_of(leaf->node, leaf->skip, sorted->bytes, sorted->len), row;
@@ -355,7 +359,7 @@ static struct fence fence_in(const struct seen *leaf, const uint8_t *sort, size_
 
 /* What one leaf contributes to a range. */
 struct piece {
-    size_t n_rows;
+    size_t n_rows, last_row; /* where in `out` the last of them begins */
     bool last;               /* nothing of the range lies beyond this leaf */
     struct tmgr_buffer next; /* the bound at which the range goes on */
 };
@@ -366,6 +370,7 @@ struct way {
     struct view view;
     struct path path;
     bool leads_on;
+    bool stepped; /* it came here from the leaf before */
 };
 
 /* The leaf beside: OK, or ABSENT if it has another parent. */
@@ -385,13 +390,15 @@ static int step_aside(struct tmgr_table *t, struct way *way, bool reverse) {
 }
 
 static int find_way(struct tmgr_table *t, struct stripe *s, const struct oset_range *range, struct way *way) {
-    if (step_aside(t, way, range->reverse) == TMGR_OK)
+    way->stepped = step_aside(t, way, range->reverse) == TMGR_OK;
+    if (way->stepped)
         return TMGR_OK;
     int status = view_open(t, s, &way->view);
     if (status != TMGR_OK)
         return status;
-    bool found = range->reverse ? descend(t, way->view.top, range->hi, range->hi_len, !range->up_to_hi, &way->path)
-                                : descend(t, way->view.top, range->lo, range->lo_len, false, &way->path);
+    bool found = range->reverse
+                     ? descend(t, way->view.top, range->hi, range->hi_len, !range->up_to_hi, false, &way->path)
+                     : descend(t, way->view.top, range->lo, range->lo_len, false, false, &way->path);
     return found ? TMGR_OK : TMGR_BUSY;
 }
 
@@ -401,9 +408,38 @@ static void prefetch_rows(struct tmgr_table *t, const struct seen *leaf) {
         uint64_t offset = entry < NODE_ENTRIES ? slot_offset(load_relaxed(&leaf->node->slots[entry])) : 0;
         if (!offset_is_valid(t, offset, UNIT_BYTES))
             continue;
-        __builtin_prefetch(at(t, offset));
-        __builtin_prefetch((const uint8_t *)at(t, offset) + 64);
+        const uint8_t *row = at(t, offset);
+        __builtin_prefetch(row);
+        __builtin_prefetch(row + 64);
+        __builtin_prefetch(row + 127); /* 128 bytes lie in three lines more often than not */
     }
+}
+
+/* The leaf that a range comes to `distance` leaves later, if it has the same parent; 0: it has not. */
+static uint64_t leaf_beside(const struct way *way, bool reverse, uint32_t distance) {
+    if (way->path.depth < 2)
+        return 0;
+    const struct seat *above = &way->path.seats[way->path.depth - 2];
+    if (reverse ? above->rank < distance : above->rank + distance >= order_count(above->at.order))
+        return 0;
+    uint32_t entry = order_entry(above->at.order, reverse ? above->rank - distance : above->rank + distance);
+    return entry < NODE_ENTRIES ? load_acquire(&above->at.node->slots[entry]) : 0;
+}
+
+/* Start loading what the range needs next: this leaf's rows and, while they come, the next leaf's rows and the nodes behind it. */
+static void prefetch_ahead(struct tmgr_table *t, const struct way *way, const struct seen *leaf, bool reverse,
+                           bool further) {
+    struct seen next;
+    if (!further || !way->stepped) { /* nothing is under way yet */
+        if (further)
+            prefetch_node(t, leaf_beside(way, reverse, 1));
+        prefetch_rows(t, leaf);
+    }
+    if (!further)
+        return;
+    prefetch_node(t, leaf_beside(way, reverse, 2));
+    if (look(t, leaf_beside(way, reverse, 1), &next) && next.level == 0)
+        prefetch_rows(t, &next);
 }
 
 static bool copy_low(const struct seen *seen, struct tmgr_buffer *to) {
@@ -497,7 +533,7 @@ static int leaf_rows_once(struct tmgr_table *t, struct stripe *s, const struct o
         return status == TMGR_ABSENT ? TMGR_OK : status;
     }
     const struct seen *leaf = leaf_of(&way->path);
-    prefetch_rows(t, leaf);
+    prefetch_ahead(t, way, leaf, range->reverse, most > NODE_ENTRIES);
     status = upper_separator(t, &way->path, piece);
     if (status != TMGR_OK)
         return status;
@@ -509,7 +545,10 @@ static int leaf_rows_once(struct tmgr_table *t, struct stripe *s, const struct o
         uint32_t entry = order_entry(leaf->order, range->reverse ? count - 1 - i : i);
         if (entry >= NODE_ENTRIES)
             return TMGR_BUSY;
+        size_t before = out->len;
         where = take_entry(t, s, &way->view, leaf, entry, range, fences, out);
+        if (where == 0)
+            piece->last_row = before;
         if (where > 2)
             return where == 3 ? TMGR_BUSY : TMGR_NO_MEMORY;
         piece->n_rows += where == 0;
@@ -550,9 +589,9 @@ static int leaf_rows(struct tmgr_table *t, struct stripe *s, const struct oset_r
 }
 
 int oset_rows(struct tmgr_table *t, struct stripe *s, const struct oset_range *whole, struct tmgr_buffer *out,
-              size_t *n_rows, bool *more) {
+              size_t *n_rows, size_t *last_row, bool *more) {
     struct oset_range range = *whole;
-    struct piece piece = {0, false, {NULL, 0, 0}};
+    struct piece piece = {0, 0, false, {NULL, 0, 0}};
     struct tmgr_buffer bound = {NULL, 0, 0}, swap;
     struct way way;
     int status;
@@ -560,7 +599,10 @@ int oset_rows(struct tmgr_table *t, struct stripe *s, const struct oset_range *w
     *n_rows = 0;
     for (;;) {
         status = leaf_rows(t, s, &range, whole->rows - *n_rows, out, &way, &piece);
-        *n_rows += status == TMGR_OK ? piece.n_rows : 0;
+        if (status == TMGR_OK && piece.n_rows > 0) {
+            *n_rows += piece.n_rows;
+            *last_row = piece.last_row;
+        }
         *more = status == TMGR_OK && (!piece.last || *n_rows == whole->rows);
         if (status != TMGR_OK || !*more || *n_rows >= whole->rows || (*n_rows > 0 && out->len >= whole->bytes))
             break;
@@ -591,7 +633,7 @@ int oset_rows(struct tmgr_table *t, struct stripe *s, const struct oset_range *w
 static struct root *root_of(struct stripe *s) { return current_root(s); }
 
 static int descend_writing(struct tmgr_table *t, struct stripe *s, const struct sorted *sorted, struct path *path) {
-    return descend(t, load_relaxed(&root_of(s)->top), sorted->bytes, sorted->len, false, path)
+    return descend(t, load_relaxed(&root_of(s)->top), sorted->bytes, sorted->len, false, true, path)
                ? TMGR_OK
                : poison(t, POISON_BUCKETS);
 }
@@ -629,7 +671,10 @@ static int entry_compare(struct tmgr_table *t, const struct node *node, uint32_t
 /* Rank of the key in a leaf: its own (OK), or the one that it would have (ABSENT). */
 static int leaf_rank(struct tmgr_table *t, const struct seen *leaf, const struct sorted *sorted, uint32_t *rank) {
     uint64_t head = head_of(leaf->node, leaf->skip, sorted->bytes, sorted->len);
-    for (*rank = 0; *rank < order_count(leaf->order); (*rank)++) {
+    uint32_t count = order_count(leaf->order), last = count > 0 ? order_entry(leaf->order, count - 1) : NODE_ENTRIES;
+    *rank =
+        last < NODE_ENTRIES && load_relaxed(&leaf->node->heads[last]) < head ? count : 0; /* it goes to the end often */
+    for (; *rank < count; (*rank)++) {
         uint32_t entry = order_entry(leaf->order, *rank);
         int order;
         int status = entry < NODE_ENTRIES ? entry_compare(t, leaf->node, entry, head, sorted, &order)
@@ -645,7 +690,7 @@ static int leaf_rank(struct tmgr_table *t, const struct seen *leaf, const struct
 }
 
 int oset_locate(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct place *place) {
-    *place = (struct place){NULL, 0, NULL};
+    *place = (struct place){.slot = NULL};
     if (load_relaxed(&root_of(s)->top) == 0)
         return TMGR_ABSENT;
     struct sorted sorted;
@@ -661,6 +706,12 @@ int oset_locate(struct tmgr_table *t, struct stripe *s, const struct probe *prob
         struct node *leaf = leaf_of(&path)->node;
         place->slot = &leaf->slots[order_entry(leaf_of(&path)->order, rank)];
         place->content = load_relaxed(place->slot);
+    } else if (status == TMGR_ABSENT) {
+        const struct seen *leaf = leaf_of(&path);
+        place->leaf = leaf->node;
+        place->order = leaf->order;
+        place->head = head_of(leaf->node, leaf->skip, sorted.bytes, sorted.len);
+        place->rank = rank;
     }
     sorted_free(&sorted);
     return status;
@@ -669,6 +720,15 @@ int oset_locate(struct tmgr_table *t, struct stripe *s, const struct probe *prob
 static void list_entry(struct node *node, uint32_t entry, uint64_t head, uint64_t slot) {
     publish(&node->heads[entry], head);
     publish(&node->slots[entry], slot);
+}
+
+/* A free entry of the leaf becomes the key's: a hole until the caller fills it. */
+static void take_free_entry(struct node *leaf, uint64_t order, uint32_t rank, uint64_t head, struct place *place) {
+    uint32_t entry = free_entry(order);
+    list_entry(leaf, entry, head, 0);
+    publish(&leaf->order, order_insert(order, rank, entry));
+    place->slot = &leaf->slots[entry];
+    place->content = 0;
 }
 
 /* A node that no one can reach yet, at `offset`. */
@@ -885,6 +945,12 @@ int oset_extend(struct tmgr_table *t, struct stripe *s, const struct probe *prob
     struct sorted sorted;
     struct path path;
     uint32_t rank = 0;
+    /* Where oset_locate has just been: the lock has been held since, so the leaf is the key's if its order is what it was. */
+    if (place->leaf != NULL && order_count(place->order) < NODE_ENTRIES &&
+        load_relaxed(&place->leaf->order) == place->order) {
+        take_free_entry(place->leaf, place->order, place->rank, place->head, place);
+        return TMGR_OK;
+    }
     int status = sorted_make(&sorted, probe->key, probe->len);
     if (status != TMGR_OK)
         return status;
@@ -906,12 +972,8 @@ int oset_extend(struct tmgr_table *t, struct stripe *s, const struct probe *prob
             } else if (order_count(leaf->order) == NODE_ENTRIES) {
                 status = make_room(t, s, &path, rank == NODE_ENTRIES && on_right_edge(&path));
             } else {
-                uint32_t entry = free_entry(leaf->order);
-                list_entry(leaf->node, entry, head_of(leaf->node, leaf->skip, sorted.bytes, sorted.len), 0);
-                publish(&leaf->node->order,
-                        order_insert(leaf->order, rank, entry)); /* a hole until the caller fills it */
-                place->slot = &leaf->node->slots[entry];
-                place->content = 0;
+                take_free_entry(leaf->node, leaf->order, rank,
+                                head_of(leaf->node, leaf->skip, sorted.bytes, sorted.len), place);
                 status = TMGR_OK;
             }
         }

@@ -41,10 +41,10 @@ struct oset_range {
 /* -- reading ---------------------------------------------------------------------------------------------------------- */
 
 int oset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out);
-/* Rows of the range appended to out in its order; *n_rows more; *more: the range may hold others beyond the last. The keys of each
+/* Rows of the range appended to out in its order; *n_rows more, the last of them at *last_row; *more: the range may hold others beyond the last. The keys of each
  * leaf are of one moment. OK also without any row. BUSY, NO_MEMORY, CORRUPT. */
 int oset_rows(struct tmgr_table *t, struct stripe *s, const struct oset_range *range, struct tmgr_buffer *out,
-              size_t *n_rows, bool *more);
+              size_t *n_rows, size_t *last_row, bool *more);
 
 /* -- writing: under the stripe's lock. As their namesakes in hset.h ------------------------------------------------------ */
 

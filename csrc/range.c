@@ -96,15 +96,6 @@ static int bounds_make(struct bounds *bounds, const struct tmgr_range *range, co
     return TMGR_OK;
 }
 
-/* The last of n rows, or NULL. */
-static const uint8_t *last_row(const struct tmgr_buffer *rows, size_t n) {
-    const uint8_t *row = rows->data, *end = rows->data + rows->len;
-    for (size_t len; n > 1; n--, row += len)
-        if ((len = term_skip(row, end)) == 0)
-            return NULL;
-    return row;
-}
-
 /* Is the key on the far side of where the cursor stood? Else the tree is damaged, and the walk would not end. */
 static bool lies_beyond(const uint8_t *key, size_t len, const struct tmgr_buffer *last, uint32_t flags) {
     struct sorted here, there;
@@ -124,6 +115,7 @@ int range_rows(struct tmgr_table *t, const struct tmgr_range *range, struct tmgr
                size_t want_bytes, struct tmgr_buffer *out, size_t *n_rows) {
     struct bounds bounds;
     struct term_span key;
+    size_t last;
     bool more;
     if (cursor->done)
         return TMGR_OK;
@@ -132,15 +124,15 @@ int range_rows(struct tmgr_table *t, const struct tmgr_range *range, struct tmgr
         return status;
     bounds.range.rows = max_rows;
     bounds.range.bytes = want_bytes;
-    status = oset_rows(t, &t->stripes[0], &bounds.range, out, n_rows, &more);
+    status = oset_rows(t, &t->stripes[0], &bounds.range, out, n_rows, &last, &more);
     bounds_free(&bounds);
     if (status != TMGR_OK)
         return status;
     cursor->done = !more;
     if (*n_rows == 0)
         return TMGR_OK;
-    const uint8_t *row = last_row(out, *n_rows);
-    if (row == NULL || !term_key_of(row, (size_t)(out->data + out->len - row), t->keypos, &key))
+    const uint8_t *row = out->data + last;
+    if (!term_key_of(row, (size_t)(out->data + out->len - row), t->keypos, &key))
         return TMGR_CORRUPT;
     if (cursor->last.len > 0 && !lies_beyond(row + key.offset, key.len, &cursor->last, range->flags))
         return TMGR_CORRUPT;
@@ -152,7 +144,7 @@ int range_step(struct tmgr_table *t, int direction, const uint8_t *key, size_t k
                struct term_span *found) {
     struct oset_range range = {.rows = 1, .bytes = SIZE_MAX, .after_lo = true, .reverse = direction < 0};
     struct sorted from;
-    size_t n = 0;
+    size_t n = 0, last;
     bool more;
     if (key != NULL) {
         int status = sorted_make(&from, key, key_len);
@@ -162,7 +154,7 @@ int range_step(struct tmgr_table *t, int direction, const uint8_t *key, size_t k
         *(direction < 0 ? &range.hi_len : &range.lo_len) = from.len;
     }
     rows->len = 0;
-    int status = oset_rows(t, &t->stripes[0], &range, rows, &n, &more);
+    int status = oset_rows(t, &t->stripes[0], &range, rows, &n, &last, &more);
     if (key != NULL)
         sorted_free(&from);
     *found = (struct term_span){0, rows->len};

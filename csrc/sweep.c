@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sweep.h"
 
-enum { AHEAD_ROWS = 4, AHEAD_BUCKETS = 8, LOOKED_AT = 128, FIRST_LOOK = 32, SLOTS_MOST = 4 * BUCKET_SLOTS };
+enum { AHEAD_ROWS = 4, AHEAD_BUCKETS = 8, RING = 16, LOOKED_AT = 128, FIRST_LOOK = 32, SLOTS_MOST = 4 * BUCKET_SLOTS };
 static_assert(FIRST_LOOK % 8 == 0 && LOOKED_AT % 8 == 0, "whole words");
 
 /* A bucket that is to come. What is prepared here serves as long as the number of buckets is what it was. */
 struct stop {
     uint64_t number, after;
+    uint32_t mask; /* the bits of a hash that are `number` in the bucket's rows */
     const struct bucket *bucket;
 };
 
@@ -15,23 +16,20 @@ struct course {
     uint64_t n_buckets, gen;
     uint64_t next; /* position of the bucket to be prepared next; POSITION_END: none */
     uint32_t first, n;
-    struct stop stops[AHEAD_BUCKETS + 1];
+    struct stop stops[RING];
 };
 
-static struct stop *stop_at(struct course *course, uint32_t i) {
-    return &course->stops[(course->first + i) % (AHEAD_BUCKETS + 1)];
-}
+static struct stop *stop_at(struct course *course, uint32_t i) { return &course->stops[(course->first + i) % RING]; }
 
 /* Start loading the rows' first bytes: the word before them and FIRST_LOOK bytes, which may lie in two lines. */
 static void prefetch_rows(struct tmgr_table *t, const struct bucket *bucket) {
     for (int i = 0; i < BUCKET_SLOTS; i++) {
         uint64_t slot = load_relaxed(&bucket->slots[i]);
-        if (slot == 0 || !offset_is_valid(t, slot_offset(slot), UNIT_BYTES))
+        if (slot == 0)
             continue;
-        const uint8_t *row = at(t, slot_offset(slot));
+        const uint8_t *row = at(t, slot_offset(slot)); /* a wrong one does no harm: it is not loaded from */
         __builtin_prefetch(row);
-        if (((uintptr_t)row & 63) + ROW_START + FIRST_LOOK > 64)
-            __builtin_prefetch(row + ROW_START + FIRST_LOOK - 1);
+        __builtin_prefetch(row + ROW_START + FIRST_LOOK - 1);
     }
 }
 
@@ -41,6 +39,7 @@ static void course_fill(struct tmgr_table *t, struct course *course, const struc
         struct stop *stop = stop_at(course, course->n);
         uint64_t before;
         stop->number = hset_interval(view->n_buckets, course->next, &before, &stop->after);
+        stop->mask = (uint32_t)((POSITION_END / (stop->after - before)) - 1);
         stop->bucket = hset_bucket(t, view->root, stop->number);
         __builtin_prefetch(stop->bucket);
         course->next = stop->after;
@@ -61,7 +60,7 @@ static void course_begin(struct tmgr_table *t, struct course *course, const stru
 }
 
 static void course_step(struct tmgr_table *t, struct course *course, const struct hset_view *view) {
-    course->first = (course->first + 1) % (AHEAD_BUCKETS + 1);
+    course->first = (course->first + 1) % RING;
     course->n--;
     course_fill(t, course, view);
     if (course->next >= POSITION_END && course->n > AHEAD_ROWS - 1 && stop_at(course, AHEAD_ROWS - 1)->bucket != NULL)
@@ -70,62 +69,101 @@ static void course_step(struct tmgr_table *t, struct course *course, const struc
 
 /* -- a bucket ---------------------------------------------------------------------------------------------------------------- */
 
-struct standing_row {
+/* A row that the filter has not rejected by its first bytes. */
+struct candidate {
     uint64_t position, offset, head;
+    bool wants_more;
 };
 
-/* Does the filter reject the row? False also where that cannot be told. */
-static inline bool rejected(struct tmgr_table *t, const struct filter *filter, const struct standing_row *row) {
-    uint8_t bytes[LOOKED_AT];
-    size_t len = row->head & ROW_LEN_MASK, have = len < FIRST_LOOK ? len : FIRST_LOOK;
-    if (row->head & ROW_EXTENTS || !offset_is_valid(t, row->offset, ROW_START + LOOKED_AT))
-        return false;
-    copy_racy_words(bytes, at(t, row->offset + ROW_START), FIRST_LOOK); /* what lies behind a short row is not looked at */
-    enum filter_verdict verdict = filter_look(filter, bytes, have);
-    if (verdict == FILTER_WANTS_MORE && len > FIRST_LOOK) {
-        have = len < LOOKED_AT ? len : LOOKED_AT;
-        copy_racy_words(bytes + FIRST_LOOK, at(t, row->offset + ROW_START + FIRST_LOOK), have - FIRST_LOOK);
-        verdict = filter_look(filter, bytes, have);
+struct candidates {
+    uint32_t n;
+    struct candidate list[SLOTS_MOST]; /* in the order of the table */
+};
+
+static void add_candidate(struct candidates *candidates, struct candidate candidate) {
+    uint32_t place = candidates->n++;
+    for (; place > 0 && candidates->list[place - 1].position > candidate.position; place--)
+        candidates->list[place] = candidates->list[place - 1];
+    candidates->list[place] = candidate;
+}
+
+/* The rows of the slots of one bucket, the first or another of its chain. What is loaded from a row lies below `bytes`. */
+static inline int look_at_slots(struct tmgr_table *t, const struct bucket *bucket, const struct stop *stop,
+                                const struct filter *filter, uint64_t bytes, struct candidates *candidates,
+                                size_t *looked_at) {
+    /* Loaded once: the compiler cannot know that what is copied below is none of these. */
+    const uint8_t *base = t->base;
+    uint64_t arena = t->arena;
+    uint32_t mask = stop->mask, number = (uint32_t)stop->number;
+    size_t seen = 0;
+    for (int i = 0; i < BUCKET_SLOTS; i++) {
+        uint64_t slot = load_acquire(&bucket->slots[i]);
+        if (slot == 0)
+            continue;
+        if (__builtin_expect((slot & SLOT_PENDING) != 0, 0)) {
+            if (pending_resolve(t, &slot) != TMGR_OK)
+                return TMGR_BUSY;
+            if (slot == 0)
+                continue;
+        }
+        uint64_t offset = slot_offset(slot);
+        if (offset < arena || offset + ROW_START + FIRST_LOOK > bytes)
+            return TMGR_BUSY;
+        const word *row = (const word *)(const void *)(base + offset);
+        uint64_t head = load_relaxed(row), len = head & ROW_LEN_MASK;
+        if (((uint32_t)(head >> 32) & mask) != number)
+            continue;              /* a row that a split has copied already, or not yet cleared */
+        uint8_t first[FIRST_LOOK]; /* what lies behind a short row is not looked at */
+        for (int j = 0; j < FIRST_LOOK / 8; j++)
+            copy_word(first + 8 * j, &row[1 + j]);
+        seen += len;
+        if (filter_rejects_at_once(filter, first, len < FIRST_LOOK ? len : FIRST_LOOK) && !(head & ROW_EXTENTS))
+            continue;
+        enum filter_verdict verdict = filter_look(filter, first, len < FIRST_LOOK ? len : FIRST_LOOK);
+        if (verdict == FILTER_REJECTS && !(head & ROW_EXTENTS))
+            continue;
+        add_candidate(candidates, (struct candidate){position_of_hash(head >> 32), offset, head,
+                                                     verdict == FILTER_WANTS_MORE && !(head & ROW_EXTENTS)});
     }
-    return verdict == FILTER_REJECTS;
+    *looked_at += seen;
+    return TMGR_OK;
+}
+
+/* Does the filter reject the row when more of it is looked at? False also where that cannot be told. */
+static bool rejects_on_second_look(struct tmgr_table *t, const struct filter *filter,
+                                   const struct candidate *candidate) {
+    uint8_t bytes[LOOKED_AT];
+    size_t len = candidate->head & ROW_LEN_MASK, have = len < LOOKED_AT ? len : LOOKED_AT;
+    if (!offset_is_valid(t, candidate->offset, ROW_START + LOOKED_AT))
+        return false;
+    copy_racy_words(bytes, at(t, candidate->offset + ROW_START), have);
+    return filter_look(filter, bytes, have) == FILTER_REJECTS;
 }
 
 /* BUSY: overtaken, or a bucket that takes more than is usual. */
 static int look_at_bucket(struct tmgr_table *t, struct stripe *s, const struct hset_view *view, const struct stop *stop,
                           const struct filter *filter, struct tmgr_buffer *out, size_t *n_rows, size_t *looked_at) {
-    struct standing_row rows[SLOTS_MOST];
-    uint32_t n = 0;
+    struct candidates candidates; /* not initialised as a whole */
     size_t bytes = 0, n_out = 0;
+    uint64_t reachable = reachable_bytes(t);
+    int buckets = 0;
+    candidates.n = 0;
     for (const struct bucket *bucket = stop->bucket; bucket != NULL;) {
-        if (n + BUCKET_SLOTS > SLOTS_MOST)
+        if (++buckets * BUCKET_SLOTS > SLOTS_MOST)
             return TMGR_BUSY;
-        for (int i = 0; i < BUCKET_SLOTS; i++) {
-            uint64_t slot = load_acquire(&bucket->slots[i]);
-            if (slot & SLOT_PENDING && pending_resolve(t, &slot) != TMGR_OK)
-                return TMGR_BUSY;
-            if (slot == 0)
-                continue;
-            if (!offset_is_valid(t, slot_offset(slot), UNIT_BYTES))
-                return TMGR_BUSY;
-            uint64_t head = load_relaxed((const word *)at(t, slot_offset(slot)));
-            if (hset_home(view->n_buckets, head >> 32) != stop->number)
-                continue; /* a row that a split has copied already, or not yet cleared */
-            struct standing_row row = {position_of_hash(head >> 32), slot_offset(slot), head};
-            uint32_t place = n++;
-            for (; place > 0 && rows[place - 1].position > row.position; place--)
-                rows[place] = rows[place - 1];
-            rows[place] = row;
-        }
+        int status = look_at_slots(t, bucket, stop, filter, reachable, &candidates, &bytes);
+        if (status != TMGR_OK)
+            return status;
         uint64_t next = load_acquire(&bucket->next);
         bucket = next != 0 ? at_checked(t, next, sizeof *bucket) : NULL;
         if (next != 0 && (bucket == NULL || next % sizeof *bucket != t->arena % sizeof *bucket))
             return TMGR_BUSY;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        bytes += rows[i].head & ROW_LEN_MASK;
-        if (rejected(t, filter, &rows[i]))
+    for (uint32_t i = 0; i < candidates.n; i++) {
+        const struct candidate *candidate = &candidates.list[i];
+        if (candidate->wants_more && rejects_on_second_look(t, filter, candidate))
             continue;
-        int status = row_copy(t, s, view->epoch, rows[i].offset, out);
+        int status = row_copy(t, s, view->epoch, candidate->offset, out);
         if (status != TMGR_OK)
             return status;
         n_out++;
@@ -155,24 +193,34 @@ static int read_bucket(struct tmgr_table *t, struct stripe *s, uint64_t position
 /* Buckets of one stripe. */
 static int sweep_stripe(struct tmgr_table *t, struct stripe *s, struct tmgr_cursor *cursor, const struct filter *filter,
                         size_t want_bytes, size_t most, struct tmgr_buffer *out, size_t *n_rows, size_t *looked_at) {
-    struct course course = {.n_buckets = 0};
+    struct course course;
+    struct hset_view view;
+    bool is_open = false;
     while (cursor->position < POSITION_END && out->len < want_bytes && *looked_at < most) {
-        struct hset_view view;
         size_t len = out->len;
         uint64_t after = POSITION_END;
-        int status = hset_view_open(t, s, &view);
-        if (status == TMGR_OK) {
-            if (course.n_buckets != view.n_buckets || course.gen != view.gen)
+        int status = TMGR_OK;
+        bool is_new = !is_open;
+        if (is_new) {
+            status = hset_view_open(t, s, &view);
+            is_open = status == TMGR_OK;
+            if (is_open)
                 course_begin(t, &course, &view, cursor->position);
+        }
+        if (status == TMGR_OK) {
             const struct stop *stop = stop_at(&course, 0);
             after = stop->after;
-            status = stop->bucket != NULL ? look_at_bucket(t, s, &view, stop, filter, out, n_rows, looked_at) : TMGR_BUSY;
-            course_step(t, &course, &view);
+            status =
+                stop->bucket != NULL ? look_at_bucket(t, s, &view, stop, filter, out, n_rows, looked_at) : TMGR_BUSY;
         }
         if (status == TMGR_BUSY) {
             out->len = len;
-            course.n_buckets = 0;
+            is_open = false;
+            if (!is_new)
+                continue; /* perhaps only because the view had become old */
             status = read_bucket(t, s, cursor->position, out, n_rows, looked_at, &after);
+        } else if (status == TMGR_OK) {
+            course_step(t, &course, &view);
         }
         if (status != TMGR_OK && status != TMGR_ABSENT) {
             out->len = len;

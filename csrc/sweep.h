@@ -2,11 +2,12 @@
 /* sweep.h - all rows of a set that may be what a query asks for, in the order of the table (walk.h): the same walk, but rows
  * that a filter rejects are not copied, and what the next buckets need is on its way from memory while this one is looked at.
  *
- * The reuse epoch covers it as it covers copying: each bucket is looked at between two loads of the epoch. What is loaded is
+ * The reuse epoch covers it as it covers copying: each bucket is looked at between two loads of the epoch (the first of them may be some buckets back). What is loaded is
  * the slots, the first word of each row, and up to LOOKED_AT bytes behind it, word by word into private memory; their number and
  * place are held against the published size before, so that even words of a rewritten block lead nowhere. The filter runs on
  * the copy. A row it has rejected, like one that was copied whole, counts only when the second load has shown that the epoch
- * moved by at most one; and that neither generation nor number of buckets changed. Else the bucket is read anew, by hset_bucket_rows. */
+ * moved by at most one; and that neither generation nor number of buckets changed. Else the bucket is looked at anew,
+ * and if that is overtaken, too, read by hset_bucket_rows. */
 #ifndef TMGR_SWEEP_H
 #define TMGR_SWEEP_H
 

@@ -11,7 +11,7 @@ import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from tablemgr import _codec
 from tablemgr.errors import BadMatchError

@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Final, SupportsIndex
 
-from tablemgr import _codec
+from tablemgr._codec import AskVerbs, Binding, Plan
 from tablemgr._ffi import Handle
 from tablemgr.ends import END, End
 from tablemgr.errors import BadMatchError, Status
@@ -57,12 +57,12 @@ def _query_of(clauses: tuple[Any, ...]) -> Query:
 _TYPES_WITHOUT_REPLACE: Final = ("bag",)
 
 
-class Selecting(_codec.AskVerbs):
+class Selecting(AskVerbs):
     """What `Table` is asked with patterns and clauses."""
 
     __slots__ = ()
 
-    _binding: _codec.Binding
+    _binding: Binding
     _handle: Handle
     _keypos: int
     _type: str
@@ -138,7 +138,7 @@ class Selecting(_codec.AskVerbs):
     def _run(self, mode: int, program: Program, reverse: bool, limit: int, cursor: Cursor | None) -> Any:
         return self._binding.query(mode, program.plan, reverse, limit, cursor)
 
-    def _plan_of_shape(self, head: tuple[Any, ...], guards: Any, body: Any) -> _codec.Plan | None:
+    def _plan_of_shape(self, head: tuple[Any, ...], guards: Any, body: Any) -> Plan | None:
         """What runs over the rows of a key that was looked up: the clause without its key. None: it is not in order."""
         at = self._keypos
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from tablemgr import matching
@@ -25,6 +24,11 @@ FAMILIES: list[Callable[[random.Random, list[Any]], Any]] = [
     lambda rng, numbers: (rng.choice(numbers), rng.choice(numbers + STRINGS)),
     lambda rng, _: ((rng.choice(STRINGS), rng.randrange(3)), rng.randrange(3)),
 ]
+
+
+def replace(clause: matching.Clause, **parts: Any) -> matching.Clause:
+    """The clause with other parts."""
+    return matching.Clause(**{"head": clause.head, "guards": clause.guards, "body": clause.body, **parts})
 
 
 def any_key(rng: random.Random, numbers: list[Any]) -> Any:
