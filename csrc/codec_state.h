@@ -2,7 +2,7 @@
 /* codec_state.h - what the parts of the codec extension share: the imported Python types, buffers, extension types.
  *
  * The codec is one compilation unit, codec.c, which includes its parts in this order: state, encode, decode, binding,
- * verbs, batch, dict, order, packed, plan, query, clause, ask. So the compiler sees a verb whole, from the Python argument to the core's
+ * verbs, plan, clause, ask, batch, dict, order, packed, query. So the compiler sees a verb whole, from the Python argument to the core's
  * call and back. */
 #ifndef TABLEMGR_CODEC_STATE_H
 #define TABLEMGR_CODEC_STATE_H
