@@ -35,6 +35,8 @@ static bool fits_slab(uint64_t bytes) {
 }
 
 uint64_t arena_block_size(uint64_t bytes) {
+    if (bytes <= 256)
+        return bytes == 0 ? UNIT_BYTES : (bytes + UNIT_BYTES - 1) & ~(uint64_t)(UNIT_BYTES - 1);
     if (fits_slab(bytes))
         return arena_class_bytes(class_of(bytes));
     return bytes <= RUN_BYTES_MAX ? (bytes + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1) : 0;
@@ -231,14 +233,15 @@ static void set_link(_Atomic uint32_t *link, uint64_t number) {
 static uint64_t get_link(const _Atomic uint32_t *link) { return atomic_load_explicit(link, memory_order_relaxed); }
 
 /* Is it the first page of a slab of ours? What a list in a damaged segment says is believed only then. */
-static bool is_slab(struct tmgr_table *t, struct stripe *s, uint64_t number, uint32_t class) {
-    uint64_t first = number * PAGE_BYTES;
-    if (!offset_is_valid(t, first, PAGE_BYTES) || page_in_chunk(t, first) < CHUNK_HEADER_PAGES)
+static inline bool is_slab(struct tmgr_table *t, struct stripe *s, uint64_t number, uint32_t class) {
+    uint64_t first = number * PAGE_BYTES, bytes = reachable_bytes(t);
+    uint32_t page = page_in_chunk(t, first);
+    if (first < t->arena || first >= bytes || page < CHUNK_HEADER_PAGES)
         return false;
-    uint64_t entry = load_relaxed(entry_at(t, first));
-    return entry_owner(entry) == mine(t, s) && entry_class(entry) == class && entry_distance(entry) == 0 &&
-           entry_pages(entry) > 0 && page_in_chunk(t, first) + entry_pages(entry) <= CHUNK_PAGES &&
-           offset_is_valid(t, first, (uint64_t)entry_pages(entry) * PAGE_BYTES);
+    uint64_t entry = load_relaxed(entry_at(t, first)), pages = entry_pages(entry);
+    /* owner, class, and no distance */
+    return (entry & ((UINT64_C(1) << ENTRY_PAGES_SHIFT) - 1)) == (mine(t, s) | (uint64_t) class << 16) && pages > 0 &&
+           page + pages <= CHUNK_PAGES && pages * PAGE_BYTES <= bytes - first;
 }
 
 /* Both redo themselves: until their last store they read nothing that they have changed. */
@@ -345,8 +348,8 @@ int arena_finish_step(struct tmgr_table *t, struct stripe *s) {
 
 /* -- blocks --------------------------------------------------------------------------------------------------------------- */
 
-static uint64_t slab_blocks(uint64_t entry) {
-    return (uint64_t)entry_pages(entry) * PAGE_BYTES / arena_class_bytes(entry_class(entry));
+static inline uint64_t slab_blocks(uint64_t entry) {
+    return entry_pages(entry) * PAGE_BYTES / (uint32_t)arena_class_bytes(entry_class(entry));
 }
 
 static uint64_t with_count(uint64_t entry, uint64_t count, uint64_t cursor) {
@@ -372,9 +375,9 @@ static uint64_t first_free(struct tmgr_table *t, uint64_t first, uint64_t units,
     return to;
 }
 
-/* Number of a free block of the slab, from the cursor on and then from the start; n if there is none. */
-static uint64_t free_block_in(struct tmgr_table *t, uint64_t first, uint64_t entry) {
-    uint64_t n = slab_blocks(entry), units = arena_class_bytes(entry_class(entry)) / UNIT_BYTES,
+/* Number of a free block of the slab of n, from the cursor on and then from the start; n if there is none. */
+static inline uint64_t free_block_in(struct tmgr_table *t, uint64_t first, uint64_t entry, uint64_t n) {
+    uint64_t units = arena_class_bytes(entry_class(entry)) / UNIT_BYTES,
              cursor = entry_cursor(entry) < n ? entry_cursor(entry) : n;
     if (cursor < n && !is_used(t, first + cursor * units * UNIT_BYTES)) /* as in a slab that is being filled */
         return cursor;
@@ -473,12 +476,13 @@ static uint32_t roomier(struct stripe *s, uint32_t class, uint64_t bytes) {
     return class;
 }
 
-/* Block i of a slab, which is free. */
-static void take_block(struct tmgr_table *t, uint64_t first, uint64_t entry, uint64_t i, word *log, uint64_t *offset) {
+/* Block i of a slab of n, which is free. */
+static inline void take_block(struct tmgr_table *t, uint64_t first, uint64_t entry, uint64_t i, uint64_t n, word *log,
+                              uint64_t *offset) {
     *offset = first + i * arena_class_bytes(entry_class(entry));
     publish(log, *offset);
     set_used(t, *offset);
-    publish(entry_at(t, first), with_count(entry, entry_count(entry) + 1, i + 1 < slab_blocks(entry) ? i + 1 : 0));
+    publish(entry_at(t, first), with_count(entry, entry_count(entry) + 1, i + 1 < n ? i + 1 : 0));
     fence_release(); /* the epoch that freed this block, whoever stored it, before what the caller fills in */
 }
 
@@ -506,9 +510,9 @@ int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log
         uint64_t entry = load_relaxed(entry_at(t, first)), n = slab_blocks(entry);
         if (!(entry & ENTRY_LISTED))
             return poison(t, POISON_PAGES); /* else a list that leads in a circle would be followed for ever */
-        uint64_t i = entry_count(entry) < n ? free_block_in(t, first, entry) : n;
+        uint64_t i = entry_count(entry) < n ? free_block_in(t, first, entry, n) : n;
         if (i < n) {
-            take_block(t, first, entry, i, log, offset);
+            take_block(t, first, entry, i, n, log, offset);
             if (full) {
                 uint64_t left = load_relaxed(&t->control->misfits);
                 store_relaxed(&t->control->misfits, left > 0 ? left - 1 : 0);
@@ -612,10 +616,10 @@ int arena_take_in(struct tmgr_table *t, struct stripe *s, uint64_t first, word *
     uint64_t entry = load_relaxed(entry_at(t, first));
     if (entry_class(entry) >= N_CLASSES || !is_listed(t, s, page_number(first), entry_class(entry)))
         return TMGR_ABSENT;
-    uint64_t n = slab_blocks(entry), i = free_block_in(t, first, with_count(entry, entry_count(entry), 0));
+    uint64_t n = slab_blocks(entry), i = free_block_in(t, first, with_count(entry, entry_count(entry), 0), n);
     if (i == n)
         return TMGR_ABSENT;
-    take_block(t, first, entry, i, log, offset);
+    take_block(t, first, entry, i, n, log, offset);
     return TMGR_OK;
 }
 

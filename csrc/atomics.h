@@ -68,16 +68,23 @@ static inline void copy_racy(uint8_t *to, const uint8_t *from, size_t len) {
 /* The writer's side of copy_racy(): fills a block that nobody can reach validly, though a late reader may look at it. */
 static inline void fill_racy(uint8_t *to, const uint8_t *from, size_t len) {
     word *words = (word *)(void *)to;
-    size_t whole = len / 8;
-    for (size_t i = 0; i < whole; i++) {
-        uint64_t value;
-        memcpy(&value, from + 8 * i, 8);
-        store_relaxed(&words[i], value);
+    size_t left = len / 8;
+    uint64_t values[4];
+    for (; left >= 4; left -= 4, words += 4, from += 32) {
+        memcpy(values, from, 32);
+        store_relaxed(&words[0], values[0]);
+        store_relaxed(&words[1], values[1]);
+        store_relaxed(&words[2], values[2]);
+        store_relaxed(&words[3], values[3]);
+    }
+    for (; left > 0; left--, words++, from += 8) {
+        memcpy(values, from, 8);
+        store_relaxed(words, values[0]);
     }
     if (len % 8 != 0) {
         uint64_t value = 0;
-        memcpy(&value, from + 8 * whole, len % 8);
-        store_relaxed(&words[whole], value);
+        memcpy(&value, from, len % 8);
+        store_relaxed(words, value);
     }
 }
 

@@ -153,7 +153,7 @@ static inline bool is_its_own_copy(PyObject *object) {
  * bytes decides. */
 static inline bool is_known(const struct decoder *d, const struct known_key *known, Py_ssize_t position) {
     return known->object != NULL && position == (Py_ssize_t)known->position && has(d, known->len) &&
-           memcmp(d->at, known->data, known->len) == 0;
+           same_short(d->at, known->data, known->len);
 }
 
 /* n elements that the caller made sure of with `has`. Where the key is known, the caller's object becomes the row's: one

@@ -381,13 +381,34 @@ static inline bool encode_str(struct encoder *e, PyObject *object) {
     if (UNLIKELY(!PyUnicode_IS_ASCII(object))) {
         return encode_wide_str(e, object);
     }
-    Py_ssize_t n = PyUnicode_GET_LENGTH(object);
-    return put_header(e, &str_forms, n) && put_bytes(e, PyUnicode_DATA(object), (size_t)n);
+    size_t n = (size_t)PyUnicode_GET_LENGTH(object);
+    if (LIKELY(n <= str_forms.fix_max)) { /* as keys are: header and bytes in one */
+        if (UNLIKELY(!reserve(e->out, n + 1))) {
+            return false;
+        }
+        uint8_t *at = e->out->data + e->out->len;
+        *at = (uint8_t)(str_forms.fix + n);
+        copy_short(at + 1, PyUnicode_DATA(object), n);
+        e->out->len += n + 1;
+        return true;
+    }
+    return put_header(e, &str_forms, (Py_ssize_t)n) && put_bytes(e, PyUnicode_DATA(object), n);
 }
 
 static inline bool encode_bytes(struct encoder *e, PyObject *object) {
-    Py_ssize_t n = PyBytes_GET_SIZE(object);
-    return put_header(e, &bytes_forms, n) && put_bytes(e, PyBytes_AS_STRING(object), (size_t)n);
+    size_t n = (size_t)PyBytes_GET_SIZE(object);
+    if (LIKELY(n <= UINT8_MAX)) {
+        if (UNLIKELY(!reserve(e->out, n + 2))) {
+            return false;
+        }
+        uint8_t *at = e->out->data + e->out->len;
+        at[0] = bytes_forms.first8;
+        at[1] = (uint8_t)n;
+        memcpy(at + 2, PyBytes_AS_STRING(object), n);
+        e->out->len += n + 2;
+        return true;
+    }
+    return put_header(e, &bytes_forms, (Py_ssize_t)n) && put_bytes(e, PyBytes_AS_STRING(object), n);
 }
 
 static bool encode_bytearray(struct encoder *e, PyObject *object) {

@@ -82,6 +82,45 @@ static inline bool reserve(struct tmgr_buffer *out, size_t more) {
     return LIKELY(more <= out->capacity - out->len) || grow(out, more);
 }
 
+/* Keys are short: for those a call costs more than what it copies or compares. */
+enum { SHORT_BYTES = 32 };
+
+static inline void copy_short(uint8_t *to, const void *from, size_t n) {
+    const uint8_t *bytes = from;
+    if (n >= 16 && n <= SHORT_BYTES) { /* two pieces that overlap, here and below */
+        memcpy(to, bytes, 16);
+        memcpy(to + n - 16, bytes + n - 16, 16);
+    } else if (n >= 8 && n < 16) {
+        memcpy(to, bytes, 8);
+        memcpy(to + n - 8, bytes + n - 8, 8);
+    } else {
+        memcpy(to, bytes, n);
+    }
+}
+
+static inline uint64_t load_eight(const uint8_t *at) {
+    uint64_t word;
+    memcpy(&word, at, 8);
+    return word;
+}
+
+static inline bool same_short(const uint8_t *a, const uint8_t *b, size_t n) {
+    if (n < 8 || n > SHORT_BYTES) {
+        return memcmp(a, b, n) == 0;
+    }
+    uint64_t differs = load_eight(a + n - 8) ^ load_eight(b + n - 8);
+    for (size_t i = 0; i + 8 < n; i += 8) {
+        differs |= load_eight(a + i) ^ load_eight(b + i);
+    }
+    return differs == 0;
+}
+
+/* Start loading an object that is needed in a moment. */
+static inline void prefetch_object(PyObject *object) {
+    __builtin_prefetch(object);
+    __builtin_prefetch((const uint8_t *)object + 64);
+}
+
 /* Words of 1, 2, 4 or 8 bytes, big-endian. */
 static inline void store_big_endian(uint8_t *at, uint64_t value, size_t n) {
     uint64_t swapped = htobe64(value << (64 - 8 * n));

@@ -363,14 +363,31 @@ static PyObject *binding_length(struct binding *self, PyObject *unused) {
     return status == TMGR_OK ? PyLong_FromUnsignedLongLong(r.count) : refuse(self, status, "len", NULL);
 }
 
-/* The keys, a tuple, one after the other; false with the right exception set. */
+enum { OBJECTS_AHEAD = 8 }; /* of a list whose elements are on their way from memory while one is encoded */
+
+/* What an iterable gives, as a tuple; NULL with an exception set. */
+static PyObject *tuple_of(PyObject *iterable) {
+    if (PyTuple_CheckExact(iterable)) {
+        Py_INCREF(iterable);
+        return iterable;
+    }
+    for (Py_ssize_t i = 0; PyList_CheckExact(iterable) && i < PyList_GET_SIZE(iterable); i++) {
+        prefetch_object(PyList_GET_ITEM(iterable, i));
+    }
+    return PySequence_Tuple(iterable);
+}
+
+/* The keys, a tuple, one after the other, and where each ends; false with the right exception set. */
 static bool keys_argument(struct binding *self, struct scratch *scratch, struct request *r, PyObject *keys,
                           const char *verb, bool is_write) {
-    bool done = keys != NULL;
     struct place here = {.kind = ROOT_INDEX, .name = "keys"};
     struct encoder e = encoder_for(self, &scratch->arguments, &here);
-    for (; done && here.index < PyTuple_GET_SIZE(keys); here.index++) {
+    Py_ssize_t n = keys != NULL ? PyTuple_GET_SIZE(keys) : 0;
+    bool done = keys != NULL && reserve(&scratch->ops, (size_t)n * sizeof(size_t));
+    size_t *ends = (size_t *)(void *)scratch->ops.data;
+    for (; done && here.index < n; here.index++) {
         done = encode_key(&e, PyTuple_GET_ITEM(keys, here.index));
+        ends[here.index] = scratch->arguments.len;
     }
     if (!done) {
         refuse_arguments(self, verb, is_write);
@@ -396,24 +413,20 @@ static PyObject *list_of_array(struct decoder *d, const struct known_key *known)
     return list;
 }
 
-/* A result for each key, a row or nil or in a bag an array of rows, as a list of lists of rows. */
-static PyObject *decode_results(const struct binding *self, const struct request *r, PyObject *keys) {
+/* A result for each key, a row or nil or in a bag an array of rows, as a list of lists of rows. ends: of the keys. */
+static PyObject *decode_results(const struct binding *self, const struct request *r, PyObject *keys,
+                                const size_t *ends) {
     struct decoder d = decoder_for(self, r->result);
-    struct decoder encoded = {.state = self->state, .at = r->key, .end = r->key + r->key_len};
     Py_ssize_t n = PyTuple_GET_SIZE(keys);
     PyObject *answer = PyList_New(n);
-    for (Py_ssize_t i = 0; answer != NULL && i < n; i++) {
+    size_t start = 0;
+    for (Py_ssize_t i = 0; answer != NULL && i < n; start = ends[i++]) {
         PyObject *rows;
-        const uint8_t *start = encoded.at;
-        if (!skip_values(&encoded, 1)) {
-            Py_CLEAR(answer);
-            break;
-        }
         if (has(&d, 1) && *d.at == 0xc0) {
             d.at++;
             rows = PyList_New(0);
         } else {
-            struct known_key known = known_key(self, PyTuple_GET_ITEM(keys, i), start, (size_t)(encoded.at - start));
+            struct known_key known = known_key(self, PyTuple_GET_ITEM(keys, i), r->key + start, ends[i] - start);
             rows = self->bag ? list_of_array(&d, &known) : list_of_row(&d, &known);
         }
         if (rows == NULL) {
@@ -433,11 +446,12 @@ static PyObject *binding_lookup_many(struct binding *self, PyObject *iterable) {
         return NULL;
     }
     struct request r = request_for(self, scratch);
-    PyObject *keys = PySequence_Tuple(iterable);
+    PyObject *keys = tuple_of(iterable);
     if (keys_argument(self, scratch, &r, keys, verb, false)) {
         int status =
             is_long(r.n, scratch) ? do_long_read(self, &r, step_lookup_many) : do_read(self, &r, step_lookup_many);
-        answer = status == TMGR_OK ? decode_results(self, &r, keys) : refuse(self, status, verb, NULL);
+        answer = status == TMGR_OK ? decode_results(self, &r, keys, (const size_t *)(const void *)scratch->ops.data)
+                                   : refuse(self, status, verb, NULL);
     }
     Py_XDECREF(keys);
     scratch_give(self, scratch);
@@ -620,6 +634,25 @@ static void request_ops(struct request *request, struct tmgr_buffer *ops, const 
     place_ops(first, request->n, bytes->data);
 }
 
+/* The row that comes 2 * OBJECTS_AHEAD rows later is set on its way from memory, and the elements of the one in between, which must
+ * be at hand by then. With the GIL only: nothing else keeps these objects alive. */
+static inline void prefetch_rows(PyObject *list, Py_ssize_t i) {
+#ifndef Py_GIL_DISABLED
+    Py_ssize_t n = PyList_GET_SIZE(list);
+    if (i + 2 * OBJECTS_AHEAD < n) {
+        prefetch_object(PyList_GET_ITEM(list, i + 2 * OBJECTS_AHEAD));
+    }
+    PyObject *row = i + OBJECTS_AHEAD < n ? PyList_GET_ITEM(list, i + OBJECTS_AHEAD) : NULL;
+    if (row != NULL && PyTuple_CheckExact(row)) {
+        for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(row) && k < 4; k++) {
+            prefetch_object(PyTuple_GET_ITEM(row, k));
+        }
+    }
+#else
+    (void)list, (void)i;
+#endif
+}
+
 /* The rows of a list, an op of this kind for each, into the scratch. False with an exception set. */
 static bool encode_rows(struct binding *self, struct scratch *scratch, PyObject *list, uint32_t kind) {
     struct place here = {.kind = ROOT_INDEX, .name = "rows"};
@@ -627,6 +660,7 @@ static bool encode_rows(struct binding *self, struct scratch *scratch, PyObject 
     Py_ssize_t n = PyList_GET_SIZE(list);
     for (; here.index < n; here.index++) {
         size_t start = scratch->arguments.len;
+        prefetch_rows(list, here.index);
         PyObject *row = list_item(list, here.index);
         bool done =
             row != NULL && encode_row(&e, row, self->keypos, NULL) &&
@@ -894,7 +928,7 @@ static PyObject *binding_delete_many(struct binding *self, PyObject *iterable) {
         return NULL;
     }
     struct request r = request_for(self, scratch);
-    PyObject *keys = PySequence_Tuple(iterable);
+    PyObject *keys = tuple_of(iterable);
     if (keys_argument(self, scratch, &r, keys, verb, true)) {
         int status =
             is_long(r.n, scratch) ? wait_for_lock(self, &r, step_delete_many) : do_write(self, &r, step_delete_many);

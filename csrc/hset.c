@@ -123,7 +123,7 @@ static bool miss_holds(struct tmgr_table *t, const struct stripe *s, const struc
            (now > view->n_buckets && now <= BUCKETS_MAX && hset_home(now, hash) == hset_home(view->n_buckets, hash));
 }
 
-static void prefetch_row(struct tmgr_table *t, uint64_t slot) {
+static inline void prefetch_row(struct tmgr_table *t, uint64_t slot) {
     if (slot == 0 || !offset_is_valid(t, slot_offset(slot), UNIT_BYTES))
         return;
     const uint8_t *row = at(t, slot_offset(slot));
@@ -154,13 +154,18 @@ static inline uint32_t slots_with_tag(const struct bucket *bucket, uint64_t tag)
     return found;
 }
 
-int hset_find_begin(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct hset_view *view) {
+static inline int find_begin(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
+                             struct hset_view *view) {
     int status = view_open(t, s, view);
     if (status != TMGR_OK)
         return status;
     view->bucket = bucket_at(t, view->root, home(view->n_buckets, probe->hash));
     __builtin_prefetch(view->bucket);
     return view->bucket != NULL ? TMGR_OK : TMGR_BUSY;
+}
+
+int hset_find_begin(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct hset_view *view) {
+    return find_begin(t, s, probe, view);
 }
 
 static inline int find_end(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
@@ -222,10 +227,72 @@ int hset_find_end(struct tmgr_table *t, struct stripe *s, const struct probe *pr
     return status != TMGR_BUSY ? status : find_again(t, s, probe, out);
 }
 
-int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out) {
+/* -- many keys ------------------------------------------------------------------------------------------------------------ */
+
+enum { BUCKETS_AHEAD = 16, ROWS_AHEAD = 8 }; /* keys whose bucket, and whose row, is on its way */
+
+/* A find on its way: its slot is known as soon as its bucket has come, and its row is copied when that has. */
+struct find {
     struct hset_view view;
-    return hset_find_end(t, s, probe, &view, hset_find_begin(t, s, probe, &view), out);
+    struct stripe *stripe;
+    uint64_t slot; /* the one that has the tag, if there is just one and it is of no transaction; else 0 */
+    int status;
+};
+
+static inline void find_slot(struct tmgr_table *t, struct find *find, const struct probe *probe) {
+    find->slot = 0;
+    if (find->status != TMGR_OK)
+        return;
+    const struct bucket *bucket = find->view.bucket;
+    uint32_t found = slots_with_tag(bucket, tag_of_hash(probe->hash));
+    if (found == 0) { /* most likely it is in the next bucket of the chain, if there is one */
+        uint64_t next = load_relaxed(&bucket->next);
+        if (next != 0 && offset_is_valid(t, next, sizeof(struct bucket)))
+            __builtin_prefetch(at(t, next));
+        return;
+    }
+    uint64_t slot = load_acquire(&bucket->slots[__builtin_ctz(found)]);
+    prefetch_row(t, slot);
+    if ((found & (found - 1)) == 0 && !(slot & SLOT_PENDING))
+        find->slot = slot;
 }
+
+/* What the slot leads to if that is the key's row, else whatever a find from the bucket on comes to. */
+static inline int find_row(struct tmgr_table *t, const struct find *find, const struct probe *probe,
+                           struct tmgr_buffer *out) {
+    size_t before = out->len;
+    if (find->slot != 0 &&
+        row_find(t, find->stripe, find->view.epoch, slot_offset(find->slot), probe, out) == TMGR_OK) {
+        if (!view_overtaken(find->stripe, &find->view))
+            return TMGR_OK;
+        out->len = before;
+    }
+    return hset_find_end(t, find->stripe, probe, &find->view, find->status, out);
+}
+
+int hset_find_many(struct tmgr_table *t, const struct probe *probes, size_t n, struct tmgr_buffer *out) {
+    struct find finds[BUCKETS_AHEAD];
+    for (size_t begun = 0, ended = 0; ended < n; begun++) {
+        struct find *find = &finds[begun % BUCKETS_AHEAD];
+        if (begun >= BUCKETS_AHEAD) {
+            int status = find_row(t, find, &probes[ended], out);
+            if (status == TMGR_ABSENT)
+                status = buffer_append(out, &(uint8_t){HSET_NIL}, 1) ? TMGR_OK : TMGR_NO_MEMORY;
+            if (status != TMGR_OK)
+                return status;
+            ended++;
+        }
+        if (begun < n) {
+            find->stripe = stripe_of_hash(t, probes[begun].hash);
+            find->status = find_begin(t, find->stripe, &probes[begun], &find->view);
+        }
+        if (begun >= ROWS_AHEAD && begun - ROWS_AHEAD < n)
+            find_slot(t, &finds[(begun - ROWS_AHEAD) % BUCKETS_AHEAD], &probes[begun - ROWS_AHEAD]);
+    }
+    return TMGR_OK;
+}
+
+/* -- lists ---------------------------------------------------------------------------------------------------------------- */
 
 /* Copy out the list that the slot leads to, if it has the key. out is as before unless OK. */
 static int copy_list_if_key(struct tmgr_table *t, struct stripe *s, const struct hset_view *view, uint64_t slot,

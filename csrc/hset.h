@@ -39,14 +39,17 @@ struct hset_view {
     struct bucket *bucket; /* of the key; hset_find_begin only */
 };
 
-/* The row with this key appended to out. OK, ABSENT, BUSY (overtaken), NO_MEMORY. */
-int hset_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out);
-/* The same in two steps: the first sets the bucket on its way from memory, and what the caller does then (it asks whether it
- * may read at all) costs no time of its own. `status`: what the first step came to. */
+/* The row with this key appended to out. OK, ABSENT, BUSY (overtaken), NO_MEMORY. In two steps: the first sets the
+ * bucket on its way from memory, and what the caller does then (it asks whether it may read at all) costs no time of its own.
+ * `status`: what the first step came to. */
 int hset_find_begin(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct hset_view *view);
 int hset_find_end(struct tmgr_table *t, struct stripe *s, const struct probe *probe, const struct hset_view *view,
                   int status, struct tmgr_buffer *out);
-/* All rows of a key of a bag, oldest first; *n_rows: how many. n_rows NULL: the newest one will do. As hset_find. */
+enum { HSET_NIL = 0xc0 }; /* msgpack's nil stands for a row that is not there */
+/* The rows of n keys, one after the other, a msgpack nil for a key that has none. The misses of 16 keys overlap.
+ * As hset_find_end, each key by itself. */
+int hset_find_many(struct tmgr_table *t, const struct probe *probes, size_t n, struct tmgr_buffer *out);
+/* All rows of a key of a bag, oldest first; *n_rows: how many. n_rows NULL: the newest one will do. As hset_find_end. */
 int hset_find_list(struct tmgr_table *t, struct stripe *s, const struct probe *probe, struct tmgr_buffer *out,
                    size_t *n_rows);
 /* Start loading what looking for this key will need: first its bucket (NULL if there is none), then the row. */

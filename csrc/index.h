@@ -6,11 +6,6 @@
 
 #include "oset.h"
 
-static inline int index_find(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
-                             struct tmgr_buffer *out) {
-    return t->ordered ? oset_find(t, s, probe, out) : hset_find(t, s, probe, out);
-}
-
 static inline int index_find_begin(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
                                    struct hset_view *view) {
     return t->ordered ? TMGR_OK : hset_find_begin(t, s, probe, view);
@@ -19,6 +14,19 @@ static inline int index_find_begin(struct tmgr_table *t, struct stripe *s, const
 static inline int index_find_end(struct tmgr_table *t, struct stripe *s, const struct probe *probe,
                                  const struct hset_view *view, int begun, struct tmgr_buffer *out) {
     return t->ordered ? oset_find(t, s, probe, out) : hset_find_end(t, s, probe, view, begun, out);
+}
+
+/* The rows of n keys that have one row each, nil for a key without. */
+static inline int index_find_many(struct tmgr_table *t, const struct probe *probes, size_t n, struct tmgr_buffer *out) {
+    if (!t->ordered)
+        return hset_find_many(t, probes, n, out);
+    int status = TMGR_OK;
+    for (size_t i = 0; i < n && status == TMGR_OK; i++) {
+        status = oset_find(t, &t->stripes[0], &probes[i], out);
+        if (status == TMGR_ABSENT)
+            status = buffer_append(out, &(uint8_t){HSET_NIL}, 1) ? TMGR_OK : TMGR_NO_MEMORY;
+    }
+    return status;
 }
 
 /* ABSENT with place->slot NULL: call index_extend. */

@@ -67,8 +67,9 @@ static inline bool row_key_is(const word *row, const struct probe *probe) {
  * stands: until the epoch is looked at, that is worth as much as a comparison of the copy. */
 int row_find_any(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint64_t offset,
                  const struct probe *probe, struct tmgr_buffer *out);
-static inline int row_find(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint64_t offset,
-                           const struct probe *probe, struct tmgr_buffer *out) {
+__attribute__((always_inline)) static inline int row_find(struct tmgr_table *t, const struct stripe *s, uint64_t epoch,
+                                                          uint64_t offset, const struct probe *probe,
+                                                          struct tmgr_buffer *out) {
     uint64_t bytes = reachable_bytes(t);
     if (offset < t->arena || offset + UNIT_BYTES > bytes)
         return TMGR_BUSY;

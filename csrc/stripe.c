@@ -68,12 +68,13 @@ int stripe_advance(struct tmgr_table *t, struct stripe *s) {
 
 int stripe_make_room(struct tmgr_table *t, struct stripe *s) {
     uint64_t recent = load_relaxed(&s->tail) - load_relaxed(&s->mark);
+    if (recent == 0) /* as while rows are only added */
+        return TMGR_OK;
     uint64_t enough = load_relaxed(&s->bytes) / 8, largest = 4 * load_relaxed(&s->largest);
     enough = enough < ADVANCE_BYTES_LEAST  ? ADVANCE_BYTES_LEAST
              : enough > ADVANCE_BYTES_MOST ? ADVANCE_BYTES_MOST
                                            : enough;
-    if (recent >= ADVANCE_AT ||
-        (recent > 0 && load_relaxed(&s->retired_bytes) >= (enough > largest ? enough : largest)))
+    if (recent >= ADVANCE_AT || load_relaxed(&s->retired_bytes) >= (enough > largest ? enough : largest))
         return stripe_advance(t, s);
     return TMGR_OK;
 }

@@ -93,7 +93,7 @@ int tmgr_contains(struct tmgr_table *t, const uint8_t *key, size_t key_len) {
     return status;
 }
 
-enum { GROUP = 16, NIL = 0xc0 }; /* keys looked up together, so that their cache misses overlap */
+enum { GROUP = 128 }; /* keys looked up together */
 
 /* The rows of a key of a bag as one array: array 32, whose length is known when they are there. */
 static int lookup_list(struct tmgr_table *t, const struct probe *probe, struct tmgr_buffer *out) {
@@ -107,26 +107,9 @@ static int lookup_list(struct tmgr_table *t, const struct probe *probe, struct t
     return status == TMGR_ABSENT ? TMGR_OK : status;
 }
 
-static int lookup_group(struct tmgr_table *t, const struct probe *probes, size_t n, struct tmgr_buffer *out) {
-    const struct bucket *buckets[GROUP];
-    for (size_t i = 0; i < n; i++)
-        buckets[i] = index_prefetch(t, stripe_of_hash(t, probes[i].hash), probes[i].hash);
-    for (size_t i = 0; i < n; i++)
-        hset_prefetch_row(t, buckets[i], probes[i].hash);
-    for (size_t i = 0; i < n; i++) {
-        int status = t->bag ? lookup_list(t, &probes[i], out)
-                            : index_find(t, stripe_of_hash(t, probes[i].hash), &probes[i], out);
-        if (status == TMGR_ABSENT)
-            status = buffer_append(out, &(uint8_t){NIL}, 1) ? TMGR_OK : TMGR_NO_MEMORY;
-        if (status != TMGR_OK)
-            return status;
-    }
-    return TMGR_OK;
-}
-
 /* The next key of a sequence. */
-static int next_key(struct tmgr_table *t, const uint8_t **keys, const uint8_t *end, struct probe *probe) {
-    size_t len = *keys < end ? term_skip(*keys, end) : 0;
+static inline int next_key(struct tmgr_table *t, const uint8_t **keys, const uint8_t *end, struct probe *probe) {
+    size_t len = term_skip_flat(*keys, end);
     if (len == 0 || len > TMGR_KEY_MAX)
         return len == 0 ? TMGR_BAD_ROW : TMGR_TOO_LONG;
     *probe = probe_of(t, *keys, len);
@@ -145,8 +128,10 @@ int tmgr_lookup_many(struct tmgr_table *t, const uint8_t *keys, size_t keys_len,
         size_t group = 0;
         for (; group < GROUP && group < n && status == TMGR_OK; group++)
             status = next_key(t, &keys, end, &probes[group]);
-        if (status == TMGR_OK)
-            status = lookup_group(t, probes, group, out);
+        if (status == TMGR_OK && !t->bag)
+            status = index_find_many(t, probes, group, out);
+        for (size_t i = 0; t->bag && i < group && status == TMGR_OK; i++)
+            status = lookup_list(t, &probes[i], out);
         n -= group;
     }
     segment_leave(t);
@@ -717,10 +702,15 @@ static void unlock_stripes(struct tmgr_table *t, uint64_t stripes) {
 
 /* Ascending, all or none. */
 static int lock_stripes(struct tmgr_table *t, uint64_t stripes, int64_t wait_ns) {
-    uint64_t until = os_monotonic_ns() + (uint64_t)(wait_ns > 0 ? wait_ns : 0);
+    uint64_t until = 0; /* the clock is asked only where there is something to wait for */
     for (uint64_t left = stripes; left != 0; left &= left - 1) {
-        uint64_t now = wait_ns > 0 ? os_monotonic_ns() : until;
-        int status = stripe_lock(t, &t->stripes[__builtin_ctzll(left)], now < until ? (int64_t)(until - now) : 0);
+        struct stripe *s = &t->stripes[__builtin_ctzll(left)];
+        int status = stripe_lock(t, s, 0);
+        if (status == TMGR_BUSY && wait_ns > 0) {
+            uint64_t now = os_monotonic_ns();
+            until = until != 0 ? until : now + (uint64_t)wait_ns;
+            status = stripe_lock(t, s, now < until ? (int64_t)(until - now) : 0);
+        }
         if (status != TMGR_OK) {
             unlock_stripes(t, stripes & ((left & -left) - 1));
             return status;
@@ -750,6 +740,8 @@ static int catch_up(struct tmgr_table *t, uint64_t stripes, int64_t wait_ns) {
 struct batch {
     const struct tmgr_op *ops;
     struct probe *probes;
+    size_t *
+        order; /* of a list of rows: the ops stripe by stripe, so that what a stripe needs is at hand for all of its rows */
     size_t n, failed;
     uint64_t stripes;
     uint64_t removed; /* rows that were named by DELETE_OBJECT; of a bag only */
@@ -978,7 +970,29 @@ static int any_present(struct tmgr_table *t, struct batch *batch) {
     return TMGR_OK;
 }
 
+/* Only ops of one key depend on each other, and those stay in order, for they are of one stripe. But which op is found
+ * wanting first is told to the caller, so only what cannot be refused is put in another order than the caller's. */
+static void sort_list(struct tmgr_table *t, struct batch *batch) {
+    size_t next[STRIPES_MAX + 1] = {0};
+    bool is_list = !t->ordered && batch->order != NULL;
+    for (size_t i = 0; i < batch->n && is_list; i++) {
+        is_list = batch->ops[i].group <= 1 &&
+                  (batch->ops[i].kind == TMGR_OP_INSERT || batch->ops[i].kind == TMGR_OP_INSERT_ALL_NEW);
+        next[stripe_index(t, batch->probes[i].hash) + 1]++;
+    }
+    for (uint32_t i = 1; i <= STRIPES_MAX; i++)
+        next[i] += next[i - 1];
+    for (size_t i = 0; i < batch->n && is_list; i++)
+        batch->order[next[stripe_index(t, batch->probes[i].hash)]++] = i;
+    if (!is_list) {
+        free(batch->order);
+        batch->order = NULL;
+    }
+}
+
 enum { AHEAD = 8 }; /* operations whose buckets and rows are on their way while one is done */
+
+static inline size_t nth_op(const struct batch *batch, size_t k) { return batch->order != NULL ? batch->order[k] : k; }
 
 static int apply_locked(struct tmgr_table *t, struct batch *batch, uint64_t *busy) {
     batch->removed = 0;
@@ -991,16 +1005,18 @@ static int apply_locked(struct tmgr_table *t, struct batch *batch, uint64_t *bus
         return status;
     *busy = 0;
     const struct bucket *ahead[AHEAD] = {NULL};
-    for (size_t i = 0; i < batch->n && status == TMGR_OK; i++) {
-        if (i + AHEAD / 2 < batch->n)
-            hset_prefetch_row(t, ahead[(i + AHEAD / 2) % AHEAD], batch->probes[i + AHEAD / 2].hash);
-        if (i + AHEAD < batch->n)
-            ahead[i % AHEAD] =
-                index_prefetch(t, stripe_of_hash(t, batch->probes[i + AHEAD].hash), batch->probes[i + AHEAD].hash);
+    for (size_t k = 0; k < batch->n && status == TMGR_OK; k++) {
+        size_t i = nth_op(batch, k);
+        if (k + AHEAD / 2 < batch->n)
+            hset_prefetch_row(t, ahead[(k + AHEAD / 2) % AHEAD], batch->probes[nth_op(batch, k + AHEAD / 2)].hash);
+        if (k + AHEAD < batch->n) {
+            uint64_t hash = batch->probes[nth_op(batch, k + AHEAD)].hash;
+            ahead[k % AHEAD] = index_prefetch(t, stripe_of_hash(t, hash), hash);
+        }
         batch->failed = i;
         if (batch->ops[i].group > 1) {
             status = apply_group(t, batch, i);
-            i += batch->ops[i].group - 1;
+            k += batch->ops[i].group - 1;
         } else {
             status = apply_one(t, batch, i);
         }
@@ -1076,10 +1092,15 @@ static int apply(struct tmgr_table *t, struct batch *batch, int64_t wait_ns) {
     status = batch->probes != NULL && batch->call.scratch != NULL && batch->call.built != NULL ? check_ops(t, batch)
                                                                                                : TMGR_NO_MEMORY;
     uint64_t until = end_of(wait_ns);
+    if (status == TMGR_OK && batch->n > t->n_stripes) {
+        batch->order = malloc(batch->n * sizeof *batch->order); /* does without if there is no memory for it */
+        sort_list(t, batch);
+    }
     if (status == TMGR_OK)
         do
             status = apply_once(t, batch);
         while (once_more(until, status, &batch->call));
+    free(batch->order);
     free(batch->probes);
     if (batch->call.scratch != NULL)
         scratch_put(batch->call.scratch);

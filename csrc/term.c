@@ -181,25 +181,29 @@ bool term_element(const uint8_t *row, size_t len, uint32_t position, struct term
 
 bool term_row(const uint8_t *row, size_t len, uint32_t keypos, struct term_span *key, enum tmgr_status *why) {
     uint32_t n_elements;
-    const uint8_t *end = row + len;
-    size_t header = term_array(row, end, &n_elements);
-    size_t before;
-    if (header == 0 || term_skip(row, end) != len) {
-        *why = TMGR_BAD_ROW;
+    const uint8_t *end = row + len, *key_at = row;
+    size_t step = term_array(row, end, &n_elements), key_len = 0;
+    const uint8_t *at = row + step;
+    *why = TMGR_BAD_ROW;
+    if (step == 0) {
         return false;
     }
-    if (keypos >= n_elements) {
-        *why = TMGR_SHORT_ROW;
+    for (uint32_t i = 0; i < n_elements; i++, at += step) {
+        step = term_skip_flat(at, end);
+        if (step == 0) {
+            return false;
+        }
+        if (i == keypos) {
+            key_at = at;
+            key_len = step;
+        }
+    }
+    if (at != end) {
         return false;
     }
-    term_skip_many(row + header, end, keypos, &before); /* cannot fail: the whole was walked */
-    key->offset = header + before;
-    key->len = term_skip(row + key->offset, end);
-    if (key->len > TMGR_KEY_MAX) {
-        *why = TMGR_TOO_LONG;
-        return false;
-    }
-    return true;
+    *key = (struct term_span){(size_t)(key_at - row), key_len};
+    *why = keypos >= n_elements ? TMGR_SHORT_ROW : TMGR_TOO_LONG;
+    return keypos < n_elements && key_len <= TMGR_KEY_MAX;
 }
 
 /* -- integers ------------------------------------------------------------------------------------------------------ */

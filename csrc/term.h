@@ -84,12 +84,12 @@ size_t term_skip(const uint8_t *at, const uint8_t *end);
 static inline size_t term_skip_flat(const uint8_t *at, const uint8_t *end) {
     if (at < end) {
         uint8_t first = at[0];
-        size_t len = first < 0x80 || first >= 0xe0    ? 1
-                     : (first & 0xe0) == 0xa0         ? 1u + (first & 0x1fu)
-                     : first >= 0xcc && first <= 0xd3 ? 1 + ((size_t)1 << (first & 3))
-                     : first == 0xcb                  ? 9
-                     : first == 0xd9 && end - at >= 2 ? 2u + at[1]
-                                                      : 0;
+        size_t len = first < 0x80 || first >= 0xe0                       ? 1
+                     : (first & 0xe0) == 0xa0                            ? 1u + (first & 0x1fu)
+                     : first >= 0xcc && first <= 0xd3                    ? 1 + ((size_t)1 << (first & 3))
+                     : first == 0xcb                                     ? 9
+                     : (first == 0xd9 || first == 0xc4) && end - at >= 2 ? 2u + at[1]
+                                                                         : 0;
         if (len != 0) {
             return len <= (size_t)(end - at) ? len : 0;
         }

@@ -290,9 +290,6 @@ static int resolve_list(struct tmgr_table *t, struct stripe *s, struct tx_record
 static int resolve_record(struct tmgr_table *t, struct stripe *s, struct tx_record *record, bool committed) {
     uint64_t place = load_relaxed(&record->at), old = load_relaxed(&record->old_slot),
              new = load_relaxed(&record->new_slot);
-    int status = stripe_make_room(t, s);
-    if (status != TMGR_OK)
-        return status;
     if (place % 8 != 0 || !offset_is_valid(t, place & ~UINT64_C(15), UNIT_BYTES) ||
         (old != 0 && !offset_is_valid(t, slot_offset(old), UNIT_BYTES)) ||
         (new != 0 && !offset_is_valid(t, slot_offset(new), UNIT_BYTES)))
@@ -302,13 +299,17 @@ static int resolve_record(struct tmgr_table *t, struct stripe *s, struct tx_reco
     bool pending = content & SLOT_PENDING && slot_offset(content) == offset_of(t, record);
     if (t->bag)
         return pending ? resolve_list(t, s, record, slot, committed) : TMGR_OK;
-    if (committed) {
-        if (pending && old != 0) {
-            uint64_t block = row_block(t, slot_offset(old), &bytes);
-            stripe_commit(t, s, slot, new, 0, 0, block, bytes);
-        } else if (pending) {
+    if (committed && (!pending || old == 0)) { /* as of most rows of a list: nothing is retired */
+        if (pending)
             publish(slot, new);
-        }
+        return TMGR_OK;
+    }
+    int status = stripe_make_room(t, s);
+    if (status != TMGR_OK)
+        return status;
+    if (committed) {
+        uint64_t block = row_block(t, slot_offset(old), &bytes);
+        stripe_commit(t, s, slot, new, 0, 0, block, bytes);
         return TMGR_OK;
     }
     if (pending)

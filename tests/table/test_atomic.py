@@ -112,3 +112,21 @@ def test_a_recorded_row_is_a_copy(table: tm.Table) -> None:
         tx.insert(("v", value))
         value.append(2)
     assert table.lookup("v") == [("v", [1])]
+
+
+@pytest.mark.parametrize("type", ["set", "bag", "duplicate_bag", "ordered_set"])
+def test_rows_of_one_key_in_a_long_list_go_in_in_its_order(type: str) -> None:
+    """The core writes a list stripe by stripe; of one key the last row wins, or all keep their order."""
+    table = tm.create("long", type=type, access="public")
+    rows = [(f"key {i * 7 % 500}", i) for i in range(2000)]
+    table.insert(rows)
+    table.insert([(f"key {i}", -1) for i in range(0, 500, 3)])
+    expected: dict[str, list[tuple[str, int]]] = {}
+    for key, i in rows:
+        expected.setdefault(key, []).append((key, i))
+    for i in range(0, 500, 3):
+        expected[f"key {i}"].append((f"key {i}", -1))
+    keys = ["absent", *expected]
+    one_row = type in ("set", "ordered_set")
+    assert table.lookup_many(keys) == [[], *(found[-1:] if one_row else found for found in expected.values())]
+    assert table.check() == []
