@@ -387,7 +387,7 @@ class Table(Selecting):
         many rows. Each row that is there throughout comes exactly once. Raises TableTypeError for other types of
         table, TypeError, ValueError.
         """
-        if self._type == "ordered_set" and (limit is None or (type(limit) is int and limit >= 0)):
+        if self._type == "ordered_set" and (limit is None or (type(limit) is int and 0 <= limit <= sys.maxsize)):
             return self._binding.range(lo, hi, reverse, limit)
         status = self._handle.admits(write=False)
         if status == Status.OK and self._type != "ordered_set":
