@@ -402,6 +402,7 @@ const char *verb_name(enum verb verb) {
         [VERB_APPLY] = "apply",
         [VERB_DELETE_MANY] = "delete_many",
         [VERB_DELETE_ALL] = "delete_all",
+        [VERB_REPLACE_ROWS] = "replace_rows",
     };
     return names[verb];
 }
@@ -482,13 +483,34 @@ static size_t updates_encode(uint8_t *out, uint32_t kind, uint64_t stamp, uint64
 
 enum { UPDATES_MAX = 64 };
 
+/* What replace_rows makes of the rows of a key, one after the other; the length. */
+static size_t replacement(uint8_t *out, const struct item *item, const struct entry *entry) {
+    size_t at = 0, from = 0;
+    for (uint64_t nth = 0; entry && nth < entry->n; nth++) {
+        size_t len = object_len(entry->row + from, entry->len - from);
+        bool is_chosen = item->kind == 1 || nth % 2 == 1;
+        if (!is_chosen)
+            memcpy(out + at, entry->row + from, len);
+        if (!is_chosen)
+            at += len;
+        else if (item->payload != 0)
+            at += row_encode(out + at, item->id, item->stamp + nth, item->payload);
+        from += len;
+    }
+    return at;
+}
+
 void op_bind(struct bound *bound, const struct op *op, const struct model *model) {
-    memset(bound, 0, sizeof *bound);
     bound->op = op;
+    bound->old_row = NULL;
+    bound->old_len = 0;
+    bound->result.len = 0;
     size_t size = 0, largest = 256;
     for (size_t i = 0; i < op->n; i++) {
         const struct entry *entry = model_find(model, op->items[i].id);
         size_t row = op->items[i].payload + ROW_OVERHEAD_MAX + (entry ? entry->len : 0);
+        if (op->verb == VERB_REPLACE_ROWS && entry)
+            row += entry->n * (op->items[i].payload + ROW_OVERHEAD_MAX);
         largest = row > largest ? row : largest;
         size += 2 * row + 2 * KEY_BYTES_MAX + UPDATES_MAX;
     }
@@ -505,8 +527,7 @@ void op_bind(struct bound *bound, const struct op *op, const struct model *model
         const struct item *item = &op->items[i];
         const struct entry *entry = model_find(model, item->id);
         struct tmgr_op *step = &bound->ops[i];
-        step->kind = item_kind(op, i);
-        step->key = at;
+        *step = (struct tmgr_op){.kind = item_kind(op, i), .group = item->group, .key = at};
         step->key_len = key_encode(at, item->id);
         at += step->key_len;
         bool is_update = step->kind == TMGR_OP_UPDATE_COUNTER || step->kind == TMGR_OP_UPDATE_ELEMENT;
@@ -515,7 +536,7 @@ void op_bind(struct bound *bound, const struct op *op, const struct model *model
             step->updates_len = updates_encode(at, step->kind, item->stamp, hash_for_update(op, i, model));
             at += step->updates_len;
         }
-        if (op->verb == VERB_COMPARE_AND_SWAP) {
+        if (op->verb == VERB_COMPARE_AND_SWAP || op->verb == VERB_REPLACE_ROWS) {
             bound->old_row = at;
             if (entry)
                 memcpy(at, entry->row, entry->len);
@@ -525,7 +546,9 @@ void op_bind(struct bound *bound, const struct op *op, const struct model *model
         if (step->kind == TMGR_OP_DELETE || (is_update && item->payload == 0))
             continue;
         step->row = at;
-        if (step->kind == TMGR_OP_DELETE_OBJECT && entry && item->payload == 0) { /* the very row that is there */
+        if (op->verb == VERB_REPLACE_ROWS) {
+            step->row_len = replacement(at, item, entry);
+        } else if (step->kind == TMGR_OP_DELETE_OBJECT && entry && item->payload == 0) { /* the very row that is there */
             size_t from = 0;
             for (uint64_t nth = item->stamp % entry->n; nth > 0; nth--)
                 from += object_len(entry->row + from, entry->len - from);
@@ -541,7 +564,8 @@ void op_bind(struct bound *bound, const struct op *op, const struct model *model
 void bound_free(struct bound *bound) {
     free(bound->memory);
     free(bound->result.data);
-    memset(bound, 0, sizeof *bound);
+    bound->memory = NULL;
+    bound->result = (struct tmgr_buffer){0};
 }
 
 /* Array of the two new values, as update_counter returns them. */
@@ -591,6 +615,10 @@ void op_call(struct bound *bound, struct tmgr_table *table, int64_t wait_ns, str
         break;
     case VERB_DELETE_ALL:
         outcome->status = tmgr_delete_all(table, &outcome->removed, wait_ns);
+        break;
+    case VERB_REPLACE_ROWS:
+        outcome->status = tmgr_replace_rows(table, step->key, step->key_len, bound->old_row, bound->old_len, step->row,
+                                            step->row_len, wait_ns);
         break;
     default:
         abort();
@@ -649,6 +677,16 @@ static int step_model(const struct bound *bound, size_t i, struct model *model, 
 
 static bool is_update(uint32_t kind) { return kind == TMGR_OP_UPDATE_COUNTER || kind == TMGR_OP_UPDATE_ELEMENT; }
 
+/* A group of INSERT_NEW from step i on: all, or nothing if one of its keys is there. */
+static void group_model(const struct bound *bound, size_t i, struct model *model) {
+    const struct item *items = &bound->op->items[i];
+    bool is_present = false;
+    for (uint32_t j = 0; j < items->group; j++)
+        is_present |= model_find(model, items[j].id) != NULL;
+    for (uint32_t j = 0; j < items->group && !is_present; j++)
+        model_put(model, items[j].id, items[j].stamp, items[j].payload);
+}
+
 static void apply_model(const struct bound *bound, struct model *model, struct outcome *outcome) {
     struct model before;
     for (size_t i = 0; i < bound->op->n && is_bag(model); i++)
@@ -665,6 +703,11 @@ static void apply_model(const struct bound *bound, struct model *model, struct o
         }
     model_copy(&before, model);
     for (size_t i = 0; i < bound->op->n; i++) {
+        if (bound->ops[i].group > 1) {
+            group_model(bound, i, model);
+            i += bound->ops[i].group - 1;
+            continue;
+        }
         int status = step_model(bound, i, model, &before);
         bool may_miss = bound->ops[i].kind == TMGR_OP_DELETE || bound->ops[i].kind == TMGR_OP_DELETE_OBJECT ||
                         bound->ops[i].kind == TMGR_OP_UPDATE_ELEMENT;
@@ -677,6 +720,28 @@ static void apply_model(const struct bound *bound, struct model *model, struct o
         return;
     }
     model_free(&before);
+}
+
+static int replace_model(const struct bound *bound, struct model *model) {
+    const struct tmgr_op *step = bound->ops;
+    struct entry *slot = model_slot(model, bound->op->items[0].id);
+    if (!slot->row || slot->len != bound->old_len || memcmp(slot->row, bound->old_row, slot->len) != 0)
+        return TMGR_ABSENT;
+    struct entry entry = *slot;
+    entry.row = allocate(step->row_len);
+    memcpy(entry.row, step->row, step->row_len);
+    entry.len = step->row_len;
+    entry.n = 0;
+    for (size_t at = 0; at < entry.len; at += object_len(entry.row + at, entry.len - at))
+        entry.n++;
+    model_remove(model, entry.id);
+    if (entry.n == 0) {
+        free(entry.row);
+        return TMGR_OK;
+    }
+    model->count += entry.n;
+    *model_slot(model, entry.id) = entry;
+    return TMGR_OK;
 }
 
 void op_model(const struct bound *bound, struct model *model, struct outcome *outcome) {
@@ -708,6 +773,9 @@ void op_model(const struct bound *bound, struct model *model, struct outcome *ou
             return;
         }
         model_put(model, item->id, item->stamp, item->payload);
+        return;
+    case VERB_REPLACE_ROWS:
+        outcome->status = replace_model(bound, model);
         return;
     case VERB_TAKE:
         if (entry)
@@ -851,6 +919,7 @@ void op_random(struct op *op, struct random *random, uint64_t id_bound) {
     for (size_t i = 0; i < op->n; i++) {
         struct item *item = &op->items[i];
         item->kind = (uint32_t)random_below(random, 7);
+        item->group = 0;
         if (item->kind == TMGR_OP_INSERT_ALL_NEW && !may_fail)
             item->kind = TMGR_OP_INSERT;
         item->id = random_below(random, id_bound);

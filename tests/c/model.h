@@ -77,6 +77,8 @@ enum verb {
     VERB_APPLY,
     VERB_DELETE_MANY,
     VERB_DELETE_ALL,
+    VERB_REPLACE_ROWS, /* of a bag, what select_delete and select_replace do to a key: every second row of it (kind 1: all) goes
+                          (payload 0) or becomes another */
     VERB_COUNT
 };
 const char *verb_name(enum verb verb);
@@ -88,6 +90,7 @@ struct item {
     uint64_t id;
     uint64_t stamp;
     size_t payload;
+    uint32_t group; /* as in struct tmgr_op */
 };
 struct op {
     enum verb verb;
@@ -99,7 +102,7 @@ struct bound {
     const struct op *op;
     uint8_t *memory;
     struct tmgr_op ops[ITEMS_MAX]; /* one per item; single verbs use the first */
-    const uint8_t *old_row;        /* compare_and_swap */
+    const uint8_t *old_row;        /* compare_and_swap; replace_rows: all of the key */
     size_t old_len;
     const uint8_t *keys; /* delete_many */
     size_t keys_len;

@@ -471,6 +471,7 @@ static void draw_op(struct storm *storm, struct op *op) {
                                          TMGR_OP_DELETE, TMGR_OP_DELETE, TMGR_OP_DELETE_OBJECT};
         op->items[i].kind = op->verb == VERB_APPLY ? kinds[draw(storm, sizeof kinds / sizeof *kinds)] : TMGR_OP_INSERT;
         op->items[i].id = draw(storm, storm->n_ids);
+        op->items[i].group = 0;
         op->items[i].stamp = 1 + draw(storm, 70000);
         op->items[i].payload = op->n > 10 ? draw_payload(storm) % 300 : draw_payload(storm);
         if (op->verb == VERB_DELETE_OBJECT || (op->verb == VERB_APPLY && op->items[i].kind == TMGR_OP_DELETE_OBJECT))

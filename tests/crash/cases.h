@@ -41,11 +41,11 @@ struct life {
 int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **table, int64_t wait_ns);
 
 /* A public table, whose heir is the manager. */
-struct tmgr_options life_options(uint32_t n_stripes);
+struct tmgr_options life_options(const struct setup *setup);
 
-enum { ORDERED = 0 }; /* in place of a number of stripes: an ordered_set */
 struct crash_case {
     const char *name;
+    enum tmgr_type type;
     uint32_t n_stripes;
     void (*prepare)(struct setup *setup); /* rows into the table, op; of a life case: rows only, may be NULL */
     const struct life *life;              /* NULL: the case is about rows */

@@ -4,9 +4,12 @@
 
 #include <unistd.h>
 
-struct tmgr_options life_options(uint32_t n_stripes) {
-    return (struct tmgr_options){
-        .access = TMGR_PUBLIC, .mode = 0600, .n_stripes = n_stripes, .heir = TMGR_HEIR_MANAGER};
+struct tmgr_options life_options(const struct setup *setup) {
+    return (struct tmgr_options){.type = setup->type,
+                                 .access = TMGR_PUBLIC,
+                                 .mode = 0600,
+                                 .n_stripes = setup->n_stripes,
+                                 .heir = TMGR_HEIR_MANAGER};
 }
 
 static int attach_by_any_name(const struct setup *setup, struct tmgr_table **table) {
@@ -20,7 +23,7 @@ static int drop_by_any_name(const struct setup *setup) {
 }
 
 static int create(const struct setup *setup) {
-    struct tmgr_options options = life_options(setup->n_stripes);
+    struct tmgr_options options = life_options(setup);
     struct tmgr_table *created;
     return tmgr_create(setup->scratch.segment, "crash", 5, &options, &created);
 }

@@ -227,8 +227,7 @@ void setup_until(struct setup *setup, enum event event, maker_fn make) {
 /* -- setting up ---------------------------------------------------------------------------------------------------- */
 
 static void create(struct setup *setup, uint64_t max_bytes) {
-    struct tmgr_options options = life_options(setup->n_stripes);
-    options.type = setup->is_ordered ? TMGR_ORDERED_SET : TMGR_SET;
+    struct tmgr_options options = life_options(setup);
     options.max_bytes = max_bytes;
     int status = tmgr_create(setup->scratch.segment, "crash", 5, &options, &setup->table);
     if (status != TMGR_OK)
@@ -268,7 +267,7 @@ static void choose_beside(struct setup *setup) {
     uint64_t id = setup->op.n ? setup->op.items[0].id + 2 : SECOND_ID;
     while (id < LOOKED_AT || model_find(&setup->model, id) || is_in_op(&setup->op, id))
         id += 2;
-    setup->again = op_single(VERB_INSERT, id, 3, SECOND_PAYLOAD);
+    setup->again = setup->beside = op_single(VERB_INSERT, id, 3, SECOND_PAYLOAD);
 }
 
 /* The next writer passes the stripe that the victim died in: an id whose key hashes there. */
@@ -287,12 +286,14 @@ static void choose_again(struct setup *setup) {
         if (stripe_in(&image, other) != wanted)
             setup->elsewhere[setup->n_elsewhere++] = other;
     image_free(&image);
-    setup->again = op_single(VERB_INSERT, id, 3, SECOND_PAYLOAD);
+    setup->again = setup->beside = op_single(VERB_INSERT, id, 3, SECOND_PAYLOAD);
+    if (setup->is_bag && setup->op.n > 0)
+        setup->again.items[0].id = setup->op.items[0].id;
 }
 
 /* A table under the name, made by a process that has ended. */
 static void create_orphan(struct setup *setup, const char *name, uint32_t heir) {
-    struct tmgr_options options = life_options(setup->n_stripes);
+    struct tmgr_options options = life_options(setup);
     pid_t owner = fork();
     int ended;
     options.heir = heir;
@@ -323,11 +324,14 @@ static void start(struct setup *setup, const struct life *life) {
 
 void setup_make(struct setup *setup, const struct crash_case *which, uint64_t seed) {
     memset(setup, 0, sizeof *setup);
-    setup->is_ordered = which->n_stripes == ORDERED;
-    setup->n_stripes = setup->is_ordered ? 1 : which->n_stripes;
+    setup->type = which->type;
+    setup->is_ordered = which->type == TMGR_ORDERED_SET;
+    setup->is_bag = which->type == TMGR_BAG || which->type == TMGR_DUPLICATE_BAG;
+    setup->n_stripes = which->n_stripes;
     setup->random = random_from(seed);
     scratch_seed(seed);
     model_init(&setup->model);
+    setup->model.type = setup->type;
     scratch_name(&setup->scratch, which->name);
     scratch_remove(&setup->scratch);
     start(setup, which->life);

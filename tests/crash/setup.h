@@ -16,12 +16,14 @@ struct setup {
     struct tmgr_table *table;
     struct model model;
     struct random random;
+    enum tmgr_type type;
     uint32_t n_stripes;
-    bool is_ordered;               /* an ordered_set: one stripe */
+    bool is_ordered, is_bag;       /* of either kind */
     int refusal;                   /* OK, or what op is answered with, having changed nothing */
     struct op op;                  /* the operation to be killed, of a case about rows */
-    struct op again;               /* the next writer's: an insert of a new key in the stripe of op's first item, in an
-                                      ordered_set next to that */
+    struct op again;               /* the next writer's, after a death: an insert in the stripe of op's first item; of a
+                                      new key, in an ordered_set next to that; in a bag of one row more of that key */
+    struct op beside;              /* another writer's, beside a stopped one: of a new key, likewise */
     uint64_t elsewhere[ELSEWHERE]; /* new keys of other stripes than that one */
     size_t n_elsewhere;
 };

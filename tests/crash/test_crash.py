@@ -27,6 +27,17 @@ NOT_SAMPLED = {
     "ordered_write_after_larger_delete_all",
     "ordered_full_at_row",
     "ordered_full_apply",
+    "ordered_create",
+    "bag_insert_large",
+    "bag_delete_with_trash",
+    "bag_delete_object_only",
+    "bag_replace_deletes_all",
+    "bag_apply_one_stripe",
+    "bag_apply_bulk",
+    "bag_delete_all",
+    "bag_write_after_delete_all",
+    "bag_evacuation",
+    "bag_create",
 }
 
 

@@ -11,7 +11,8 @@ struct expected {
     const struct model *candidates;
     size_t n;
     bool first_returned;  /* then only the last candidate will do */
-    bool second_started;  /* setup->again was under way in another process */
+    const struct item *second; /* what another process inserts */
+    bool second_started;  /* it was under way */
     bool second_returned; /* then its row is there */
     bool order_is_open;   /* the second's row may be gone again: the first was a delete_all */
 };
