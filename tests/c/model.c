@@ -548,7 +548,8 @@ void op_bind(struct bound *bound, const struct op *op, const struct model *model
         step->row = at;
         if (op->verb == VERB_REPLACE_ROWS) {
             step->row_len = replacement(at, item, entry);
-        } else if (step->kind == TMGR_OP_DELETE_OBJECT && entry && item->payload == 0) { /* the very row that is there */
+        } else if (step->kind == TMGR_OP_DELETE_OBJECT && entry &&
+                   item->payload == 0) { /* the very row that is there */
             size_t from = 0;
             for (uint64_t nth = item->stamp % entry->n; nth > 0; nth--)
                 from += object_len(entry->row + from, entry->len - from);

@@ -107,7 +107,7 @@ def _build(program: Program, mode: str, folder: Path) -> Path:
     stamp = folder / "stamp"
     wanted = " ".join(path.name for path in objects)
     if not executable.exists() or not stamp.exists() or stamp.read_text() != wanted:
-        _compile([compiler(), *SANITIZERS[mode][:1], "-pthread", *map(str, objects)], executable)
+        _compile([compiler(), *SANITIZERS[mode][:1], "-pthread", "-Wl,-z,now", *map(str, objects), "-ldl"], executable)
         stamp.write_text(wanted)
     return executable
 

@@ -40,6 +40,8 @@ COUNTS = (
     "kills",
     "repair_kills",
     "alike",
+    "joined",
+    "passed",
     "states",
     "reads",
     "stops",
@@ -101,8 +103,9 @@ class Total:
             print(
                 f"Covered: in each case every instruction, and of {n['changes']:,} changes of shared memory, names and "
                 f"lock lists each that left something new, but for {n['skipped']:,} in later rounds of loops (after "
-                f"the first 64 and a sample of 200). What followed {n['alike']:,} of the deaths did exactly what "
-                "it had done after another one, and was not killed again."
+                f"the first 64 and a sample of 60). What followed {n['alike']:,} of the deaths did exactly what "
+                f"it had done after another one, and what followed {n['joined']:,} came to do so: there it was not "
+                f"killed again. It was not looked at for {n['passed']:,} in rounds of loops that had gone alike before."
             )
         else:
             print("A sample, or a part: run without --kills, --repairs, --case, --k to cover all.")

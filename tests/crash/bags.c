@@ -3,10 +3,10 @@
 #include "bags.h"
 
 enum {
-    KEY = 8,          /* whose list is changed */
-    COPY = 7,         /* stamp of rows that are the same */
-    PAYLOAD = 30,     /* of most rows */
-    FRESH = 1000,     /* ids from here on are new */
+    KEY = 8,             /* whose list is changed */
+    COPY = 7,            /* stamp of rows that are the same */
+    PAYLOAD = 30,        /* of most rows */
+    FRESH = 1000,        /* ids from here on are new */
     TIDIED_AT_ONCE = 64, /* cells that a writer retires before its own work */
     FULL_BYTES = 400 << 10,
     FULL_ROW = 30000

@@ -12,7 +12,7 @@
 
 enum {
     CHECK_EVERY = 61
-}; /* so many steps: an instruction that is thought to store nothing is looked at all the same */
+}; /* so many steps: an instruction that is thought to store nothing, or nothing elsewhere, is looked at all the same */
 
 static void *need(void *memory) {
     if (!memory) {
@@ -50,22 +50,62 @@ static void note_writes(struct effects *effects, const struct scratch *scratch, 
 }
 
 /* Only what differs from the copy is digested anew. */
+static void digest_page(struct effects *effects, const struct scratch *scratch, size_t i, size_t page) {
+    const struct place *place = &scratch->at[i];
+    uint8_t *copy = effects->now.at[i].bytes;
+    size_t at = page * SCRATCH_PAGE, len = place->mapped - at < SCRATCH_PAGE ? place->mapped - at : SCRATCH_PAGE;
+    if (memcmp(copy + at, place->map + at, len) == 0)
+        return;
+    note_writes(effects, scratch, i, at, len);
+    memcpy(copy + at, place->map + at, len);
+    effects->sum -= effects->digests[i][page];
+    effects->sum += effects->digests[i][page] = page_digest(scratch, i, page, &effects->cast);
+}
+
 static void digest_changes(struct effects *effects, const struct scratch *scratch) {
     for (size_t i = 0; i < PLACES; i++) {
-        const struct place *place = &scratch->at[i];
-        uint8_t *copy = effects->now.at[i].bytes;
-        if (place->mapped == 0 || memcmp(copy, place->map, place->mapped) == 0)
+        size_t mapped = scratch->at[i].mapped;
+        if (mapped != 0 && memcmp(effects->now.at[i].bytes, scratch->at[i].map, mapped) != 0)
+            for (size_t page = 0; page * SCRATCH_PAGE < mapped; page++)
+                digest_page(effects, scratch, i, page);
+    }
+}
+
+/* The same where the child has stored nowhere but in the bytes from this address of its on. */
+static void digest_change_at(struct effects *effects, const struct scratch *scratch, uintptr_t at) {
+    for (size_t i = 0; i < effects->n_maps; i++) {
+        const struct map *map = &effects->maps[i];
+        if (at + STORE_BYTES <= map->from || at >= map->to)
             continue;
-        for (size_t at = 0, page = 0; at < place->mapped; at += SCRATCH_PAGE, page++) {
-            size_t len = place->mapped - at < SCRATCH_PAGE ? place->mapped - at : SCRATCH_PAGE;
-            if (memcmp(copy + at, place->map + at, len) == 0)
+        size_t first = at > map->from ? at - map->from : 0, last = at + STORE_BYTES - 1 - map->from;
+        for (size_t page = first / SCRATCH_PAGE; page <= last / SCRATCH_PAGE; page++)
+            if (page * SCRATCH_PAGE < scratch->at[map->place].mapped)
+                digest_page(effects, scratch, map->place, page);
+    }
+}
+
+/* Where the child has mapped what bears the names; without it every store is looked for everywhere. */
+static void find_maps(struct effects *effects, const struct scratch *scratch, pid_t child) {
+    char path[64], line[512];
+    snprintf(path, sizeof path, "/proc/%d/maps", (int)child);
+    FILE *maps = fopen(path, "re");
+    effects->n_maps = 0;
+    effects->knows_maps = maps != NULL;
+    while (maps && fgets(line, sizeof line, maps)) {
+        unsigned long from, to, offset, inode;
+        if (sscanf(line, "%lx-%lx %*s %lx %*s %lu", &from, &to, &offset, &inode) != 4)
+            continue;
+        for (size_t i = 0; i < PLACES; i++) {
+            if (inode == 0 || inode != scratch->at[i].inode)
                 continue;
-            note_writes(effects, scratch, i, at, len);
-            memcpy(copy + at, place->map + at, len);
-            effects->sum -= effects->digests[i][page];
-            effects->sum += effects->digests[i][page] = page_digest(scratch, i, page, &effects->cast);
+            effects->knows_maps &= effects->n_maps < MAPS;
+            if (effects->n_maps < MAPS)
+                effects->maps[effects->n_maps++] = (struct map){from, to, i};
+            effects->knows_maps &= offset == 0;
         }
     }
+    if (maps)
+        fclose(maps);
 }
 
 /* After a system call names may have come, gone or changed places, and segments grown. */
@@ -99,14 +139,17 @@ void effects_begin(struct effects *effects, struct scratch *scratch, pid_t child
         exit(3);
     }
     digest_all(effects, scratch);
+    find_maps(effects, scratch, child);
 }
 
 static uint64_t look_closely(struct effects *effects, struct scratch *scratch, pid_t child, uint64_t extra) {
     if (effects->last == EFFECT_CALL) {
         effects->kernel = mix(effects->kernel, 1);
         look_again(effects, scratch);
+        find_maps(effects, scratch, child);
     }
-    digest_changes(effects, scratch);
+    if (!effects->knows_place || effects->n % CHECK_EVERY == 0)
+        digest_changes(effects, scratch);
     return mix(mix(mix(effects->sum, robust_list(effects, child)), effects->kernel), extra);
 }
 
@@ -118,15 +161,22 @@ void effects_note(struct effects *effects, struct scratch *scratch, pid_t child,
     if (effects->last == EFFECT_NONE && effects->n > 0 && effects->n % CHECK_EVERY != 0) {
         effects->keys[effects->n] = effects->keys[effects->n - 1];
     } else {
+        bool could_change = effects->last != EFFECT_NONE || effects->n == 0;
+        if (effects->knows_place) {
+            digest_change_at(effects, scratch, effects->stored_at);
+            could_change = false; /* beyond that */
+        }
+        uint64_t sum = effects->sum;
         effects->keys[effects->n] = look_closely(effects, scratch, child, extra);
-        if (effects->last == EFFECT_NONE && effects->n > 0 &&
-            effects->keys[effects->n] != effects->keys[effects->n - 1]) {
+        if (!could_change && effects->sum != sum) {
             fprintf(stderr, "effects: an instruction before step %zu changed something unnoticed\n", effects->n);
             exit(3);
         }
     }
     effects->n++;
     effects->last = tracer_next_effect(child);
+    effects->knows_place =
+        effects->knows_maps && effects->last == EFFECT_STORE && tracer_next_store(child, &effects->stored_at);
 }
 
 void effects_free(struct effects *effects) {
@@ -137,8 +187,12 @@ void effects_free(struct effects *effects) {
     memset(effects, 0, sizeof *effects);
 }
 
+bool effects_just_changed(const struct effects *effects) {
+    return effects->n < 2 || effects->keys[effects->n - 1] != effects->keys[effects->n - 2];
+}
+
 uint64_t effects_behaviour(const struct effects *effects, const struct trace *trace) {
-    uint64_t sum = mix(effects->writes, trace->n);
+    uint64_t sum = mix(mix(effects->writes, trace->n), effects->joined);
     for (size_t k = 0; k < trace->n; k++)
         sum = mix(sum, trace->pc[k]);
     return sum;
@@ -146,7 +200,7 @@ uint64_t effects_behaviour(const struct effects *effects, const struct trace *tr
 
 /* -- choosing ------------------------------------------------------------------------------------------------------ */
 
-enum why { NOT = 0, PLACE = 1, CHANGE = 2, LATER_ROUND = 3, CONTROL = 4, WHYS = 5 };
+enum why { NOT = 0, PLACE = 1, CHANGE = 2, LATER_ROUND = 3, FAR_ROUND = 4, CONTROL = 5, WHYS = 6 };
 
 static enum why why_at(struct coverage *coverage, const struct trace *trace, const struct effects *effects, size_t k) {
     bool is_new = digests_add(&coverage->places, k < trace->n ? trace->pc[k] : 1);
@@ -171,6 +225,13 @@ static void thin(uint8_t *whys, size_t n, enum why kind, size_t wanted, struct r
     }
 }
 
+/* To get to the nth round takes n stops: the further, the rarer. */
+static void thin_far(uint8_t *whys, const struct trace *trace, struct random *random) {
+    for (size_t k = 1; k <= trace->n; k++)
+        if (whys[k] == LATER_ROUND && random_below(random, trace->nth[k - 1]) >= ROUNDS)
+            whys[k] = FAR_ROUND;
+}
+
 static void take_controls(uint8_t *whys, size_t n, size_t wanted, struct random *random) {
     for (size_t i = 0; i < wanted; i++) {
         size_t k = (size_t)random_below(random, n);
@@ -184,9 +245,12 @@ static void count(const uint8_t *whys, size_t n, size_t counts[WHYS]) {
         counts[whys[k]]++;
 }
 
-static void sample(uint8_t *whys, size_t n, size_t most, struct random *random) {
+static void sample(uint8_t *whys, const struct trace *trace, size_t most, struct random *random) {
+    size_t n = trace->n + 1;
     size_t counts[WHYS];
-    thin(whys, n, LATER_ROUND, most / 20, random); /* these take long to get to */
+    thin_far(whys, trace, random);
+    thin(whys, n, FAR_ROUND, 0, random);
+    thin(whys, n, LATER_ROUND, most / 20, random);
     count(whys, n, counts);
     most -= counts[LATER_ROUND];
     size_t places = most / 4 < counts[PLACE] ? most / 4 : counts[PLACE];
@@ -205,12 +269,15 @@ size_t *coverage_choose(struct coverage *coverage, struct random *random, const 
     for (size_t k = 0; k < n; k++)
         whys[k] = (uint8_t)(every ? CHANGE : why_at(coverage, trace, effects, k));
     if (most) {
-        sample(whys, n, most, random);
+        sample(whys, trace, most, random);
     } else if (!every) {
+        count(whys, n, counts);
+        thin_far(whys, trace, random);
         count(whys, n, counts);
         size_t later =
             LATER - coverage->n_later < counts[LATER_ROUND] ? LATER - coverage->n_later : counts[LATER_ROUND];
-        coverage->n_skipped += counts[LATER_ROUND] - later;
+        coverage->n_skipped += counts[LATER_ROUND] + counts[FAR_ROUND] - later;
+        thin(whys, n, FAR_ROUND, 0, random);
         coverage->n_later += later;
         thin(whys, n, LATER_ROUND, later, random);
         size_t controls = (CONTROLS - coverage->n_controls + 1) / 2;
@@ -230,10 +297,22 @@ bool coverage_agrees(struct coverage *coverage, uint64_t key, uint64_t digest) {
     return digests_add(&coverage->pairs, mix(key, digest)) == is_new_key;
 }
 
+struct streak *coverage_streak(struct coverage *coverage, uintptr_t place, int next) {
+    for (size_t i = 0; i < coverage->n_streaks; i++)
+        if (coverage->streaks[i].place == place && coverage->streaks[i].next == next)
+            return &coverage->streaks[i];
+    size_t n = ++coverage->n_streaks;
+    coverage->streaks = need(realloc(coverage->streaks, n * sizeof *coverage->streaks));
+    coverage->streaks[n - 1] = (struct streak){.place = place, .next = next};
+    return &coverage->streaks[n - 1];
+}
+
 void coverage_free(struct coverage *coverage) {
+    free(coverage->streaks);
     digests_free(&coverage->places);
     digests_free(&coverage->keys);
     digests_free(&coverage->pairs);
     digests_free(&coverage->behaviours);
+    digests_free(&coverage->ways);
     memset(coverage, 0, sizeof *coverage);
 }

@@ -15,10 +15,14 @@
 #include "tracer.h"
 
 enum {
-    ROUNDS = 64,  /* stores of a loop: all in so many first rounds of the instruction, later ones in a sample */
-    LATER = 200,  /* that sample, per case */
-    CONTROLS = 60 /* of steps that change nothing, per case */
+    ROUNDS = 64,   /* stores of a loop: all in so many first rounds of the instruction, later ones in a sample */
+    LATER = 60,    /* that sample, per case */
+    CONTROLS = 60, /* of steps that change nothing, per case */
+    ALIKE = 6,     /* deaths behind rounds of one instruction after which the same was done: then one in so many... */
+    FOLLOWED = 8   /* ...is followed further */
 };
+
+enum { MAPS = 8, STORE_BYTES = 64 };
 
 struct effects {
     uint64_t *keys; /* [k], 0..n: what a kill after k steps would leave. Equal keys: the same */
@@ -31,6 +35,14 @@ struct effects {
     struct cast cast;
     void *robust;
     enum tracer_effect last; /* of the step being made */
+    uintptr_t stored_at;     /* by it, if knows_place */
+    bool knows_place, knows_maps;
+    struct map {
+        uintptr_t from, to;
+        size_t place;
+    } maps[MAPS]; /* of the child */
+    size_t n_maps;
+    uint64_t joined; /* not 0: recording ended where another went on that was in the same way (machine.h) */
 };
 
 /* The child is stopped in tracer_begin; cast: who it and its predecessor are. */
@@ -39,15 +51,27 @@ void effects_begin(struct effects *effects, struct scratch *scratch, pid_t child
 void effects_note(struct effects *effects, struct scratch *scratch, pid_t child, uint64_t extra);
 void effects_free(struct effects *effects);
 
+/* Deaths behind one instruction, and what was done by one of those that may follow. */
+struct streak {
+    uintptr_t place;
+    int next;
+    unsigned n_alike;  /* the latest so many were followed by what had been done before */
+    unsigned n_passed; /* since then not followed */
+};
+
 /* What has been killed at in one stage of a case. */
 struct coverage {
     struct digests places;     /* instructions */
     struct digests keys;       /* what kills were to leave */
     struct digests pairs;      /* each with what it did leave */
     struct digests behaviours; /* of what followed a death */
-    size_t n_later, n_controls;
+    struct digests ways;       /* what decides what comes, at changes of those that were recorded to their end */
+    struct streak *streaks;
+    size_t n_streaks, n_later, n_controls;
     size_t n_skipped; /* changes in later rounds of loops that were left out */
 };
+/* The child has just changed something, unless it has done nothing yet. */
+bool effects_just_changed(const struct effects *effects);
 /* What the traced child has done: each instruction, and what each made of the segment. Two that did the same on states
  * that are not the same did not care about the difference, and the same is true of what their kills leave. */
 uint64_t effects_behaviour(const struct effects *effects, const struct trace *trace);
@@ -59,6 +83,8 @@ size_t *coverage_choose(struct coverage *coverage, struct random *random, const 
                         const struct effects *effects, size_t most, bool every, size_t *n_chosen);
 /* The kill that was to leave `key` left `digest`. False: another that was to leave the same has left something else. */
 bool coverage_agrees(struct coverage *coverage, uint64_t key, uint64_t digest);
+/* Of this place and this that follows; there is one. It lasts until the next call. */
+struct streak *coverage_streak(struct coverage *coverage, uintptr_t place, int next);
 void coverage_free(struct coverage *coverage);
 
 #endif

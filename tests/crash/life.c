@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* life.c - cases about the life of a table: a process dies in one of its operations, the next one makes another. */
+#include "machine.h"
 #include "run.h"
 #include "verify.h"
 #include "world.h"
@@ -79,16 +80,20 @@ static void first_process(void *context) {
     _exit(0);
 }
 
-static void second_process(void *context) {
+static void second_calls(void *context) {
     struct run *run = context;
     struct tmgr_table *table = NULL;
-    run_become_repeatable();
     tracer_begin();
     for (uint32_t i = 0; i < nexts[run->next].n; i++) {
         run->shared->second_status[i] = life_call(&run->setup, nexts[run->next].calls[i], &table, WAIT_NS);
         run->shared->second_returned = i + 1;
     }
     tracer_end();
+}
+
+static void second_process(void *context) {
+    run_become_repeatable();
+    machine_run(second_calls, context);
     _exit(0);
 }
 

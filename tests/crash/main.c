@@ -29,11 +29,15 @@ static const char help[] =
     "and\n"
     "    after each system call (the line of a case counts them as changes). Left out are changes by an instruction "
     "in\n"
-    "    its 65th round and later, beyond a sample of 200 per case and stage: that is copying a row (skipped);\n"
+    "    its 65th round and later, beyond a sample of 60 per case and stage: that is copying a row (skipped);\n"
     "  - and after some that changed nothing, to see that these leave what the one before has left.\n"
     "For each different state that these kills left, the same is done to each operation that may follow, but for what\n"
     "the kill of such an operation would leave a second time in the same case; and where it does, instruction by\n"
-    "instruction and store by store, what it did after another death, it is not killed again (alike).\n"
+    "instruction and store by store, what it did after another death, it is not killed again (alike), nor where it "
+    "has\n"
+    "come, registers, stack and heap included, to where another one was (joined). Where it was alike after deaths in "
+    "six\n"
+    "rounds of one instruction, one in eight of the later rounds is followed (the others are passed).\n"
     "Between the instructions that are killed at, a kill leaves what the one before has left.\n";
 
 int main(int argc, char **argv) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rows.c - cases about rows: one writer dies in its operation, the next one of the stripe repairs and inserts a row. */
+#include "machine.h"
 #include "run.h"
 #include "sequence.h"
 #include "verify.h"
@@ -22,6 +23,7 @@ static struct {
     struct model candidates[CANDIDATES_MAX];
     struct sequence sequences[CANDIDATES_MAX]; /* of an ordered_set: the candidates by their keys */
     size_t n_candidates;
+    struct tmgr_table *table; /* of a child */
 } at_work;
 
 static struct {
@@ -56,16 +58,21 @@ static void first_writer(void *context) {
     _exit(is_refused || outcomes_equal(&outcome, &at_work.first_wanted) ? 0 : 4);
 }
 
-static void second_writer(void *context) {
+static void second_call(void *context) {
     struct run *run = context;
     struct outcome outcome;
-    run_become_repeatable();
-    struct tmgr_table *table = attach_to_write(run);
     tracer_begin();
-    op_call(&at_work.second, table, WAIT_NS, &outcome);
+    op_call(&at_work.second, at_work.table, WAIT_NS, &outcome);
     run->shared->second_status[0] = outcome.status;
     run->shared->second_returned = 1;
     tracer_end();
+}
+
+static void second_writer(void *context) {
+    struct run *run = context;
+    run_become_repeatable();
+    at_work.table = attach_to_write(run);
+    machine_run(second_call, run);
     _exit(0);
 }
 
@@ -233,7 +240,8 @@ static bool reader_look(struct run *run, size_t done, char problem[PROBLEM_MAX])
         if (!look_for(run, op->items[(done + i) % op->n].id, problem))
             return false;
     return look_for(run, done % 60, problem) && length_is_right(run, problem) &&
-           (!run->setup.is_ordered || look_in_order(run, done, problem)) && (done % 32 != 0 || all_is_right(run, problem));
+           (!run->setup.is_ordered || look_in_order(run, done, problem)) &&
+           (done % 32 != 0 || all_is_right(run, problem));
 }
 
 /* -- stopped ------------------------------------------------------------------------------------------------------- */

@@ -2,11 +2,11 @@
 /* run.c - see run.h: children, verdicts, reports. */
 #include "run.h"
 
+#include <dlfcn.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,8 +17,12 @@ static bool clock_stands_still;
 
 /* Takes the place of the C library's, for the core as well, which is linked into this program. */
 int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int (*of_library)(clockid_t,
+                             struct timespec *); /* found before any child is forked; it makes no system call */
+    if (!of_library)
+        *(void **)&of_library = dlsym(RTLD_NEXT, "clock_gettime");
     if (!clock_stands_still)
-        return (int)syscall(SYS_clock_gettime, clock, now);
+        return of_library(clock, now);
     *now = (struct timespec){.tv_sec = 1700000000, .tv_nsec = 0};
     return 0;
 }

@@ -61,7 +61,7 @@ struct run {
     uint64_t expectation;         /* tells kills that may leave different things apart */
     long k, j;                    /* of the kill at hand */
     size_t n_kills, n_repair_kills, n_states, n_stops, n_busy, n_reads, n_astray, n_failures, n_changes, n_skipped,
-        n_alike;
+        n_alike, n_joined, n_passed;
 };
 
 /* Prints the failure and the line that repeats it. */
@@ -72,6 +72,8 @@ uint64_t run_now_ns(void);
 /* In a child that is to be killed: from here on its clocks stand still, and its memory is the same in every one. */
 void run_become_repeatable(void);
 void run_use_own_heap(void); /* the half of it that heap.c does */
+/* How many bytes of its heap a child has used, and where that is. */
+size_t run_heap_of(pid_t child, const uint8_t **start);
 
 /* Who the child is. */
 struct process run_process(pid_t child);

@@ -73,6 +73,7 @@ static void let_go(struct place *place) {
     if (place->fd >= 0)
         close(place->fd);
     place->fd = -1;
+    place->inode = 0;
 }
 
 void scratch_remove(struct scratch *scratch) {
@@ -97,6 +98,7 @@ static void look(struct place *place, const char *name) {
     if (place->mapped != (size_t)named.st_size)
         unmap(place);
     place->mapped = (size_t)named.st_size;
+    place->inode = named.st_ino;
     if (!place->map && place->mapped > 0) {
         place->map = mmap(NULL, place->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, place->fd, 0);
         if (place->map == MAP_FAILED)
@@ -280,6 +282,12 @@ bool digests_add(struct digests *digests, uint64_t digest) {
     digests->slots[at] = digest;
     digests->count++;
     return true;
+}
+
+void digests_merge(struct digests *digests, const struct digests *from) {
+    for (size_t i = 0; i < from->capacity; i++)
+        if (from->slots[i])
+            digests_add(digests, from->slots[i]);
 }
 
 void digests_free(struct digests *digests) {

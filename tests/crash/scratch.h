@@ -28,6 +28,7 @@ struct scratch {
         int fd;
         uint8_t *map;
         size_t mapped;
+        uint64_t inode;
     } at[PLACES];
 };
 
@@ -70,6 +71,8 @@ struct digests {
 /* True if it was not there. 0 counts as a number like any other. */
 bool digests_add(struct digests *digests, uint64_t digest);
 bool digests_has(const struct digests *digests, uint64_t digest);
+/* All of `from` as well. */
+void digests_merge(struct digests *digests, const struct digests *from);
 void digests_free(struct digests *digests);
 
 #endif

@@ -9,6 +9,7 @@
  *
  * What is chosen: see effects.h. What was left is verified by a child of its own, which may crash or hang without
  * harm. */
+#include "machine.h"
 #include "run.h"
 
 #include <stdio.h>
@@ -21,8 +22,24 @@ struct watcher {
     struct run *run;
     struct effects *effects;
     size_t every;
-    long *at; /* k or j of the run */
+    long *at;                  /* k or j of the run */
+    struct coverage *coverage; /* NULL: recording goes on to the end, whatever others have done */
+    struct process self;
+    struct digests ways; /* those of the coverage, for when this one is recorded */
 };
+
+/* The child is where another was that has been followed from there to its end, on the same bytes. */
+static bool joins(struct watcher *watcher, pid_t child) {
+    struct effects *effects = watcher->effects;
+    if (!watcher->coverage || !effects_just_changed(effects))
+        return false;
+    uint64_t machine = machine_digest(child, &watcher->self), way = machine ^ effects->keys[effects->n - 1];
+    if (machine != 0 && digests_has(&watcher->coverage->ways, way))
+        effects->joined = way;
+    else if (machine != 0)
+        digests_add(&watcher->ways, way);
+    return effects->joined != 0;
+}
 
 static bool watch_step(void *context, pid_t child, size_t done) {
     struct watcher *watcher = context;
@@ -30,7 +47,9 @@ static bool watch_step(void *context, pid_t child, size_t done) {
     char problem[PROBLEM_MAX] = "";
     effects_note(watcher->effects, &run->setup.scratch, child,
                  run->shared->first_returned + 2 * (uint64_t)run->shared->second_returned +
-                     16 * (uint64_t)(run->next + 1));
+                     16 * (uint64_t)(run->next + 1) + (run->expectation << 12));
+    if (joins(watcher, child))
+        return false;
     if (watcher->every == 0 || done % watcher->every != 0)
         return true;
     *watcher->at = (long)done;
@@ -47,25 +66,35 @@ static bool watch_step(void *context, pid_t child, size_t done) {
     return good || !run_has_failed_enough(run);
 }
 
-/* Steps a child through its calls, notes what each step does, and has a reader look. False: it has been reported. */
-static bool record(struct run *run, pid_t child, struct trace *trace, struct effects *effects, size_t every, long *at) {
-    struct watcher watcher = {.run = run, .effects = effects, .every = every, .at = at};
+/* Steps a child through its calls, or with a coverage until it goes on as others have gone; notes what each step does,
+ * and has a reader look. False: it has been reported. */
+static bool record(struct run *run, const struct process *child, struct trace *trace, struct effects *effects,
+                   size_t every, long *at, struct coverage *coverage) {
+    struct watcher watcher = {
+        .run = run, .effects = effects, .every = every, .at = at, .coverage = coverage, .self = *child};
     struct cast cast = run_cast(run);
     char problem[PROBLEM_MAX] = "";
     size_t failures = run->n_failures;
-    effects_begin(effects, &run->setup.scratch, child, &cast);
+    effects_begin(effects, &run->setup.scratch, child->pid, &cast);
+    if (coverage && !machine_reset(child->pid))
+        watcher.coverage = NULL;
     if (every > 0 && !run->subject->reader_begin(run, problem)) {
         run_report(run, problem);
         watcher.every = every = 0;
     }
-    bool ended = tracer_record(child, trace, STEPS_LIMIT, watch_step, &watcher);
+    bool ended = tracer_record(child->pid, trace, STEPS_LIMIT, watch_step, &watcher);
     *at = (long)trace->n;
     if (ended)
-        watch_step(&watcher, child, trace->n);
+        watch_step(&watcher, child->pid, trace->n);
     if (ended && !run->subject->ended(run, problem))
         run_report(run, problem);
-    else if (!ended && run->n_failures == failures)
+    else if (!ended && !effects->joined && run->n_failures == failures)
         run_report(run, "the operation does not come to its end");
+    ended |= effects->joined != 0;
+    run->n_joined += effects->joined != 0;
+    if (ended && coverage)
+        digests_merge(&coverage->ways, &watcher.ways);
+    digests_free(&watcher.ways);
     if (every > 0)
         run->subject->reader_end(run);
     for (size_t k = 1; k < effects->n; k++)
@@ -78,7 +107,7 @@ static bool watch(struct run *run) {
     run->shared->first_returned = run->shared->second_returned = 0;
     image_restore(&run->image, &run->setup.scratch);
     run->first = run_process(tracer_fork(run->subject->first, run));
-    bool ended = record(run, run->first.pid, &run->trace, &run->effects, run->options->watch, &run->k);
+    bool ended = record(run, &run->first, &run->trace, &run->effects, run->options->watch, &run->k, NULL);
     tracer_kill(run->first.pid);
     return ended;
 }
@@ -111,8 +140,8 @@ static void kill_second(struct run *run, const struct image *left, const struct 
         confirm(run, left, run->subject->second, trace, j, first_returned, &run->second, digest);
 }
 
-/* Watched and killed, the next process on what the first one left. */
-static void repair_with(struct run *run, const struct image *left, struct coverage *coverage, size_t most,
+/* Watched and killed, the next process on what the first one left. True: it did what had been done after another death. */
+static bool repair_with(struct run *run, const struct image *left, struct coverage *coverage, size_t most,
                         uint32_t first_returned) {
     struct trace trace;
     struct effects effects;
@@ -123,18 +152,20 @@ static void repair_with(struct run *run, const struct image *left, struct covera
     run->shared->second_returned = 0;
     if (!run->subject->expect_next(run, problem)) {
         run_report(run, problem);
-        return;
+        return false;
     }
     image_restore(left, &run->setup.scratch);
     run->second = run_process(tracer_fork(run->subject->second, run));
-    bool ended = record(run, run->second.pid, &trace, &effects, run->options->watch * 16, &run->j);
+    bool is_whole = most == 0 && !run->options->every && run->options->j < 0;
+    bool ended =
+        record(run, &run->second, &trace, &effects, run->options->watch * 16, &run->j, is_whole ? coverage : NULL);
     tracer_kill(run->second.pid);
     size_t *js = NULL;
     uint64_t what = first_returned + 2 * (uint64_t)run->next + 64 * run->expectation;
-    if (ended && !run->options->every && run->options->j < 0 &&
-        !digests_add(&coverage->behaviours, effects_behaviour(&effects, &trace) ^ what << 48))
-        run->n_alike++;
-    else if (ended)
+    bool is_alike = ended && !run->options->every && run->options->j < 0 &&
+                    !digests_add(&coverage->behaviours, effects_behaviour(&effects, &trace) ^ what << 48);
+    run->n_alike += is_alike;
+    if (ended && !is_alike)
         js = coverage_choose(coverage, &run->random, &trace, &effects, most, run->options->every, &n);
     if (js && run->options->j >= 0) {
         js[0] = (size_t)run->options->j < trace.n ? (size_t)run->options->j : trace.n;
@@ -145,6 +176,14 @@ static void repair_with(struct run *run, const struct image *left, struct covera
     free(js);
     trace_free(&trace);
     effects_free(&effects);
+    return is_alike;
+}
+
+/* Later rounds of a loop that are followed by the same as those before, again and again: copying a row. */
+static bool is_passed(struct streak *streak, bool is_whole) {
+    if (!is_whole || streak->n_alike < ALIKE || ++streak->n_passed % FOLLOWED == 0)
+        return false;
+    return true;
 }
 
 /* The first, killed after k instructions. */
@@ -178,7 +217,11 @@ static void repair_after(struct run *run, size_t k, struct coverage *coverage, s
             continue;
         run->next = (int)next;
         run->j = -1;
-        repair_with(run, &left, coverage, share, first_returned);
+        struct streak *streak = coverage_streak(coverage, k ? run->trace.pc[k - 1] : 0, run->next);
+        if (is_passed(streak, most == 0 && !run->options->every && run->options->k < 0))
+            run->n_passed++;
+        else
+            streak->n_alike = repair_with(run, &left, coverage, share, first_returned) ? streak->n_alike + 1 : 0;
     }
     run->next = NO_NEXT;
     run->second = (struct process){0};
@@ -254,12 +297,13 @@ static void stop_all(struct run *run) {
 /* -- a case -------------------------------------------------------------------------------------------------------- */
 
 static void print_counts(const struct run *run, double seconds) {
-    printf("case=%s seed=%llu instructions=%zu changes=%zu skipped=%zu kills=%zu repair_kills=%zu alike=%zu states=%zu "
+    printf("case=%s seed=%llu instructions=%zu changes=%zu skipped=%zu kills=%zu repair_kills=%zu alike=%zu joined=%zu "
+           "passed=%zu states=%zu "
            "reads=%zu "
            "stops=%zu busy=%zu astray=%zu failures=%zu seconds=%.1f\n",
            run->which->name, (unsigned long long)run->options->seed, run->trace.n, run->n_changes, run->n_skipped,
-           run->n_kills, run->n_repair_kills, run->n_alike, run->n_states, run->n_reads, run->n_stops, run->n_busy,
-           run->n_astray, run->n_failures, seconds);
+           run->n_kills, run->n_repair_kills, run->n_alike, run->n_joined, run->n_passed, run->n_states, run->n_reads,
+           run->n_stops, run->n_busy, run->n_astray, run->n_failures, seconds);
     fflush(stdout);
 }
 

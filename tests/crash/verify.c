@@ -176,7 +176,8 @@ bool verify_rows(const struct setup *setup, const struct expected *expected, uin
     if (good) {
         stage = "mixed operations";
         good = make_room(setup, table, &model, part) && run_mixed(table, &model, seed, MIXED, MIXED_IDS, part) &&
-               equals(setup, table, &model, part) && check_is_clean(table, false, part) && check_is_clean(table, true, part);
+               equals(setup, table, &model, part) && check_is_clean(table, false, part) &&
+               check_is_clean(table, true, part);
     }
     if (good) {
         stage = "emptied";

@@ -10,11 +10,11 @@
 struct expected {
     const struct model *candidates;
     size_t n;
-    bool first_returned;  /* then only the last candidate will do */
+    bool first_returned;       /* then only the last candidate will do */
     const struct item *second; /* what another process inserts */
-    bool second_started;  /* it was under way */
-    bool second_returned; /* then its row is there */
-    bool order_is_open;   /* the second's row may be gone again: the first was a delete_all */
+    bool second_started;       /* it was under way */
+    bool second_returned;      /* then its row is there */
+    bool order_is_open;        /* the second's row may be gone again: the first was a delete_all */
 };
 
 /* Through a read-only mapping: which candidate it is. model receives it, the second's row included; the caller frees
