@@ -27,12 +27,12 @@ PROGRAM = Program(
 READERS = Program(
     "readers",
     (
-        FOLDER / "slow" / "readers.c",
+        *sorted((FOLDER / "slow").glob("*.c")),
         *(FOLDER / name for name in ("options.c", "tracer.c", "scratch.c")),
         TESTS_C / "model.c",
         TESTS_C / "sequence.c",
     ),
-    (FOLDER,),
+    (FOLDER, FOLDER / "slow"),
 )
 COUNTS = (
     "changes",

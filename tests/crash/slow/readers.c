@@ -5,6 +5,7 @@
  * stepped through r instructions of the read, the whole script runs meanwhile, and the child goes on to its end. What
  * it then returns must have been true at some moment of the read: every row sound and one that was written; a key that
  * is there throughout found; in a scan each row that is there throughout exactly once; the length one that it had. */
+#include "lists.h"
 #include "model.h"
 #include "options.h"
 #include "scratch.h"
@@ -44,7 +45,7 @@ static struct image image;
 static struct result *result;
 static uint64_t seed;
 static bool has_large_rows; /* else reads are short enough to be stopped everywhere */
-static bool is_ordered;
+static bool is_ordered, is_bag;
 
 /* In an ordered_set the ids are spread out, those from FRESH on between the others. One and the same in a set. */
 static uint64_t spread(uint64_t id) {
@@ -195,26 +196,38 @@ static int read_range_in_parts(struct tmgr_table *table, struct tmgr_buffer *buf
     return read_ranges(table, buffer, 0, 400);
 }
 
+/* Of a bag; judged when the reader has come to its end. */
+static int read_list(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    uint8_t key[KEY_BYTES_MAX];
+    return tmgr_lookup(table, key, key_of(key, FLICKER), buffer);
+}
+
+static void judge_list(const struct tmgr_buffer *buffer) {
+    judge_rows(buffer, NULL);
+    result->n_astray += !list_is_sound(FLICKER, buffer);
+}
+
 static const struct reading {
     const char *name;
     int (*read)(struct tmgr_table *table, struct tmgr_buffer *buffer);
-    bool is_ordered;
-} readings[] = {{"stable", read_stable, false},
-                {"churned", read_churned, false},
-                {"flicker", read_flicker, false},
-                {"large", read_large, false},
-                {"contains", read_contains, false},
-                {"len", read_len, false},
-                {"scan", read_scan, false},
-                {"step", read_step, false},
-                {"many", read_many, false},
-                {"ordered_stable", read_stable, true},
-                {"ordered_flicker", read_flicker, true},
-                {"ordered_step", read_step, true},
-                {"ordered_many", read_many, true},
-                {"ordered_range", read_range, true},
-                {"ordered_range_back", read_range_back, true},
-                {"ordered_range_in_parts", read_range_in_parts, true}};
+    bool is_ordered, is_bag;
+} readings[] = {{"stable", read_stable, false, false},
+                {"churned", read_churned, false, false},
+                {"flicker", read_flicker, false, false},
+                {"large", read_large, false, false},
+                {"contains", read_contains, false, false},
+                {"len", read_len, false, false},
+                {"scan", read_scan, false, false},
+                {"step", read_step, false, false},
+                {"many", read_many, false, false},
+                {"ordered_stable", read_stable, true, false},
+                {"ordered_flicker", read_flicker, true, false},
+                {"ordered_step", read_step, true, false},
+                {"ordered_many", read_many, true, false},
+                {"ordered_range", read_range, true, false},
+                {"ordered_range_back", read_range_back, true, false},
+                {"ordered_range_in_parts", read_range_in_parts, true, false},
+                {"list", read_list, false, true}};
 
 /* -- scripts of writes --------------------------------------------------------------------------------------------- */
 
@@ -312,20 +325,28 @@ static void delete_all_and_refill(struct tmgr_table *table) {
     }
 }
 
+static void shift(struct tmgr_table *table) { list_shift(table, FLICKER); }
+static void renew(struct tmgr_table *table) { list_renew(table, FLICKER); }
+static void come_and_go(struct tmgr_table *table) { list_come_and_go(table, FLICKER); }
+
 static const struct script {
     const char *name;
     void (*write)(struct tmgr_table *table);
     uint64_t more_rows; /* at most so many rows more than before, at some moment */
     uint64_t fewer_rows;
-} scripts[] = {{"overwrite_once", overwrite_once, 0, 0},
-               {"overwrite", overwrite_some, 0, 0},
-               {"overwrite_many_times", overwrite_many_times, 0, 0},
-               {"flicker", flicker, 0, 1},
-               {"insert", one_insert_each, 12, 0},
-               {"grow", grow, 250, 0},
-               {"grow_and_shrink", grow_and_shrink, 250, 0},
-               {"multi_row", multi_row, 0, 0},
-               {"delete_all", delete_all_and_refill, 0, FLICKER + 1}};
+    bool is_of_bags; /* then rows are the list's */
+} scripts[] = {{"overwrite_once", overwrite_once, 0, 0, false},
+               {"overwrite", overwrite_some, 0, 0, false},
+               {"overwrite_many_times", overwrite_many_times, 0, 0, false},
+               {"flicker", flicker, 0, 1, false},
+               {"insert", one_insert_each, 12, 0, false},
+               {"grow", grow, 250, 0, false},
+               {"grow_and_shrink", grow_and_shrink, 250, 0, false},
+               {"multi_row", multi_row, 0, 0, false},
+               {"delete_all", delete_all_and_refill, 0, FLICKER + 1, false},
+               {"shift", shift, 1, 0, true},
+               {"renew", renew, 0, 0, true},
+               {"come_and_go", come_and_go, 0, LIST_ROWS, true}};
 
 /* -- one run ------------------------------------------------------------------------------------------------------- */
 
@@ -346,6 +367,8 @@ static void reader(void *context) {
     int status = reading->read(table, &buffer);
     result->status = status;
     tracer_end();
+    if (reading->is_bag && status == TMGR_OK)
+        judge_list(&buffer);
     _exit(0);
 }
 
@@ -353,13 +376,15 @@ static void prepare(void) {
     struct tmgr_options options = {
         .access = TMGR_PUBLIC, .mode = 0600, .n_stripes = N_STRIPES, .heir = TMGR_HEIR_MANAGER};
     struct tmgr_table *table;
-    options.type = is_ordered ? TMGR_ORDERED_SET : TMGR_SET;
+    options.type = is_bag ? TMGR_DUPLICATE_BAG : is_ordered ? TMGR_ORDERED_SET : TMGR_SET;
     scratch_seed(seed);
     scratch_name(&scratch, "readers");
     scratch_remove(&scratch);
     expect_ok(tmgr_create(scratch.segment, "readers", 7, &options, &table), "create");
-    for (uint64_t id = 0; id <= FLICKER; id++)
+    for (uint64_t id = 0; id < (is_bag ? FLICKER : FLICKER + 1); id++)
         put(table, id, 1, payload_of(id, seed));
+    if (is_bag)
+        list_begin(table, FLICKER);
     overwrite_all(table, 2);
     tmgr_free(table);
     image_save(&image, &scratch);
@@ -367,6 +392,8 @@ static void prepare(void) {
 
 static bool is_true(const struct reading *reading, const struct script *script, char problem[PROBLEM_MAX]) {
     bool emptied = script->fewer_rows > 1; /* then no key is there throughout */
+    uint64_t rows = reading->is_bag ? result->n_rows : result->rows,
+             at_first = reading->is_bag ? LIST_ROWS : FLICKER + 1;
     if (result->n_unsound)
         snprintf(problem, PROBLEM_MAX, "%u torn rows", result->n_unsound);
     else if (result->n_astray)
@@ -375,9 +402,9 @@ static bool is_true(const struct reading *reading, const struct script *script, 
         snprintf(problem, PROBLEM_MAX, "%u rows twice, %u missing", result->n_repeated, result->n_missing);
     else if (result->status != TMGR_OK && !(emptied && result->status == TMGR_ABSENT))
         snprintf(problem, PROBLEM_MAX, "%s", tmgr_status_text(result->status));
-    else if (reading->read == read_len &&
-             (result->rows > FLICKER + 1 + script->more_rows || result->rows + script->fewer_rows < FLICKER + 1))
-        snprintf(problem, PROBLEM_MAX, "%llu rows", (unsigned long long)result->rows);
+    else if ((reading->read == read_len || reading->is_bag) &&
+             (rows > at_first + script->more_rows || rows + script->fewer_rows < at_first))
+        snprintf(problem, PROBLEM_MAX, "%llu rows", (unsigned long long)rows);
     else
         return true;
     return false;
@@ -398,6 +425,7 @@ static bool finish(pid_t child) {
 static void record(const struct reading *reading, struct trace *trace) {
     has_large_rows = reading->read == read_large;
     is_ordered = reading->is_ordered;
+    is_bag = reading->is_bag;
     prepare();
     pid_t child = tracer_fork(reader, (void *)(uintptr_t)reading);
     if (!tracer_record(child, trace, STEPS_LIMIT, NULL, NULL)) {
@@ -471,7 +499,8 @@ int main(int argc, char **argv) {
             continue;
         record(&readings[i], &trace);
         for (size_t j = 0; j < sizeof scripts / sizeof *scripts; j++)
-            if (strcmp(options.script, "all") == 0 || strcmp(options.script, scripts[j].name) == 0)
+            if (scripts[j].is_of_bags == readings[i].is_bag &&
+                (strcmp(options.script, "all") == 0 || strcmp(options.script, scripts[j].name) == 0))
                 n_failures += run_pair(&readings[i], &scripts[j], &trace, options.stops, options.k);
         trace_free(&trace);
     }
