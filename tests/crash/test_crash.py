@@ -11,8 +11,8 @@ from tests.crash.__main__ import PROGRAM, READERS, cases, summary
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the tracer is written for x86-64")
 
-KILLS_PER_CASE = 60
-REPAIR_KILLS_PER_CASE = 40
+KILLS_PER_CASE = 40
+REPAIR_KILLS_PER_CASE = 30
 STOPS_PER_CASE = 2
 SEED = 1
 # What their steps cost, and what others of the sample stand for as well: killed by `make crash` only.
