@@ -19,6 +19,7 @@ from benchmarks import (
     core_c,
     files,
     growth,
+    handover,
     memory,
     ordered,
     piles,
@@ -59,6 +60,7 @@ BY_THEMSELVES: dict[str, Callable[[Plan, Figures, int], str]] = {
     growth.QUESTION: growth.run,
     core_c.QUESTION: core_c.run,
     respawn.QUESTION: respawn.run,
+    handover.QUESTION: handover.run,
 }
 """These return a remark, or nothing."""
 SMALL = (blocks.QUESTION, respawn.QUESTION)

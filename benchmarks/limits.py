@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.keys import UNIFORM, ZIPFIAN
-from benchmarks.measure import Figure, Figures
+from benchmarks.measure import Figure, Figures, percentile
 
 OURS = "tablemgr"
 ORDERED = "tablemgr ordered_set"
@@ -46,6 +46,7 @@ def verdicts(figures: Figures, rows: int) -> Iterator[Verdict]:
     yield from _selecting(figures)
     yield from _ways(figures)
     yield from _respawn(figures)
+    yield from _handover(figures)
 
 
 def _ratio(ours: Figure | None, peer: Figure | None, what: str, against: str, limit: float) -> Iterator[Verdict]:
@@ -185,3 +186,20 @@ def _ways(figures: Figures) -> Iterator[Verdict]:
         ours, peer = (figures.find(question, what, store) for store in (way, against))
         if ours is not None:
             yield from _ratio(ours, peer, f"{question}, {ours.rows:,} rows: {what}, {way}", against, limit)
+
+
+def _handover(figures: Figures) -> Iterator[Verdict]:
+    for figure in (f for f in figures.all if f.question == "handover"):
+        if figure.what == "standby":
+            late = percentile([int(ns) for ns in sorted(figure.rounds)], 0.99)
+            text = f"SIGKILL of an owner to the table in a standby's hands, {{}} of {len(figure.rounds)}"
+            yield Verdict(text.format("median"), "", figure.median, None, figure.median / 1e6, 1.0, "ms")
+            yield Verdict(text.format("p99"), "", late, None, late / 1e6, 5.0, "ms")
+        elif figure.what == "claim":
+            yield Verdict("claim, request to answer", "", figure.median, None, figure.median / 1e3, 100.0, "us")
+        elif figure.what == "successor":
+            text = f"a manager's successor knows {figure.rows:,} tables"
+            yield Verdict(text, "", figure.median, None, figure.median / 1e6, 100.0, "ms")
+        elif figure.what.startswith("idle"):
+            text = f"manager, {figure.rows:,} tables, {figure.what}: CPU"
+            yield Verdict(text, "", figure.median, None, figure.median * 100, 1.0, "%")

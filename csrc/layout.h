@@ -249,9 +249,10 @@ enum table_state { STATE_LIVE = 1, STATE_DROPPED = 2 };
 #define OWNER_START_SHIFT 2
 #define OWNER_PID_SHIFT   42
 struct owner_record {
-    word rule;    /* access (bits 0..7), heir kind (8..15), transfer reason (16..23). Readers. */
-    word heir;    /* owner word form, record bits 0 */
-    word from;    /* previous owner, same form; a manager that only kept the table is none */
+    word rule; /* access (bits 0..7), heir kind (8..15), transfer reason (16..23), what is known of the end of the owner
+                   * before (24..25) and how it ended (32..63). Readers. */
+    word heir; /* owner word form, record bits 0 */
+    word from; /* previous owner, same form; a manager that only kept the table is none */
     word when_ns; /* of the transfer, since the epoch */
     word seq;     /* number of transfers */
     word heir_data_len, transfer_data_len;

@@ -156,6 +156,10 @@ int os_segment_open(const char *segment, bool write, int *fd) {
     return *fd >= 0 ? 0 : errno;
 }
 
+bool os_segment_read(int fd, uint64_t offset, void *to, size_t len) {
+    return pread(fd, to, len, (off_t)offset) == (ssize_t)len;
+}
+
 int os_segment_unlink(const char *segment) {
     char path[PATH_MAX];
     if (!segment_path(segment, path, sizeof path))

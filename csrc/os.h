@@ -36,6 +36,8 @@ bool os_robust_locks_work(void);
 int os_segment_new(int *fd, uint32_t mode);          /* nameless, empty */
 int os_segment_publish(int fd, const char *segment); /* EEXIST */
 int os_segment_open(const char *segment, bool write, int *fd);
+/* Copy bytes out of it without mapping it; false if it is shorter. */
+bool os_segment_read(int fd, uint64_t offset, void *to, size_t len);
 int os_segment_unlink(const char *segment);
 int os_segment_rename(const char *from, const char *to);      /* EEXIST, ENOENT */
 bool os_segment_name(int fd, char *segment, size_t capacity); /* what it was last called */

@@ -5,7 +5,12 @@
 
 static_assert(TMGR_DATA_MAX == sizeof(((struct owner_record *)0)->heir_data), "the public limit is the field's size");
 
+/* Everything about a new owner, with nothing known of the end of the one before. */
 static uint64_t rule_make(uint64_t access, uint64_t heir, uint64_t reason) { return access | heir << 8 | reason << 16; }
+/* The same owner with other options. */
+static uint64_t rule_change(uint64_t rule, uint64_t access, uint64_t heir) {
+    return (rule & ~UINT64_C(0xffff)) | access | heir << 8;
+}
 
 bool owner_word_alive(uint64_t identity) {
     struct tmgr_process process = owner_process(identity);
@@ -150,7 +155,7 @@ static int apply_options(struct owner_record *record, uint32_t what, const struc
         heir = options->heir;
         store_relaxed(&record->heir, identity);
     }
-    store_relaxed(&record->rule, rule_make(access, heir, rule_reason(rule)));
+    store_relaxed(&record->rule, rule_change(rule, access, heir));
     return TMGR_OK;
 }
 
@@ -175,14 +180,19 @@ static void note_transfer(struct owner_record *record, uint64_t from, uint64_t r
 
 /* With the heir's data; the heir is the manager from then on. A manager that only kept the table is no predecessor. */
 static void note_inheritance(struct owner_record *record, uint64_t owner, uint64_t reason) {
-    uint64_t from = rule_reason(load_relaxed(&record->rule)) == TMGR_KEPT ? load_relaxed(&record->from) : owner;
+    uint64_t rule = load_relaxed(&record->rule), from = owner, ends = 0;
+    if (rule_reason(rule) == TMGR_KEPT) {
+        from = load_relaxed(&record->from);
+        ends = rule & RULE_END_MASK;
+    }
     set_data(record->transfer_data, &record->transfer_data_len, record->heir_data,
              (size_t)(load_relaxed(&record->heir_data_len) % (TMGR_DATA_MAX + 1)));
     if (reason != TMGR_KEPT) /* a manager's successor is to find them again */
         set_data(record->heir_data, &record->heir_data_len, NULL, 0);
     store_relaxed(&record->heir, 0);
-    store_relaxed(&record->rule, rule_make(rule_access(load_relaxed(&record->rule)), TMGR_HEIR_MANAGER, 0));
+    store_relaxed(&record->rule, rule_make(rule_access(rule), TMGR_HEIR_MANAGER, 0));
     note_transfer(record, from, reason);
+    store_relaxed(&record->rule, load_relaxed(&record->rule) | ends);
 }
 
 int owner_settle(struct tmgr_table *t, int64_t wait_ns) {
@@ -259,8 +269,26 @@ int owner_pass_on(struct tmgr_table *t, uint32_t pid, bool kept, int64_t wait_ns
     uint64_t receiver = live_identity(pid);
     if (receiver == 0)
         return TMGR_NO_PROCESS;
+    uint64_t ends = load_relaxed(&record.rule) & RULE_END_MASK; /* of the same dead owner */
     note_transfer(&record, load_relaxed(&record.from), kept ? TMGR_KEPT : TMGR_INHERITED);
+    store_relaxed(&record.rule, load_relaxed(&record.rule) | ends);
     return change(t, owner, receiver, &record, wait_ns);
+}
+
+int owner_note_end(struct tmgr_table *t, const struct tmgr_process *from, enum tmgr_end end, int32_t exit,
+                   int64_t wait_ns) {
+    struct owner_record record;
+    uint64_t owner = owner_read(t, &record), rule = load_relaxed(&record.rule);
+    struct tmgr_process before = owner_process(load_relaxed(&record.from));
+    uint32_t reason = rule_reason(rule);
+    if (end != TMGR_END_UNKNOWN && end != TMGR_END_KNOWN)
+        return TMGR_BAD_OPTION;
+    if (reason == TMGR_NEVER || reason == TMGR_GIFT || rule_end(rule) != TMGR_END_OPEN || before.pid != from->pid ||
+        before.start != from->start)
+        return TMGR_ABSENT;
+    uint64_t status = end == TMGR_END_KNOWN ? (uint32_t)exit : 0;
+    store_relaxed(&record.rule, rule | (uint64_t)end << RULE_END_SHIFT | status << RULE_EXIT_SHIFT);
+    return change(t, owner, owner, &record, wait_ns);
 }
 
 int owner_setopts(struct tmgr_table *t, uint32_t what, const struct tmgr_options *options, int64_t wait_ns) {

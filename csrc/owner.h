@@ -31,6 +31,12 @@ static inline struct tmgr_process owner_process(uint64_t identity) {
 static inline uint32_t rule_access(uint64_t rule) { return rule & 0xff; }
 static inline uint32_t rule_heir(uint64_t rule) { return rule >> 8 & 0xff; }
 static inline uint32_t rule_reason(uint64_t rule) { return rule >> 16 & 0xff; }
+#define RULE_END_SHIFT  24
+#define RULE_EXIT_SHIFT 32
+#define RULE_END_MASK   (UINT64_C(3) << RULE_END_SHIFT | UINT64_C(0xffffffff) << RULE_EXIT_SHIFT)
+/* enum tmgr_end, of the owner before. */
+static inline uint32_t rule_end(uint64_t rule) { return rule >> RULE_END_SHIFT & 3; }
+static inline int32_t rule_exit(uint64_t rule) { return (int32_t)(uint32_t)(rule >> RULE_EXIT_SHIFT); }
 
 /* -- admission ------------------------------------------------------------------------------------------------------------- */
 
@@ -71,6 +77,8 @@ int owner_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns);
 int owner_settle(struct tmgr_table *t, int64_t wait_ns);
 int owner_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns);
 int owner_pass_on(struct tmgr_table *t, uint32_t pid, bool kept, int64_t wait_ns);
+int owner_note_end(struct tmgr_table *t, const struct tmgr_process *from, enum tmgr_end end, int32_t exit,
+                   int64_t wait_ns);
 int owner_setopts(struct tmgr_table *t, uint32_t what, const struct tmgr_options *options, int64_t wait_ns);
 
 #endif

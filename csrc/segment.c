@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define HEAD(field) head[offsetof(struct control, field) / sizeof(word)] /* in a copy of the control's words */
+
 enum {
     FIRST_BYTES = 64 * 1024,
     NAME_WAIT_NS = 1000000000,
@@ -481,6 +483,56 @@ int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_tabl
     atomic_store(&t->gate, GATE_OPEN);
     *table = t;
     return TMGR_OK;
+}
+
+/* The system copies the words while others write them, so the record counts if the owner word is the same before and after. */
+static int glance_at(int fd, struct tmgr_glance *glance) {
+    enum { HEAD_WORDS = offsetof(struct control, name_index) / sizeof(word), RECORD_WORDS = 5, TRIES = 64 };
+    uint64_t head[HEAD_WORDS], record[RECORD_WORDS], owner = 0;
+    const struct os_self *self = os_self();
+    struct os_file file;
+    if (os_segment_stat(fd, &file) != 0 || !file.linked)
+        return TMGR_NO_TABLE;
+    glance->uid = file.uid;
+    for (int tries = 0; tries < TRIES; tries++) {
+        if (!os_segment_read(fd, 0, head, sizeof head) || HEAD(magic) != LAYOUT_MAGIC ||
+            HEAD(fingerprint) != fingerprint())
+            return TMGR_LAYOUT;
+        if (HEAD(pid_namespace) != load_relaxed(&self->pid_namespace) ||
+            HEAD(time_namespace) != load_relaxed(&self->time_namespace))
+            return TMGR_NAMESPACE;
+        if (HEAD(state) != STATE_LIVE)
+            return TMGR_NO_TABLE;
+        uint64_t at = RECORDS_OFFSET + HEAD(owner) % RECORDS * sizeof(struct owner_record);
+        if (!os_segment_read(fd, at, record, sizeof record) ||
+            !os_segment_read(fd, offsetof(struct control, owner), &owner, sizeof owner))
+            return TMGR_LAYOUT;
+        if (owner == HEAD(owner)) {
+            glance->owner = owner_process(owner);
+            glance->heir_process = owner_process(rule_heir(record[0]) == TMGR_HEIR_PROCESS ? record[1] : 0);
+            glance->created_ns = HEAD(created_ns);
+            glance->table_id = HEAD(table_id);
+            glance->transfer_from = owner_process(record[2]);
+            glance->transfer_seq = record[4];
+            glance->transfer_reason = rule_reason(record[0]);
+            glance->transfer_end = rule_end(record[0]);
+            return TMGR_OK;
+        }
+    }
+    return TMGR_BUSY;
+}
+static_assert(offsetof(struct owner_record, rule) == 0 && offsetof(struct owner_record, heir) == 8 &&
+                  offsetof(struct owner_record, from) == 16 && offsetof(struct owner_record, seq) == 32,
+              "a glance reads the first words of a record");
+
+int tmgr_glance(const char *segment, struct tmgr_glance *glance) {
+    int fd, error = strlen(segment) > TMGR_NAME_MAX ? ENAMETOOLONG : os_segment_open(segment, false, &fd);
+    if (error != 0)
+        return segment_error(error);
+    memset(glance, 0, sizeof *glance);
+    int status = glance_at(fd, glance);
+    os_close(fd);
+    return status;
 }
 
 /* -- drop and rename: under a lock on the segment's own inode, because an unlink cannot be made conditional ------------------- */

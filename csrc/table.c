@@ -1228,6 +1228,8 @@ static void describe_owner(struct tmgr_table *t, struct tmgr_info *info) {
     info->transfer_from = owner_process(load_relaxed(&record.from));
     info->transfer_ns = load_relaxed(&record.when_ns);
     info->transfer_seq = load_relaxed(&record.seq);
+    info->transfer_end = rule_end(rule);
+    info->transfer_exit = rule_exit(rule);
     info->heir_data_len = (uint32_t)(load_relaxed(&record.heir_data_len) % (TMGR_DATA_MAX + 1));
     info->transfer_data_len = (uint32_t)(load_relaxed(&record.transfer_data_len) % (TMGR_DATA_MAX + 1));
     memcpy(info->heir_data, record.heir_data, info->heir_data_len);
@@ -1331,6 +1333,16 @@ int tmgr_pass_on(struct tmgr_table *t, uint32_t pid, bool kept, int64_t wait_ns)
     if (status != TMGR_OK)
         return status;
     status = owner_pass_on(t, pid, kept, wait_ns);
+    segment_leave(t);
+    return status;
+}
+
+int tmgr_note_end(struct tmgr_table *t, const struct tmgr_process *from, enum tmgr_end end, int32_t exit,
+                  int64_t wait_ns) {
+    int status = enter_control(t, true);
+    if (status != TMGR_OK)
+        return status;
+    status = owner_note_end(t, from, end, exit, wait_ns);
     segment_leave(t);
     return status;
 }

@@ -61,6 +61,8 @@ enum tmgr_access { TMGR_PUBLIC = 0, TMGR_PROTECTED = 1, TMGR_PRIVATE = 2 };
 enum tmgr_heir { TMGR_HEIR_NONE = 0, TMGR_HEIR_MANAGER = 1, TMGR_HEIR_PROCESS = 2 };
 /* KEPT: inherited by a manager, which only keeps the table for whoever is to have it. */
 enum tmgr_reason { TMGR_NEVER = 0, TMGR_GIFT = 1, TMGR_INHERITED = 2, TMGR_CLAIMED = 3, TMGR_KEPT = 4 };
+/* OPEN: nobody has said yet how the owner before ended; UNKNOWN: who looked could not learn it. */
+enum tmgr_end { TMGR_END_OPEN = 0, TMGR_END_UNKNOWN = 1, TMGR_END_KNOWN = 2 };
 enum tmgr_limits { TMGR_DATA_MAX = 896, TMGR_NAME_MAX = 255, TMGR_KEY_MAX = 65536, TMGR_PROBLEM_MAX = 200 };
 
 struct tmgr_table; /* a handle */
@@ -112,6 +114,8 @@ struct tmgr_info {
     struct tmgr_process transfer_from; /* the owner before; not a manager that only kept the table */
     uint64_t transfer_ns;
     uint64_t transfer_seq; /* grows by one with every change of owner */
+    uint32_t transfer_end; /* enum tmgr_end: whether anybody could say how the owner before ended */
+    int32_t transfer_exit; /* with END_KNOWN: its exit status, or minus the signal that killed it */
     uint32_t name_len, heir_data_len, transfer_data_len;
     char name[256]; /* UTF-8 */
     uint8_t heir_data[896];
@@ -176,6 +180,14 @@ enum tmgr_mapping { TMGR_MAP_WRITE = 0, TMGR_MAP_READ = 1, TMGR_MAP_AUTO = 2, TM
  * trusted: who can write to a segment can harm those who lock in it. Where its mode keeps all others out, root is, too.
  * NO_TABLE, LAYOUT, CORRUPT, OS (EACCES...), NO_MEMORY. */
 int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_table **table);
+/* Whose a segment is, in a few microseconds: no handle, no mapping, no hand-over. Fields as in struct tmgr_info. */
+struct tmgr_glance {
+    struct tmgr_process owner, heir_process, transfer_from; /* pid 0 if the heir is no process */
+    uint64_t created_ns, table_id, transfer_seq;
+    uint32_t transfer_reason, transfer_end, uid;
+};
+/* NO_TABLE (dropped, too), LAYOUT (no table), NAMESPACE (its processes mean nothing here; only uid is set), OS. */
+int tmgr_glance(const char *segment, struct tmgr_glance *glance);
 /* Ends the use of a handle: waits for this process's calls in flight, unmaps. Later calls return CLOSED. Idempotent. */
 void tmgr_close(struct tmgr_table *table);
 /* Closes and releases the handle itself: when no thread can call with it any more. NULL is allowed. */
@@ -300,6 +312,10 @@ int tmgr_give_away(struct tmgr_table *table, uint32_t pid, const void *data, siz
  * owner before (reason INHERITED, with what that left for its heir). kept: the receiver keeps it for others, too (KEPT).
  * NOT_OWNER, also if the table is not kept; NO_PROCESS. */
 int tmgr_pass_on(struct tmgr_table *table, uint32_t pid, bool kept, int64_t wait_ns);
+/* Put down how the owner before ended, if that is `from`, the present one has the table by its death, and nobody has said so
+ * yet; else ABSENT. Any process that may write the segment may say it. */
+int tmgr_note_end(struct tmgr_table *table, const struct tmgr_process *from, enum tmgr_end end, int32_t exit,
+                  int64_t wait_ns);
 enum tmgr_change { TMGR_CHANGE_HEIR = 1, TMGR_CHANGE_ACCESS = 2 };
 /* Owner only; what: a sum of enum tmgr_change. Fields of options: heir, heir_pid, heir_data, access. */
 int tmgr_setopts(struct tmgr_table *table, uint32_t what, const struct tmgr_options *options, int64_t wait_ns);

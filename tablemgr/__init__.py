@@ -8,11 +8,17 @@ manager keeps for the successor of a killed owner. Everything else is in the doc
 from tablemgr.client import (
     Client,
     InstanceInfo,
+    abandon_table,
     add_table,
+    aevents,
+    claim_table,
     del_table,
+    events,
     info,
     new_table,
+    register,
     wait_for_manager,
+    whereis,
 )
 from tablemgr.ends import END
 from tablemgr.errors import (
@@ -33,6 +39,8 @@ from tablemgr.errors import (
     TableTypeError,
 )
 from tablemgr.files import load, save
+from tablemgr.keeper import TableKeeper
+from tablemgr.mailbox import Event, EventsLost, ManagerDown, ManagerUp, OwnerDied
 from tablemgr.manager import Manager
 from tablemgr.match_program import Query
 from tablemgr.matching import (
@@ -116,12 +124,17 @@ __all__ = [
     "Clause",
     "Client",
     "CorruptTableError",
+    "Event",
+    "EventsLost",
     "InstanceInfo",
     "LockTimeoutError",
     "Manager",
+    "ManagerDown",
     "ManagerRunningError",
     "ManagerUnavailableError",
+    "ManagerUp",
     "NotOwnerError",
+    "OwnerDied",
     "Process",
     "Query",
     "SharedDict",
@@ -133,14 +146,17 @@ __all__ = [
     "TableFullError",
     "TableHandedBack",
     "TableInfo",
+    "TableKeeper",
     "TableMismatchError",
     "TableNotFoundError",
     "TableOwnedError",
     "TableTransfer",
     "TableTypeError",
     "TooManyRestartsError",
+    "abandon_table",
     "abs_",
     "add_table",
+    "aevents",
     "and_",
     "attach",
     "band",
@@ -150,10 +166,12 @@ __all__ = [
     "bsr",
     "bxor",
     "ceil",
+    "claim_table",
     "create",
     "del_table",
     "drop",
     "element",
+    "events",
     "first",
     "float_",
     "floor",
@@ -188,6 +206,7 @@ __all__ = [
     "new_table",
     "not_",
     "or_",
+    "register",
     "rest",
     "round_",
     "save",
@@ -197,6 +216,7 @@ __all__ = [
     "var",
     "vars",
     "wait_for_manager",
+    "whereis",
 ]
 
 __version__ = "0.1.0"

@@ -35,6 +35,9 @@ REASON_GIFT: Final = 1
 REASON_INHERITED: Final = 2
 REASON_CLAIMED: Final = 3
 REASON_KEPT: Final = 4
+END_OPEN: Final = 0
+END_UNKNOWN: Final = 1
+END_KNOWN: Final = 2
 CLAIM_ORPHAN: Final = 0
 CLAIM_ORPHAN_OR_KEPT: Final = 1
 CLAIM_TO_KEEP: Final = 2
@@ -98,9 +101,30 @@ class RawInfo(NamedTuple):
     transfer_from: tuple[int, int]
     transfer_ns: int
     transfer_seq: int
+    transfer_end: int
+    transfer_exit: int
     name: str
     heir_data: bytes
     transfer_data: bytes
+
+    @property
+    def kept(self) -> bool:
+        """Whether the owner is a manager that keeps the table for whoever is to have it."""
+        return self.transfer_reason == REASON_KEPT
+
+
+class Glance(NamedTuple):
+    """`struct tmgr_glance`: whose a segment is; processes are (pid, start), of the heir (0, 0) unless it is one."""
+
+    owner: tuple[int, int]
+    heir_process: tuple[int, int]
+    created_ns: int
+    table_id: int
+    transfer_reason: int
+    transfer_from: tuple[int, int]
+    transfer_seq: int
+    transfer_end: int
+    uid: int
 
     @property
     def kept(self) -> bool:
@@ -239,6 +263,8 @@ class Handle:
             transfer_from=(info.transfer_from.pid, info.transfer_from.start),
             transfer_ns=info.transfer_ns,
             transfer_seq=info.transfer_seq,
+            transfer_end=info.transfer_end,
+            transfer_exit=info.transfer_exit,
             name=_text(info),
             heir_data=bytes(ffi.buffer(info.heir_data, min(info.heir_data_len, 896))),
             transfer_data=bytes(ffi.buffer(info.transfer_data, min(info.transfer_data_len, 896))),
@@ -287,6 +313,18 @@ class Handle:
         kept: the receiver keeps it for others, too. Raises NotOwnerError, also if it is not kept, and LookupError.
         """
         self._check(self._patiently(lambda wait: lib.tmgr_pass_on(self.pointer, pid, kept, wait)), "pass on")
+
+    def note_end(self, process: tuple[int, int], status: int | None) -> bool:
+        """Put down how the previous owner ended, for whoever has the table by its death; one atomic step.
+
+        status: as in subprocess; None: it cannot be learned. False if that is said already, or of another owner.
+        """
+        before = ffi.new("struct tmgr_process *", {"pid": process[0], "start": process[1]})
+        end = END_UNKNOWN if status is None else END_KNOWN
+        answer = self._patiently(lambda wait: lib.tmgr_note_end(self.pointer, before, end, status or 0, wait))
+        if answer != ABSENT:
+            self._check(answer, "note the end of its owner")
+        return answer == OK
 
     def setopts(
         self,
@@ -406,6 +444,27 @@ class Handle:
             if now - started < _RETRY_SECONDS and wait:
                 time.sleep(_RETRY_SECONDS)
             wait = min(_SLICE_NS, max(1, int((deadline - now) * 1e9)))
+
+
+def glance(segment: str) -> tuple[int, Glance]:
+    """Whose a segment is, in a few microseconds.
+
+    The status is OK, NO_TABLE, Status.LAYOUT (it is no table), Status.NAMESPACE (its processes mean nothing here; of
+    the glance only uid is set), BUSY or OS (then errno says why); the glance is empty unless it is one of the first.
+    """
+    seen = ffi.new("struct tmgr_glance *")
+    status = lib.tmgr_glance(os.fsencode(segment), seen)
+    return status, Glance(
+        (seen.owner.pid, seen.owner.start),
+        (seen.heir_process.pid, seen.heir_process.start),
+        seen.created_ns,
+        seen.table_id,
+        seen.transfer_reason,
+        (seen.transfer_from.pid, seen.transfer_from.start),
+        seen.transfer_seq,
+        seen.transfer_end,
+        seen.uid,
+    )
 
 
 def self_process() -> tuple[int, int]:

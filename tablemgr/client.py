@@ -12,10 +12,11 @@ import atexit
 import contextlib
 import math
 import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tablemgr import _ffi, codec as codecs, protocol, rendezvous, segments, table as tables
+from tablemgr import _ffi, codec as codecs, listening, names, protocol, rendezvous, segments, table as tables
 from tablemgr.conversation import ANSWER_SECONDS, POLL_SECONDS, Conversations, LostError
 from tablemgr.errors import (
     ManagerUnavailableError,
@@ -25,6 +26,7 @@ from tablemgr.errors import (
     TableNotFoundError,
     TableOwnedError,
 )
+from tablemgr.mailbox import Event, mailbox
 from tablemgr.segments import Process, TableInfo
 from tablemgr.table import Options, Table
 
@@ -105,13 +107,13 @@ class Client:
             "mode": mode,
             "codec": codec,
         }
-        wanted = tables.check_options(**options)
+        wanted = tables.check_options(**options, instance=self.instance)
         if wanted.heir == _ffi.HEIR_PROCESS and _ffi.process_start(wanted.heir_pid) is None:
             raise LookupError(f"new_table: the heir of table {name!r}, process {wanted.heir_pid}, is not alive")
         while True:
             seen = self._look(name)
             if seen is not None:
-                _check_match(seen, wanted)
+                check_match(seen, wanted, "new_table")
             claim = protocol.Claim(name, 0 if seen is None else seen.table_id, asked, until)
             reply = self._manager.ask(claim, math.inf if until is None else until)
             if isinstance(reply, protocol.Owned):
@@ -127,9 +129,78 @@ class Client:
                 self._manager.tell(protocol.Watch(name))
                 return fresh
             if isinstance(reply, protocol.Given):
-                taken = self._take_over(name, codec, lock_timeout, wanted)
+                taken = self._take_over(name, codec, lock_timeout, (wanted.heir, wanted.heir_pid, wanted.heir_data))
                 if taken is not None:
+                    mailbox(self.instance).look([name])
                     return taken
+
+    def claim_table(
+        self,
+        name: str,
+        create: Callable[[str], Table],
+        *,
+        populate: Callable[[Table], object] | None = None,
+        monitor: bool = False,
+        heir_data: Any = None,
+        wait: float | None = 0.0,
+        codec: str = "msgpack",
+        lock_timeout: float = 10.0,
+    ) -> Table:
+        """Own the table: get the one that a dead owner left, else the one that `create(name)` makes and returns.
+
+        create: is called in this process, where there is no such table, and returns the new one, which this process
+        owns; what heir it chose does not matter. populate: is then called with the table; if it raises, or this process
+        is killed meanwhile, there is no table afterwards. The heir becomes the manager, told heir_data. codec: of the
+        table that is there, as for attach. wait: seconds to stand in line while a live process owns it (None: ever).
+        monitor: tell this process by `OwnerDied` how the owner before ended, and how later ones end to whom it gives
+        the table away. Otherwise this call tells of neither: the transfer is in the returned table's `transfer`.
+
+        Raises TableOwnedError if a live process owns it when the wait is over, at once if that is this process,
+        ManagerUnavailableError without a manager, what create or populate raises, and TypeError, ValueError or
+        NotOwnerError if what create returns is not a Table of that name and instance which this process owns.
+
+        Guarantee: of all callers at one time exactly one becomes the owner; nobody gets a table half populated.
+        """
+        if not callable(create) or not (populate is None or callable(populate)):
+            raise TypeError("claim_table: create is a function of a name, populate one of a Table or None")
+        patience = _checked_wait(wait)
+        asked = time.monotonic()
+        until = None if patience is None else asked + patience
+        data = codecs.encode_data(heir_data, codec)
+        while True:
+            seen = self._look(name)
+            if seen is not None and seen.owner == _ffi.self_process() and not seen.kept:
+                raise TableOwnedError(f"claim_table: this process owns table {name!r} already")
+            if seen is not None and seen.codec != codecs.number_of(codec):
+                raise TableMismatchError(
+                    f"claim_table: table {name!r} exists with codec {codecs.name_of(seen.codec)!r}, not {codec!r}"
+                )
+            claim = protocol.Claim(name, 0 if seen is None else seen.table_id, asked, until)
+            reply = self._manager.ask(claim, math.inf if until is None else until)
+            if isinstance(reply, protocol.Owned):
+                raise TableOwnedError(
+                    f"claim_table: table {name!r} is owned by process {reply.pid}, which is alive: use attach() to "
+                    "work with it, or claim_table(..., wait=seconds) to take over when that process ends"
+                )
+            if isinstance(reply, protocol.Absent):
+                made = self._make(name, create, populate, data)
+                if made is not None:
+                    return self._watched(made, monitor)
+            elif isinstance(reply, protocol.Given):
+                taken = self._take_over(name, codec, lock_timeout, (_ffi.HEIR_MANAGER, 0, data))
+                if taken is not None:
+                    mailbox(self.instance).forget(taken._handle, deaths_too=not monitor)
+                    return self._watched(taken, monitor)
+
+    def abandon_table(self, table: Table) -> None:
+        """Let the manager forget a table: it goes when its owner, this process, ends.
+
+        Raises NotOwnerError unless this process owns it, TableNotFoundError if it is gone or not under management.
+        Needs no manager.
+        """
+        if not isinstance(table, Table):
+            raise TypeError(f"abandon_table takes the Table itself, not {table.__class__.__name__}")
+        self._unmanage(table)
 
     def add_table(self, table: Table, *, heir_data: Any = None) -> None:
         """Put a table under management: its heir becomes the manager, told heir_data.
@@ -171,6 +242,43 @@ class Client:
                 self._unmanage(attached)
         else:
             raise TypeError(f"del_table takes a Table or a name, not {table.__class__.__name__}")
+
+    def register(self, name: str) -> None:
+        """Give this process a name in the instance, by which it can be made an heir or be given tables.
+
+        It is gone with the process; managers come and go without it. A process may have several. Raises ValueError if a
+        live process has it, or it cannot be a name; "manager" cannot. Needs no manager. Of any number of processes that
+        ask at once, one gets it.
+        """
+        names.register(self.instance, name)
+
+    def whereis(self, name: str) -> Process | None:
+        """The live process that registered under this name; None if there is none. Needs no manager."""
+        found = names.whereis(self.instance, name)
+        return None if found is None else Process(*found, alive=True)
+
+    def events(self, timeout: float | None = None) -> Iterator[Event]:
+        """What happens to this process's tables and to the manager, as it happens: each event once, in order.
+
+        TableTransfer: a table has become this process's, by gift, inheritance or claim (new_table's too).
+        OwnerDied: the owner before has ended, and the table has passed to this process, or to the manager that this
+        process runs; or see claim_table(monitor=True). It comes after the TableTransfer of that death, and after those
+        of all tables that passed by the same death.
+        ManagerDown, ManagerUp: since the first contact of this process with a manager, or the first call of this.
+        EventsLost: this process let more than 10,000 events lie; the oldest are gone.
+
+        timeout: seconds of silence after which the iterator ends (0: what there is now); None: never. All clients,
+        threads and iterators of a process share one mailbox: each event goes to one of them. Needs no manager, but
+        without one events come up to a second later where there are many tables.
+
+        Guarantee: events stand in the tables until they are read here, so none is lost with a manager, and none while
+        this process does something else. They are this process's: a forked child has its own.
+        """
+        return listening.listener(self.instance).iterate(_checked_wait(timeout))
+
+    def aevents(self, timeout: float | None = None) -> AsyncIterator[Event]:
+        """`events` for `async for`: it keeps no event loop waiting."""
+        return listening.listener(self.instance).aiterate(_checked_wait(timeout))
 
     def info(self) -> InstanceInfo:
         """The instance as it is: its manager if one runs, its tables, who waits. Starts nothing, changes nothing."""
@@ -241,7 +349,7 @@ class Client:
         except TableNotFoundError:
             return None
 
-    def _take_over(self, name: str, codec: str, lock_timeout: float, wanted: Options) -> Table | None:
+    def _take_over(self, name: str, codec: str, lock_timeout: float, heir: tuple[int, int, bytes]) -> Table | None:
         """The table that is this process's by the manager's word; None if the segment says otherwise by now."""
         try:
             taken = tables.attach(name, codec=codec, lock_timeout=lock_timeout, instance=self.instance)
@@ -249,7 +357,7 @@ class Client:
             return None
         try:
             _note_transfer(taken, codec)
-            taken._handle.setopts(heir=wanted.heir, heir_pid=wanted.heir_pid, heir_data=wanted.heir_data)
+            taken._handle.setopts(heir=heir[0], heir_pid=heir[1], heir_data=heir[2])
         except (TableNotFoundError, NotOwnerError):
             taken.close()
             return None
@@ -257,6 +365,42 @@ class Client:
             taken.close()
             raise
         return taken
+
+    def _make(
+        self, name: str, create: Callable[[str], Table], populate: Callable[[Table], object] | None, heir_data: bytes
+    ) -> Table | None:
+        """A new table, populated; None if another process was faster.
+
+        Until it is populated it has no heir, so it goes with this process: the change of the heir completes it.
+        """
+        try:
+            made = create(name)
+        except TableExistsError:
+            if self._look(name) is None:
+                raise
+            return None
+        if not isinstance(made, Table):
+            raise TypeError(f"claim_table: create must return the new Table, not {made.__class__.__name__}")
+        if (made.name, made.instance) != (name, self.instance):
+            raise ValueError(
+                f"claim_table: create made table {made.name!r} of instance {made.instance!r} instead of {name!r} of "
+                f"{self.instance!r}; pass the name, and the instance of this client"
+            )
+        made.setopts(heir=None)
+        try:
+            if populate is not None:
+                populate(made)
+            made._handle.setopts(heir=_ffi.HEIR_MANAGER, heir_data=heir_data)
+        except BaseException:
+            made.drop()
+            raise
+        self._manager.tell(protocol.Watch(name))
+        return made
+
+    def _watched(self, table: Table, monitor: bool) -> Table:
+        if monitor:
+            listening.listener(self.instance).monitor(table.name)
+        return table
 
     def _unmanage(self, table: Table) -> None:
         raw = table._handle.describe()
@@ -282,7 +426,7 @@ def _process(pid: int, start: int) -> Process:
     return Process(pid, start, _ffi.process_alive(pid, start))
 
 
-def _check_match(seen: _ffi.RawInfo, wanted: Options) -> None:
+def check_match(seen: _ffi.RawInfo, wanted: Options, doing: str) -> None:
     """Raise TableMismatchError unless the existing table is of the kind that is asked for."""
     differences = []
     if seen.type != wanted.type:
@@ -293,7 +437,7 @@ def _check_match(seen: _ffi.RawInfo, wanted: Options) -> None:
         differences.append(f"codec is {codecs.name_of(seen.codec)!r}, not {codecs.name_of(wanted.codec)!r}")
     if differences:
         raise TableMismatchError(
-            f"new_table: table {seen.name!r} exists, and its {', its '.join(differences)}; ask for that, or drop it"
+            f"{doing}: table {seen.name!r} exists, and its {', its '.join(differences)}; ask for that, or drop it"
         )
 
 
@@ -352,6 +496,56 @@ def new_table(
         wait=wait,
         lock_timeout=lock_timeout,
     )
+
+
+def claim_table(
+    name: str,
+    create: Callable[[str], Table],
+    *,
+    populate: Callable[[Table], object] | None = None,
+    monitor: bool = False,
+    heir_data: Any = None,
+    wait: float | None = 0.0,
+    codec: str = "msgpack",
+    lock_timeout: float = 10.0,
+    instance: str | None = None,
+) -> Table:
+    """`Client.claim_table` of the process's default client for the instance."""
+    return default_client(instance).claim_table(
+        name,
+        create,
+        populate=populate,
+        monitor=monitor,
+        heir_data=heir_data,
+        wait=wait,
+        codec=codec,
+        lock_timeout=lock_timeout,
+    )
+
+
+def abandon_table(table: Table, *, instance: str | None = None) -> None:
+    """`Client.abandon_table` of the process's default client for the instance (None: the table's own)."""
+    default_client(table.instance if instance is None and isinstance(table, Table) else instance).abandon_table(table)
+
+
+def register(name: str, *, instance: str | None = None) -> None:
+    """`Client.register` of the process's default client for the instance."""
+    default_client(instance).register(name)
+
+
+def whereis(name: str, *, instance: str | None = None) -> Process | None:
+    """`Client.whereis` of the process's default client for the instance."""
+    return default_client(instance).whereis(name)
+
+
+def events(timeout: float | None = None, *, instance: str | None = None) -> Iterator[Event]:
+    """`Client.events` of the process's default client for the instance."""
+    return default_client(instance).events(timeout)
+
+
+def aevents(timeout: float | None = None, *, instance: str | None = None) -> AsyncIterator[Event]:
+    """`Client.aevents` of the process's default client for the instance."""
+    return default_client(instance).aevents(timeout)
 
 
 def add_table(table: Table, *, heir_data: Any = None, instance: str | None = None) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 from tablemgr import _ffi, protocol, rendezvous
 from tablemgr.errors import AccessError, LockTimeoutError, ManagerUnavailableError
+from tablemgr.mailbox import mailbox
 
 ANSWER_SECONDS = 10.0  # how long a manager may take to answer what it can answer at once
 POLL_SECONDS = 0.02
@@ -31,7 +32,7 @@ class LostError(Exception):
 class Connection:
     """One conversation with a manager, past its greeting."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, instance: str) -> None:
         self._socket = connection
         self._buffer = protocol.LineBuffer()
         self.pid = os.getpid()
@@ -45,6 +46,7 @@ class Connection:
             self.close()
             raise ManagerUnavailableError(f"the manager answered with {type(welcome).__name__} instead of a welcome")
         self.welcome = welcome
+        mailbox(instance).met_manager(welcome.pid, welcome.start, welcome.since)
 
     def ask(self, request: protocol.Request, seconds: float) -> protocol.Reply:
         """Send a request, return its answer; after an exception the connection is of no more use.
@@ -76,6 +78,10 @@ class Connection:
         if isinstance(reply, protocol.Refused):
             raise _refusal(reply)
         return reply
+
+    def fileno(self) -> int:
+        """Readable when the manager closes its end."""
+        return self._socket.fileno()
 
     def is_fresh(self) -> bool:
         """Whether the manager has not closed its end, as far as is known here."""
@@ -165,10 +171,10 @@ class Conversations:
         connection = self._idle_connection()
         if connection is None:
             if may_start:
-                connection = Connection(rendezvous.connect_or_start(self._instance))
+                connection = Connection(rendezvous.connect_or_start(self._instance), self._instance)
             else:
                 peer = rendezvous.connect(self._instance)
-                connection = None if peer is None else Connection(peer)
+                connection = None if peer is None else Connection(peer, self._instance)
         if connection is None:
             yield None
             return

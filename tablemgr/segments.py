@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import posix_ipc
 
-from tablemgr import _ffi, codec
+from tablemgr import _ffi, bell, codec, processes
 from tablemgr._ffi import Handle, RawInfo
 from tablemgr.errors import (
     AccessError,
@@ -36,7 +36,7 @@ NAME_MAX: Final = 255  # bytes of a segment's name, slash included
 TYPES: Final = ("set", "ordered_set", "bag", "duplicate_bag")  # the position is the core's number, here and below
 BAG_TYPES: Final = ("bag", "duplicate_bag")  # with any number of rows per key
 ACCESSES: Final = ("public", "protected", "private")
-_REASONS: Final[tuple[Literal["gift", "heir", "claim"] | None, ...]] = (None, "gift", "heir", "claim", "heir")
+REASONS: Final[tuple[Literal["gift", "heir", "claim"] | None, ...]] = (None, "gift", "heir", "claim", "heir")
 _ENCODED: Final = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})+")
 
 
@@ -158,14 +158,23 @@ def parse_segment_name(segment: str) -> tuple[str, str] | None:
 
 def scan(instance: str) -> list[tuple[str, str]]:
     """(name, segment) of everything in /dev/shm that bears a name of this instance, sorted; a look, not a use."""
+    return sorted((name, "/" + entry) for entry, name in names_of_entries(instance, {}).items())
+
+
+def names_of_entries(instance: str, known: dict[str, str]) -> dict[str, str]:
+    """The table's name of each entry of /dev/shm that bears one of this instance; known: what this said before."""
     prefix = f"tablemgr.{_encode(instance, 'an instance')}."
-    found = []
+    found = {}
     for entry in os.listdir(SHM):
         if entry.startswith(prefix):
-            parsed = parse_segment_name(entry)
-            if parsed is not None:
-                found.append((parsed[1], "/" + entry))
-    return sorted(found)
+            name = known.get(entry)
+            if name is None:
+                parsed = parse_segment_name(entry)
+                if parsed is None:
+                    continue
+                name = parsed[1]
+            found[entry] = name
+    return found
 
 
 def _encode(name: str, what: str) -> str:
@@ -229,14 +238,26 @@ def _went_with_owner(handle: Handle, raw: RawInfo, mapping: int) -> bool:
         if raw.readonly or mapping == _ffi.MAP_READ:
             head = Handle.attach(handle.segment, _ffi.MAP_HEAD, raw.name)
             try:
-                status = head.settle()
+                status = _settle(head, raw)
             finally:
                 head.close()
         else:
-            status = handle.settle()
+            status = _settle(handle, raw)
     except (AccessError, OSError):
         return raw.heir == _ffi.HEIR_NONE
     return status == _ffi.NO_TABLE
+
+
+def _settle(handle: Handle, raw: RawInfo) -> int:
+    """Do what the heir says, and tell a live one what there is to tell."""
+    status = handle.settle()
+    parsed = parse_segment_name(handle.segment)
+    if status == _ffi.OK and parsed is not None:
+        end = processes.exit_status(*raw.owner, None)
+        if end is not None:
+            handle.note_end(raw.owner, end)
+        bell.ring(parsed[0], raw.heir_process, [raw.name])
+    return status
 
 
 def describe(handle: Handle) -> TableInfo:
@@ -255,7 +276,7 @@ def _sighting(raw: RawInfo, instance: str) -> Sighting:
 
 
 def _reason(raw: RawInfo) -> Literal["gift", "heir", "claim"] | None:
-    return _REASONS[raw.transfer_reason] if raw.transfer_reason < len(_REASONS) else None
+    return REASONS[raw.transfer_reason] if raw.transfer_reason < len(REASONS) else None
 
 
 def transfer(handle: Handle, codec_name: str = codec.MSGPACK) -> TableTransfer | None:

@@ -24,7 +24,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Final, NamedTuple, SupportsIndex, final
 
-from tablemgr import _codec, _ffi, codec as codecs, segments
+from tablemgr import _codec, _ffi, bell, codec as codecs, mailbox, names, segments
 from tablemgr._ffi import LOCK_TIMEOUT, Handle
 from tablemgr.ends import END, End
 from tablemgr.errors import AccessError, Status, TableExistsError, TableMismatchError, TableNotFoundError
@@ -62,6 +62,7 @@ def check_options(
     max_bytes: SupportsIndex | None = None,
     mode: int = 0o600,
     codec: str = codecs.MSGPACK,
+    instance: str = "",
 ) -> Options:
     """The options as the core takes them. Raises TypeError, ValueError or LookupError as `create` does."""
     codec_number = codecs.number_of(codec)
@@ -74,7 +75,7 @@ def check_options(
     bits = _whole(mode, "mode")
     if not 0 <= bits <= 0o777 or bits & 0o600 != 0o600:
         raise ValueError(f"mode must be permission bits that let the owner read and write, like 0o600, not {bits:#o}")
-    kind, pid = _heir(heir)
+    kind, pid = _heir(heir, instance)
     if kind == _ffi.HEIR_NONE and heir_data is not None:
         raise ValueError("heir_data without an heir would reach nobody: name an heir, or leave it out")
     return Options(
@@ -113,8 +114,8 @@ def create(
         access: who may write and read: "public" everybody, "protected" everybody reads and the owner writes, "private"
             the owner only.
         keypos: the position of the key in every row, from 0.
-        heir: who gets the table when the owner dies: "manager", a process (its pid or `multiprocessing.Process`), or
-            None: the table goes with its owner.
+        heir: who gets the table when the owner dies: "manager", a process (its pid, its `multiprocessing.Process`, or a
+            name, for the process that has it now), or None: the table goes with its owner.
         heir_data: a value for the heir, at most 896 bytes encoded.
         max_bytes: limit of the segment in bytes; None: what /dev/shm holds.
         mode: permission bits of the segment, not subject to the umask.
@@ -137,6 +138,7 @@ def create(
         max_bytes=max_bytes,
         mode=mode,
         codec=codec,
+        instance=instance,
     )
     seconds = _seconds(lock_timeout)
     while True:
@@ -487,14 +489,22 @@ class Table(Selecting):
 
     # -- ownership ------------------------------------------------------------------------------------------------
 
-    def give_away(self, to: int | BaseProcess, data: Any = None) -> None:
+    def give_away(self, to: int | str | BaseProcess, data: Any = None) -> None:
         """Make another live process the owner; only the owner may. Heir and rows stay as they are.
 
-        to: its pid or `multiprocessing.Process`; data: a value for it, at most 896 bytes encoded. Raises NotOwnerError,
-        LookupError if there is no such process or it is dead, ValueError if it is this one. One atomic step.
+        to: its pid, its `multiprocessing.Process` or the name that it registered; data: a value for it, at most 896
+        bytes encoded. It is told by a `TableTransfer`. Raises NotOwnerError, LookupError if there is no such process or
+        it is dead, ValueError if it is this one. One atomic step.
         """
         self._own("give_away")
-        self._handle.give_away(_pid(to, "the receiver"), codecs.encode_data(data, self._codec))
+        pid = _pid(to, "the receiver", self._instance)
+        encoded = codecs.encode_data(data, self._codec)
+        mailbox.put_aside(self._instance, self._handle)
+        self._handle.give_away(pid, encoded)
+        start = _ffi.process_start(pid)
+        if start is not None:
+            bell.ring(self._instance, (pid, start), [self.name])
+        bell.ring(self._instance, None, [self.name])  # a manager is to watch another process now
 
     def setopts(self, *, heir: Any = _MISSING, heir_data: Any = _MISSING, access: Any = _MISSING) -> None:
         """Change options as given to create; only the owner may. A new heir without heir_data gets none.
@@ -508,7 +518,7 @@ class Table(Selecting):
         if heir is _MISSING and heir_data is _MISSING:
             self._handle.setopts(access=new_access)
             return
-        kind, pid = (raw.heir, raw.heir_process[0]) if heir is _MISSING else _heir(heir)
+        kind, pid = (raw.heir, raw.heir_process[0]) if heir is _MISSING else _heir(heir, self._instance)
         value = None if heir_data is _MISSING else heir_data
         if kind == _ffi.HEIR_NONE and value is not None:
             raise ValueError("setopts: heir_data without an heir would reach nobody: name an heir, or leave it out")
@@ -560,6 +570,7 @@ class Table(Selecting):
         """
         if self._dropped:
             return
+        mailbox.put_aside(self._instance, self._handle)
         with contextlib.suppress(TableNotFoundError):
             segments.remove(self._handle)
         self._handle.close_dropped()
@@ -665,24 +676,29 @@ def _one_of(names: tuple[str, ...], value: Any, what: str) -> int:
     return names.index(value)
 
 
-def _heir(heir: Any) -> tuple[int, int]:
+def _heir(heir: Any, instance: str) -> tuple[int, int]:
     """(kind, pid) of what was given as an heir."""
     if heir is None:
         return _ffi.HEIR_NONE, 0
-    if isinstance(heir, str):
-        if heir != "manager":
-            raise ValueError(f"heir must be 'manager', a process or None, not {heir!r}")
+    if isinstance(heir, str) and heir == "manager":
         return _ffi.HEIR_MANAGER, 0
-    return _ffi.HEIR_PROCESS, _pid(heir, "the heir")
+    return _ffi.HEIR_PROCESS, _pid(heir, "the heir", instance)
 
 
-def _pid(process: Any, what: str) -> int:
+def _pid(process: Any, what: str, instance: str) -> int:
+    if isinstance(process, str):
+        found = names.whereis(instance, process)
+        if found is None:
+            raise LookupError(f"{what}, {process!r}, is no process: none of that name is registered and alive")
+        return found[0]
     if isinstance(process, BaseProcess):
         if process.pid is None:
             raise LookupError(f"{what}, {process.name}, is not started yet: it has no pid")
         return process.pid
     if isinstance(process, bool) or not hasattr(process, "__index__"):
-        raise TypeError(f"{what} must be a pid or a multiprocessing.Process, not {process.__class__.__name__}")
+        raise TypeError(
+            f"{what} must be a pid, a multiprocessing.Process or a registered name, not {process.__class__.__name__}"
+        )
     pid = operator.index(process)
     if not 0 < pid < 2**31:
         raise LookupError(f"{what} is no process: there is no pid {pid}")

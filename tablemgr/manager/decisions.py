@@ -85,6 +85,7 @@ class Line:
 
     def __init__(self) -> None:
         self._waiters: dict[int, Waiter] = {}
+        self._by_name: dict[str, dict[int, Waiter]] = {}
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -95,14 +96,21 @@ class Line:
     def join(self, waiter: Waiter) -> None:
         """Take a place, by the time of asking; the line of a restarted manager re-forms as it was."""
         self._waiters[waiter.key] = waiter
+        self._by_name.setdefault(waiter.name, {})[waiter.key] = waiter
 
     def leave(self, key: int) -> None:
         """Give the place up, if there is one."""
-        self._waiters.pop(key, None)
+        waiter = self._waiters.pop(key, None)
+        if waiter is not None:
+            line = self._by_name[waiter.name]
+            del line[key]
+            if not line:
+                del self._by_name[waiter.name]
 
     def of(self, name: str) -> list[Waiter]:
         """The line for one table."""
-        return sorted((w for w in self._waiters.values() if w.name == name), key=_place)
+        line = self._by_name.get(name)
+        return sorted(line.values(), key=_place) if line else []
 
     def all(self) -> list[Waiter]:
         """Everybody, in the order of asking."""
@@ -126,6 +134,6 @@ def in_order(records: Iterable[Record]) -> list[Record]:
     return sorted(records, key=lambda record: (record.created, record.name))
 
 
-def to_watch(records: Iterable[Record], peers: Iterable[Identity], manager: Identity) -> set[Identity]:
+def to_watch(owners: Iterable[Identity], peers: Iterable[Identity], manager: Identity) -> set[Identity]:
     """The processes whose end concerns the manager: owners and clients, but not itself."""
-    return ({record.owner for record in records if not record.held} | set(peers)) - {manager}
+    return {*owners, *peers} - {manager}

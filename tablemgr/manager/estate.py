@@ -5,41 +5,44 @@ Everything that must survive the manager is in the segments; an `Estate` is a vi
 made again. A segment also says whether its owner only keeps it: where the manager lives inside an application's
 process, that tells the tables it holds for others from those that the application owns.
 
+A look at a table costs a few microseconds and no descriptor; it is attached to only where there is something to do. So
+a manager starts fast, and costs next to nothing while nothing happens, however many tables there are.
+
 It reaches segments through `Outside`, so its tests need neither shared memory nor processes.
 """
 
 from __future__ import annotations
 
 import enum
+import errno
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import islice
+from typing import Final, Protocol
 
-from tablemgr import _ffi, segments
-from tablemgr.errors import LockTimeoutError, NotOwnerError, TableError, TableNotFoundError
+from tablemgr import _ffi, mailbox, processes, segments
+from tablemgr.errors import LockTimeoutError, NotOwnerError, Status, TableError, TableNotFoundError, TableOwnedError
 from tablemgr.manager.decisions import Identity, Record, in_order
 from tablemgr.manager.journal import Event, Journal
 
-LOCK_SECONDS = 0.1  # who holds a control lock for longer is stopped; the next round tries again
+LOCK_SECONDS: Final = 0.1  # who holds a control lock for longer is stopped; the next round tries again
+ROUND_TABLES: Final = 500  # looked at in one round; of more, the next ones in the next round
+_FRESH_SECONDS: Final = 0.1  # a directory changed so shortly before may have been changed again since, at the same time
 
 _log = logging.getLogger("tablemgr.manager")
 
 
-class Description(Protocol):
-    """What the estate reads of `_ffi.RawInfo`."""
+class Seen(Protocol):
+    """What the estate reads of `_ffi.Glance`."""
 
     @property
     def owner(self) -> tuple[int, int]:
         """pid and start of the owner."""
-
-    @property
-    def owner_alive(self) -> bool:
-        """Whether that process is alive."""
 
     @property
     def table_id(self) -> int:
@@ -50,23 +53,28 @@ class Description(Protocol):
         """Nanoseconds since the epoch."""
 
     @property
-    def dropped(self) -> bool:
-        """The table is gone, but for its memory."""
-
-    @property
-    def foreign_namespace(self) -> bool:
-        """Its processes are not in the manager's pid or time namespace."""
-
-    @property
     def kept(self) -> bool:
         """The owner is a manager that inherited the table for others."""
+
+    @property
+    def transfer_reason(self) -> int:
+        """How the owner got it."""
+
+    @property
+    def transfer_from(self) -> tuple[int, int]:
+        """pid and start of the owner before."""
+
+    @property
+    def transfer_seq(self) -> int:
+        """The number of the transfer."""
+
+    @property
+    def transfer_end(self) -> int:
+        """Whether it is said how the owner before ended."""
 
 
 class TableHandle(Protocol):
     """What the estate asks of `_ffi.Handle`."""
-
-    def describe(self) -> Description:
-        """The table as it is now."""
 
     def settle(self) -> int:
         """Carry out what the heir says if the owner is dead."""
@@ -76,6 +84,9 @@ class TableHandle(Protocol):
 
     def pass_on(self, pid: int, kept: bool) -> None:
         """Make another process the owner of a table that is kept; kept: it keeps it, too."""
+
+    def note_end(self, process: tuple[int, int], status: int | None) -> bool:
+        """Put down how the owner before ended."""
 
     def close(self) -> None:
         """End the use of the handle."""
@@ -88,25 +99,35 @@ class Outside(Protocol):
     def me(self) -> Identity:
         """The manager's process."""
 
-    def segments(self) -> dict[str, int]:
-        """Every table name of the instance that is this user's, with its segment's inode number."""
+    def names(self) -> set[str]:
+        """Every table name of the instance."""
 
-    def inode(self, name: str) -> int | None:
-        """The inode number of one table's segment; None if there is none."""
+    def glance(self, name: str) -> Seen | None:
+        """Whose the table is; None if there is none. Raises UnmanageableError where that means nothing here."""
+
+    def alive(self, process: Identity) -> bool:
+        """Whether this very process is alive."""
 
     def attach(self, name: str) -> TableHandle:
         """A handle on the head of the table's segment. Raises TableError, OSError."""
+
+    def part_with(self, handle: TableHandle) -> None:
+        """To be called before the manager gives a table away."""
 
     def mortal(self) -> AbstractContextManager[Identity]:
         """A process that is dead when the block ends."""
 
 
 class UnmanageableError(Exception):
-    """The table is there, but the manager cannot act on it; the message says why. busy: for the moment."""
+    """The table is there, but the manager cannot act on it; the message says why.
 
-    def __init__(self, message: str, busy: bool = False) -> None:
+    busy: for the moment; foreign: it is another user's, which is nothing to speak of.
+    """
+
+    def __init__(self, message: str, busy: bool = False, foreign: bool = False) -> None:
         super().__init__(message)
         self.busy = busy
+        self.foreign = foreign
 
 
 class Given(enum.Enum):
@@ -122,21 +143,32 @@ def _cannot(name: str, error: Exception) -> UnmanageableError:
     return UnmanageableError(f"the manager cannot use table {name!r}: {error}", busy)
 
 
-@dataclass(slots=True)
-class _Entry:
-    handle: TableHandle
-    inode: int
-
-
 class Estate:
-    """All tables of one instance. Not thread-safe: it belongs to the manager's loop."""
+    """All tables of one instance. Not thread-safe: it belongs to the manager's loop.
 
-    def __init__(self, outside: Outside, journal: Journal | None = None) -> None:
+    exit_of: how a dead process ended, if that is known; is_watched: whether its end would have been told, as soon as
+    the loop had turned.
+    """
+
+    def __init__(
+        self,
+        outside: Outside,
+        journal: Journal | None = None,
+        exit_of: Callable[[Identity], int | None] | None = None,
+        is_watched: Callable[[Identity], bool] | None = None,
+    ) -> None:
         self._outside = outside
         self._journal = journal or Journal()
-        self._entries: dict[str, _Entry] = {}
+        self._exit_of = exit_of or (lambda process: processes.exit_status(*process, None))
+        self._is_watched = is_watched or (lambda process: False)
         self._records: dict[str, Record] = {}
-        self._reported: set[tuple[str, int]] = set()
+        self._seen: dict[str, Seen] = {}
+        self._by_owner: dict[Identity, dict[str, None]] = {}  # names of what is not held
+        self._new_owners: set[Identity] = set()
+        self._concerned: dict[Identity, list[str]] = {}
+        self._told: dict[str, tuple[int, int]] = {}  # number of the last transfer noticed
+        self._known: dict[str, None] = {}  # names seen in a round; those that were not looked at for longest first
+        self._reported: dict[str, str] = {}
 
     @property
     def me(self) -> Identity:
@@ -152,67 +184,83 @@ class Estate:
         """The tables as last seen, in the order of their creation."""
         return in_order(self._records.values())
 
+    def owners(self) -> Collection[Identity]:
+        """The processes that own tables which are not held, as last seen."""
+        return self._by_owner.keys()
+
+    def take_new_owners(self) -> set[Identity]:
+        """Those that were seen for the first time since the last call."""
+        owners, self._new_owners = self._new_owners, set()
+        return owners
+
     def look(self, name: str) -> Record | None:
         """The table as it is now, after settling its owner's death if that is due; None if there is none.
 
         An orphan is inherited by the manager on the way. Raises UnmanageableError where the manager can do nothing.
         """
         try:
-            record = self._look(name)
+            return self._digest(name, self._glance(name), self._outside.alive)
         except UnmanageableError:
-            self._records.pop(name, None)
-            raise
-        except TableNotFoundError:
-            record = None  # dropped while we looked
-        except (TableError, OSError, ValueError) as error:
-            self._records.pop(name, None)
-            raise _cannot(name, error) from error
-        if record is None:
             self._forget(name)
-        else:
-            self._records[name] = record
-        return record
+            raise
 
     def round(self) -> None:
-        """Look at every table of the instance, old and new, in the order of their creation, then at the unknown."""
-        found = self._outside.segments()
-        for name in self._entries.keys() - found.keys():
+        """Look at the tables of the instance, in the order of their creation: new ones, and many of the others."""
+        found = self._outside.names()
+        for name in self._known.keys() - found:
+            del self._known[name]
             self._forget(name)
-        names = [record.name for record in self.records()]
-        names += sorted(found.keys() - set(names))
-        self._reported &= set(found.items())
-        discovered = []
-        for name in names:
-            try:
-                if name in self._records or self._attach(name, found[name]):
-                    discovered.append(name)
-            except UnmanageableError as error:
-                self._report(name, found[name], error)
-        for name in self._by_creation(discovered):
-            try:
-                self.look(name)
-            except UnmanageableError as error:
-                self._report(name, found.get(name, 0), error)
+            self._reported.pop(name, None)
+        due = [*islice(self._known, ROUND_TABLES), *(found - self._known.keys())]
+        seen = []
+        for name in due:
+            self._known.pop(name, None)
+            self._known[name] = None
+            with self._reporting(name):
+                glance = self._glance(name)
+                if glance is None:
+                    self._forget(name)
+                else:
+                    seen.append((glance.created_ns, name, glance))
+        alive: dict[Identity, bool] = {}
+
+        def is_alive(process: Identity) -> bool:
+            if process not in alive:
+                alive[process] = self._is_watched(process) or self._outside.alive(process)
+            return alive[process]
+
+        for _, name, glance in sorted(seen, key=lambda entry: entry[:2]):
+            if glance == self._seen.get(name) and is_alive(Identity(*glance.owner)):
+                continue  # nothing has happened to it
+            with self._reporting(name):
+                self._digest(name, glance, is_alive)
+                self._reported.pop(name, None)
+
+    def take_concerned(self) -> dict[Identity, list[str]]:
+        """The processes with whose tables something has happened since the last call, and which tables."""
+        concerned, self._concerned = self._concerned, {}
+        return concerned
 
     def owned_by(self, process: Identity) -> list[str]:
-        """The tables whose segments name this process as their owner now, in the order of their creation."""
-        return [
-            record.name
-            for record in self.records()
-            if not record.held and (record.owner == process or self._owner_word(record.name) == process)
-        ]
+        """The tables that this process owns, as far as was seen or said, in the order of their creation."""
+        names = self._by_owner.get(process, ())
+        return [record.name for record in in_order(self._records[name] for name in names)]
 
     def give(self, record: Record, receiver: Identity, kept: bool = False) -> Given:
         """Hand a held table over, as inherited from its last owner. kept: the receiver holds it for others, too."""
         try:
-            self._entries[record.name].handle.pass_on(receiver.pid, kept)
+            with self._attached(record.name) as handle:
+                self._outside.part_with(handle)
+                handle.pass_on(receiver.pid, kept)
         except (TableNotFoundError, NotOwnerError):
             return Given.LOST
         except LookupError:
             return Given.RECEIVER_DEAD
         except (TableError, OSError) as error:
             raise _cannot(record.name, error) from error
-        self._records[record.name] = Record(record.name, record.table_id, receiver, record.created, held=False)
+        self._seen.pop(record.name, None)
+        self._remember(Record(record.name, record.table_id, receiver, record.created, held=False))
+        self._concerned.setdefault(receiver, []).append(record.name)
         return Given.DONE
 
     def release(self) -> None:
@@ -230,71 +278,102 @@ class Estate:
         except (UnmanageableError, OSError) as error:
             _log.warning("tables stay with process %d until it ends: %s", self.me.pid, error)
 
-    def close(self) -> None:
-        """Forget all tables; what the manager holds stays its property until its process ends."""
-        for name in list(self._entries):
-            self._forget(name)
+    # -- one table ----------------------------------------------------------------------------------------------------
 
-    def _look(self, name: str) -> Record | None:
-        inode = self._outside.inode(name)
-        if inode is None or not self._attach(name, inode):
+    def _glance(self, name: str) -> Seen | None:
+        try:
+            return self._outside.glance(name)
+        except (OSError, ValueError) as error:
+            raise _cannot(name, error) from error
+
+    def _digest(self, name: str, seen: Seen | None, is_alive: Callable[[Identity], bool]) -> Record | None:
+        """What follows from what was seen: a hand-over if the owner is dead, and what is remembered of it."""
+        try:
+            if seen is not None and seen.owner != self.me and not is_alive(Identity(*seen.owner)):
+                seen = self._settle(name, seen)
+            if seen is not None:
+                self._note(name, seen)
+        except TableNotFoundError:
+            seen = None  # dropped while we looked
+        except (TableError, OSError, ValueError) as error:
+            raise _cannot(name, error) from error
+        if seen is None:
+            self._forget(name)
             return None
-        handle = self._entries[name].handle
-        raw = handle.describe()
-        if raw.dropped:
-            return None
-        if raw.foreign_namespace:
-            raise UnmanageableError(f"table {name!r} belongs to another pid or time namespace than the manager's")
-        if raw.owner != self.me and not raw.owner_alive:
+        self._seen[name] = seen
+        owner = Identity(*seen.owner)
+        return self._remember(Record(name, seen.table_id, owner, seen.created_ns, owner == self.me and seen.kept))
+
+    def _settle(self, name: str, seen: Seen) -> Seen | None:
+        """Do what the heir of a dead owner's table says, the manager being the heir where that is another dead one."""
+        with self._attached(name) as handle:
             status = handle.settle()
             if status == _ffi.NO_TABLE:
                 return None
             if status == _ffi.ABSENT:
-                handle.claim(_ffi.CLAIM_TO_KEEP)
-                self._journal.note(Event.INHERITED, table=name, previous=raw.owner[0])
-            raw = handle.describe()
-        return Record(name, raw.table_id, Identity(*raw.owner), raw.created_ns, raw.owner == self.me and raw.kept)
+                with suppress(TableOwnedError):  # another was faster
+                    handle.claim(_ffi.CLAIM_TO_KEEP)
+                    self._journal.note(Event.INHERITED, table=name, previous=seen.owner[0])
+            if status in (_ffi.OK, _ffi.ABSENT) and not seen.kept:
+                handle.note_end(seen.owner, self._exit_of(Identity(*seen.owner)))
+        return self._outside.glance(name)
 
-    def _attach(self, name: str, inode: int) -> bool:
-        """Make sure that the handle under this name is on this very segment."""
-        entry = self._entries.get(name)
-        if entry is not None and entry.inode == inode:
-            return True
-        self._forget(name)
+    def _note(self, name: str, seen: Seen) -> None:
+        """Say in the segment how the owner before ended, and remember whom the change of owner concerns."""
+        if seen.transfer_reason == _ffi.REASON_NEVER:
+            return
+        is_open = seen.transfer_reason != _ffi.REASON_GIFT and seen.transfer_end == _ffi.END_OPEN
+        if is_open:
+            with self._attached(name) as handle:
+                handle.note_end(seen.transfer_from, self._exit_of(Identity(*seen.transfer_from)))
+        if self._told.get(name) != (seen.table_id, seen.transfer_seq):
+            self._told[name] = seen.table_id, seen.transfer_seq
+        elif not is_open:
+            return
+        self._concerned.setdefault(Identity(*seen.owner), []).append(name)
+
+    @contextmanager
+    def _attached(self, name: str) -> Iterator[TableHandle]:
+        handle = self._outside.attach(name)
         try:
-            self._entries[name] = _Entry(self._outside.attach(name), inode)
-        except TableNotFoundError:
-            return False
-        except (TableError, OSError) as error:
-            raise _cannot(name, error) from error
-        return True
+            yield handle
+        finally:
+            handle.close()
 
-    def _by_creation(self, names: list[str]) -> list[str]:
-        created = {}
-        for name in names:
-            try:
-                created[name] = self._entries[name].handle.describe().created_ns
-            except (TableError, OSError):
-                created[name] = 0  # look() will say what is wrong with it
-        return sorted(names, key=lambda name: (created[name], name))
-
-    def _owner_word(self, name: str) -> tuple[int, int] | None:
-        try:
-            return self._entries[name].handle.describe().owner
-        except (TableError, OSError):
-            return None
+    def _remember(self, record: Record) -> Record:
+        self._unlist(record.name)
+        self._records[record.name] = record
+        if not record.held:
+            if record.owner not in self._by_owner:
+                self._by_owner[record.owner] = {}
+                self._new_owners.add(record.owner)
+            self._by_owner[record.owner][record.name] = None
+        return record
 
     def _forget(self, name: str) -> None:
+        self._unlist(name)
         self._records.pop(name, None)
-        entry = self._entries.pop(name, None)
-        if entry is not None:
-            entry.handle.close()
+        self._told.pop(name, None)
+        self._seen.pop(name, None)
 
-    def _report(self, name: str, inode: int, error: UnmanageableError) -> None:
-        """Log once per segment what will be the same every second."""
-        if (name, inode) not in self._reported:
-            self._reported.add((name, inode))
-            _log.warning("%s", error)
+    def _unlist(self, name: str) -> None:
+        record = self._records.get(name)
+        if record is not None and not record.held:
+            names = self._by_owner[record.owner]
+            del names[name]
+            if not names:
+                del self._by_owner[record.owner]
+
+    @contextmanager
+    def _reporting(self, name: str) -> Iterator[None]:
+        """Log once what will be the same in every round."""
+        try:
+            yield
+        except UnmanageableError as error:
+            self._forget(name)
+            if self._reported.get(name) != str(error) and not error.foreign:
+                self._reported[name] = str(error)
+                _log.warning("%s", error)
 
 
 class SharedMemory:
@@ -303,35 +382,54 @@ class SharedMemory:
     def __init__(self, instance: str) -> None:
         self._instance = instance
         self._me = Identity(*_ffi.self_process())
+        self._entries: dict[str, str] = {}  # of the directory, with the name of the table
+        self._names: set[str] = set()
+        self._changed = 0  # when the directory was, at the last listing
 
     @property
     def me(self) -> Identity:
         """This process."""
         return self._me
 
-    def segments(self) -> dict[str, int]:
-        """Names and inode numbers; another user's segments are that user's manager's business."""
-        found = {}
-        for name, _ in segments.scan(self._instance):
-            try:
-                inode = self.inode(name)
-            except UnmanageableError:
-                continue
-            if inode is not None:
-                found[name] = inode
-        return found
+    def names(self) -> set[str]:
+        """All of them, as of now; the directory is read only when it has changed."""
+        changed = os.stat(segments.SHM).st_mtime_ns
+        if changed != self._changed:
+            self._entries = segments.names_of_entries(self._instance, self._entries)
+            self._names = set(self._entries.values())
+            is_settled = time.time_ns() - changed > _FRESH_SECONDS * 1e9
+            self._changed = changed if is_settled else 0
+        return self._names
 
-    def inode(self, name: str) -> int | None:
-        """The inode number; None if there is no such segment. Raises UnmanageableError if it is another user's."""
-        try:
-            info = os.stat("/dev/shm" + segments.segment_name(self._instance, name), follow_symlinks=False)
-        except FileNotFoundError:
+    def glance(self, name: str) -> _ffi.Glance | None:
+        """Whose the table is. Raises UnmanageableError for other users' and namespaces', and what is no table."""
+        segment = segments.segment_name(self._instance, name)
+        status, seen = _ffi.glance(segment)
+        if status == _ffi.NO_TABLE:
             return None
-        if info.st_uid != os.geteuid():
+        uid = seen.uid
+        if status == Status.OS:
+            try:
+                uid = os.stat(f"{segments.SHM}{segment}", follow_symlinks=False).st_uid
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return None
+                raise
+        if uid != os.geteuid():
             raise UnmanageableError(
-                f"table {name!r} belongs to {_ffi.user_text(info.st_uid)}: only a manager of that user serves it"
+                f"table {name!r} belongs to {_ffi.user_text(uid)}: only a manager of that user serves it", foreign=True
             )
-        return info.st_ino
+        if status == Status.NAMESPACE:
+            raise UnmanageableError(f"table {name!r} belongs to another pid or time namespace than the manager's")
+        if status == Status.BUSY:
+            raise UnmanageableError(f"the owner of table {name!r} changes all the time", busy=True)
+        if status != _ffi.OK:
+            raise UnmanageableError(f"the manager cannot use table {name!r}: it is no table of this version's layout")
+        return seen
+
+    def alive(self, process: Identity) -> bool:
+        """Asks the kernel."""
+        return _ffi.process_alive(*process)
 
     def attach(self, name: str) -> TableHandle:
         """A handle with the head mapped."""
@@ -342,6 +440,11 @@ class SharedMemory:
             raise UnmanageableError(f"table {name!r} belongs to {_ffi.user_text(uid)}")
         handle.lock_timeout = LOCK_SECONDS
         return handle
+
+    def part_with(self, handle: TableHandle) -> None:
+        """Where this process is more than a manager, it may want to be told of the deaths of its clients."""
+        assert isinstance(handle, _ffi.Handle)
+        mailbox.put_aside_if_any(self._instance, handle)
 
     @contextmanager
     def mortal(self) -> Iterator[Identity]:

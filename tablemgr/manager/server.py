@@ -21,7 +21,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 
-from tablemgr import _ffi, protocol, rendezvous
+from tablemgr import _ffi, bell, processes, protocol, rendezvous
 from tablemgr.errors import ManagerRunningError
 from tablemgr.manager.decisions import Identity, Line, Record, Verdict, Waiter, judge, next_answer, to_watch
 from tablemgr.manager.estate import Estate, Given, SharedMemory, UnmanageableError
@@ -81,10 +81,13 @@ class Server:
         self._listener: socket.socket | None = None
         self._accepting = False
         self._conversations: dict[int, _Conversation] = {}
+        self._per_process: Counter[int] = Counter()  # connections of each pid
         self._keys = itertools.count(1)
         self._line = Line()
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._stopped: asyncio.Event | None = None
+        self._watch: Watch | None = None
+        self._bell: bell.Bell | None = None
 
     def open(self) -> None:
         """Become the manager: take the lock, find and settle all tables, then listen; needs no event loop.
@@ -99,7 +102,7 @@ class Server:
         try:
             if self._prepare is not None:
                 self._prepare(self.journal)
-            self._estate = Estate(SharedMemory(self.instance), self.journal)
+            self._estate = Estate(SharedMemory(self.instance), self.journal, self._exit_of, self._is_watched)
             self._estate.round()
             with _descriptors:
                 if self._passed is not None:
@@ -119,6 +122,7 @@ class Server:
         self._stopped = asyncio.Event()
         self._watch = Watch(self._loop, self._died)
         self._accept_again()
+        self._listen_to_bell()
         try:
             while not self._stopped.is_set():
                 try:
@@ -133,6 +137,9 @@ class Server:
                 self._end(conversation)
             if self._listener is not None and self._accepting:
                 self._loop.remove_reader(self._listener)
+            if self._bell is not None:
+                self._loop.remove_reader(self._bell)
+                self._bell.close()
             self._watch.close()
 
     def _drain(self) -> None:
@@ -183,7 +190,6 @@ class Server:
         self._listener = None
         if not exiting:
             self._estate.release()
-        self._estate.close()
         self._lock.release()
 
     # -- the clock and the dead ---------------------------------------------------------------------------------------
@@ -203,9 +209,48 @@ class Server:
         if not self._accepting:
             self._accept_again()
 
+    def _is_watched(self, process: Identity) -> bool:
+        return self._watch is not None and process in self._watch
+
+    def _exit_of(self, process: Identity) -> int | None:
+        if self._watch is not None:
+            return self._watch.exit_of(process)
+        return processes.exit_status(*process, None)
+
+    def _ring(self) -> None:
+        """Wake up whoever waits to be told what has just happened to its tables."""
+        for process, names in self._estate.take_concerned().items():
+            bell.ring(self.instance, process, names)
+
+    def _listen_to_bell(self) -> None:
+        """Owners ring when they have changed something: then there is no need to wait for the next round."""
+        try:
+            self._bell = bell.Bell(self.instance, None)
+        except OSError as error:
+            _log.warning("without a bell (%s): what owners change by themselves is noticed once a second", error)
+            return
+        self._loop.add_reader(self._bell, self._rung)
+
+    def _rung(self) -> None:
+        assert self._bell is not None
+        for name in self._bell.heard() or ():  # if some were lost, the next round looks at all
+            self._attend(name)
+        self._follow_up()
+
+    def _follow_up(self) -> None:
+        """After anything that may have changed an owner: watch the new one, tell whom it concerns."""
+        assert self._watch is not None
+        for process in self._estate.take_new_owners() - {self._estate.me}:
+            self._watch.include(process)
+        self._ring()
+
     def _rewatch(self) -> None:
+        """Watch all that are to be watched, and nobody else."""
+        assert self._watch is not None
+        self._estate.take_new_owners()
         peers = (c.peer for c in self._conversations.values() if c.peer is not None)
-        self._watch.set(to_watch(self._estate.records(), peers, self._estate.me))
+        self._watch.set(to_watch(self._estate.owners(), peers, self._estate.me))
+        self._ring()
 
     def _died(self, process: Identity) -> None:
         """A watched process ended: its tables move in the order of their creation, each as far as it can at once."""
@@ -270,7 +315,7 @@ class Server:
                 # the loop's clock is the monotonic clock, but only by the habit of its implementation
                 due = self._loop.time() + claim.until - now
                 self._timers[waiter.key] = self._loop.call_at(due, self._expire, waiter)
-        self._rewatch()
+        self._follow_up()
 
     def _expire(self, waiter: Waiter) -> None:
         """The time to wait is over: one last look, then the answer."""
@@ -327,6 +372,7 @@ class Server:
                 deadline = time.monotonic() + self._patience
                 conversation = _Conversation(key, connection, pid, deadline, self._limits.message_bytes)
                 self._conversations[key] = conversation
+                self._per_process[pid] += 1
             self._loop.add_reader(connection, self._readable, conversation)
             self._admit(conversation, uid)
 
@@ -338,7 +384,7 @@ class Server:
             self._refuse(conversation, "stranger", "your process is in another pid namespace than the manager")
         elif len(self._conversations) > most:
             self._refuse(conversation, "crowded", f"there are {most} connections already, the manager's limit")
-        elif Counter(c.pid for c in self._conversations.values())[conversation.pid] > share:
+        elif self._per_process[conversation.pid] > share:
             self._refuse(conversation, "crowded", f"your process has {share} connections already, its share of them")
         elif not self._rates.allow(conversation.pid, time.monotonic()):
             self._refuse(conversation, "fast", self._too_fast())
@@ -404,19 +450,20 @@ class Server:
         else:
             conversation.peer = Identity(hello.pid, hello.start)
             conversation.deadline = None
-            self._rewatch()  # before anything is committed for it
+            assert self._watch is not None
+            self._watch.include(conversation.peer)  # before anything is committed for it
             self.journal.note(Event.CONNECTED, logging.DEBUG, pid=hello.pid)
             self._say(conversation, protocol.Welcome(protocol.VERSION, *self._estate.me, self.since))
 
     def _look_now(self, conversation: _Conversation, name: str) -> None:
         self._attend(name)
-        self._rewatch()
+        self._follow_up()
         self._say(conversation, protocol.Done())
 
     def _report(self, conversation: _Conversation) -> None:
         waiters = self._line.all()
         listed = tuple(protocol.Waiting(w.name, *w.asker) for w in waiters[: protocol.LISTED_MAX])
-        self._say(conversation, protocol.StatusReport(len(self._estate.records()), len(waiters), listed))
+        self._say(conversation, protocol.StatusReport(self._estate.n_tables, len(waiters), listed))
 
     def _note_refusal(self, conversation: _Conversation, code: str, message: str) -> None:
         """All are counted; of those of one kind to one process, one a second is worth a line of the log."""
@@ -448,6 +495,9 @@ class Server:
     def _end(self, conversation: _Conversation) -> None:
         if self._conversations.pop(conversation.key, None) is None:
             return
+        self._per_process[conversation.pid] -= 1
+        if not self._per_process[conversation.pid]:
+            del self._per_process[conversation.pid]
         self._leave(conversation.key)
         self._loop.remove_reader(conversation.connection)
         conversation.connection.close()

@@ -9,10 +9,11 @@ import socket
 import struct
 from collections.abc import Callable, Iterable
 
-from tablemgr import _ffi
+from tablemgr import processes
 from tablemgr.manager.decisions import Identity
 
 _UCRED = struct.Struct("3i")
+_EXITS_KEPT = 1024  # of processes that have ended
 
 
 class Watch:
@@ -23,6 +24,7 @@ class Watch:
         self._died = died
         self._pidfds: dict[Identity, int] = {}
         self._known_dead: set[Identity] = set()  # told of, and still wanted
+        self._exits: dict[Identity, int | None] = {}
 
     def set(self, wanted: Iterable[Identity]) -> None:
         """Watch exactly these processes from now on; for one that is dead already, `died` is called soon."""
@@ -33,21 +35,30 @@ class Watch:
         for process in wanted - self._pidfds.keys() - self._known_dead:
             self._begin(process)
 
+    def __contains__(self, process: Identity) -> bool:
+        return process in self._pidfds
+
+    def include(self, process: Identity) -> None:
+        """Watch one more process."""
+        if process not in self._pidfds and process not in self._known_dead:
+            self._begin(process)
+
+    def exit_of(self, process: Identity) -> int | None:
+        """How a dead process ended, as subprocess says it; None if the kernel does not tell."""
+        if process in self._exits:
+            return self._exits[process]
+        return processes.exit_status(*process, self._pidfds.get(process))
+
     def close(self) -> None:
         """Watch nobody."""
         self.set(())
 
     def _begin(self, process: Identity) -> None:
         try:
-            pidfd = os.pidfd_open(process.pid)
-        except ProcessLookupError:
-            self._is_dead(process)
-            return
+            pidfd = processes.open_pidfd(*process)
         except OSError:
             return  # no descriptors left: the manager's next round will find the owner word of a dead process
-        if _ffi.process_start(process.pid) not in (process.start, None):
-            # Asked after opening, so the pidfd is of this process or a later one; here it is a later one.
-            os.close(pidfd)
+        if pidfd is None:
             self._is_dead(process)
             return
         self._pidfds[process] = pidfd
@@ -58,6 +69,9 @@ class Watch:
         self._loop.call_soon(self._died, process)
 
     def _readable(self, process: Identity) -> None:
+        self._exits[process] = processes.exit_status(*process, self._pidfds[process])
+        if len(self._exits) > _EXITS_KEPT:
+            del self._exits[next(iter(self._exits))]
         self._end(process)
         self._died(process)
 

@@ -17,17 +17,21 @@ _core _codec
 errors
 _ffi
 codec
+rendezvous bell processes
+names
 ends
 matching
 match_program
 selecting
 segments
+mailbox
 table
 shared_dict files
-protocol rendezvous
-conversation
+protocol
+conversation monitoring
+listening
 client
-manager
+keeper manager
 supervisor
 cli
 """

@@ -98,6 +98,5 @@ def test_tables_move_in_the_order_of_their_creation() -> None:
 
 
 def test_the_manager_watches_owners_and_clients_but_not_itself() -> None:
-    """Held tables have nobody to watch."""
-    records = [record(), record(name="h", owner=MANAGER, held=True), record(name="m", owner=MANAGER)]
-    assert to_watch(records, [ASKER, MANAGER], MANAGER) == {OWNER, ASKER}
+    """Also where it owns tables of its own."""
+    assert to_watch([OWNER, MANAGER], [ASKER, MANAGER], MANAGER) == {OWNER, ASKER}

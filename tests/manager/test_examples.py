@@ -74,6 +74,21 @@ def test_the_event_log_forgets_what_is_old_and_nothing_else(instance: str) -> No
     assert "acme by kind: 40 error, 40 order, 120 view" in output
 
 
+def test_a_worker_goes_on_from_its_last_good_state(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed it goes on, spoilt it begins afresh; money is never made or lost."""
+    monkeypatch.setenv("TABLEMGR_AUTOSTART", "1")
+    lines = run("state_recovery.py", "30000", "2").splitlines()
+    assert [re.sub(r"\d+", "N", line) for line in lines] == [
+        "worker N starts afresh",
+        "worker N goes on at step N; its predecessor ended with -N",
+        "worker N goes on at step N; its predecessor ended with -N",
+        "worker N finds a spoilt state and starts afresh",
+        "step N, no money made or lost",
+    ]
+    assert lines[-1].startswith("step 30000,")
+    Client().stop_manager()
+
+
 def test_the_rate_limit_holds_over_all_workers(instance: str) -> None:
     """As many requests pass as there are tokens, whoever answers; a killed worker is replaced and changes nothing."""
     process = subprocess.Popen(

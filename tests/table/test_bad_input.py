@@ -237,7 +237,7 @@ def test_a_name_that_is_no_text_is_a_type_error(name: Any) -> None:
         ({"mode": 0o1777}, ValueError),
         ({"mode": 0o400}, ValueError),
         ({"mode": "rw"}, TypeError),
-        ({"heir": "nobody"}, ValueError),
+        ({"heir": "nobody"}, LookupError),
         ({"heir": False}, TypeError),
         ({"heir": 2**22 + 1}, LookupError),
         ({"heir_data": 1}, ValueError),

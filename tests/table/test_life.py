@@ -170,7 +170,7 @@ def test_a_closed_handle_refuses_everything_but_close(instance: str) -> None:
         lambda: handle.drop(),
         lambda: handle.rename("x"),
         lambda: handle.setopts(access="nonsense"),
-        lambda: handle.give_away("nonsense"),  # type: ignore[arg-type] # closed comes before wrong
+        lambda: handle.give_away("nonsense"),  # closed comes before wrong
     ]
     for call in calls:
         with pytest.raises(tm.TableClosedError, match="'t'"):

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long until a table has changed hands, and until a manager has a successor? What does it cost to do nothing?"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.process import BaseProcess
+
+import tablemgr as tm
+from benchmarks.measure import Figures, Plan
+from tablemgr import protocol, rendezvous
+from tablemgr.conversation import Connection
+from tablemgr.manager.server import Server
+
+QUESTION = "handover"
+READY_SECONDS = 60.0
+CLAIMS = 200
+DEATHS = 20  # per round
+SUCCESSOR_TABLES = 1000
+CLIENT_PROCESSES = 4  # that hold the connections of an idle manager, below the limit of each
+
+
+def run(plan: Plan, figures: Figures, rows: int) -> str:
+    """Each part in an instance of its own; rows decides only how many tables and clients an idle manager has."""
+    instance = f"{tm.Client().instance}-handover"
+    tables, clients = (10_000, 1000) if rows >= 100_000 else (1000, 100)
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(_drop_all, instance)
+        _successor(plan, figures, instance)
+        _drop_all(instance)
+        with _manager(instance):
+            _claims(plan, figures, instance)
+            _deaths(plan, figures, instance)
+        _drop_all(instance)
+        _idle(plan, figures, instance, tables, clients)
+    return ""
+
+
+@contextlib.contextmanager
+def _manager(instance: str) -> Iterator[int]:
+    """A manager as a process of its own; yields its pid."""
+    process = subprocess.Popen([sys.executable, "-m", "tablemgr.manager", f"--instance={instance}"])
+    try:
+        tm.wait_for_manager(READY_SECONDS, instance)
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _drop_all(instance: str) -> None:
+    for info in tm.tables(instance):
+        with contextlib.suppress(tm.TableNotFoundError):
+            tm.drop(info.name, force=True, instance=instance)
+
+
+def _successor(plan: Plan, figures: Figures, instance: str) -> None:
+    """A manager that finds so many tables: from its first instruction of its own until it would accept connections."""
+    for number in range(SUCCESSOR_TABLES):
+        tm.create(f"t{number}", heir="manager", instance=instance).close()
+    for _ in range(plan.rounds):
+        server = Server(instance)
+        start = time.perf_counter_ns()
+        server.open()
+        figures.add(time.perf_counter_ns() - start, question=QUESTION, what="successor", store="tablemgr", rows=1000)
+        server.close(exiting=True)
+
+
+def _claims(plan: Plan, figures: Figures, instance: str) -> None:
+    """A claim of a table that is the asker's already, so that nothing else has to be done: request to answer.
+
+    Beside it new_table as a whole, which also attaches to the table."""
+    table = tm.new_table("claimed", instance=instance)
+    table_id = table._handle.describe().table_id
+    peer = rendezvous.connect(instance)
+    assert peer is not None
+    connection = Connection(peer, instance)
+    try:
+        for _ in range(plan.rounds):
+            times = []
+            for _ in range(CLAIMS):
+                start = time.perf_counter_ns()
+                connection.ask(protocol.Claim("claimed", table_id, 0.0, 0.0), READY_SECONDS)
+                times.append(time.perf_counter_ns() - start)
+            figures.add(sorted(times)[CLAIMS // 2], question=QUESTION, what="claim", store="tablemgr", rows=0)
+            times = []
+            for _ in range(CLAIMS):
+                start = time.perf_counter_ns()
+                tm.new_table("claimed", instance=instance).close()
+                times.append(time.perf_counter_ns() - start)
+            figures.add(sorted(times)[CLAIMS // 2], question=QUESTION, what="new_table", store="tablemgr", rows=0)
+    finally:
+        connection.close()
+        table.drop()
+
+
+def _deaths(plan: Plan, figures: Figures, instance: str) -> None:
+    """SIGKILL of the owner until a standby in line has the table: both read the monotonic clock."""
+    for _ in range(plan.rounds):
+        for _ in range(DEATHS):
+            owner, standby = (_start(_owner, instance), _start(_standby, instance))
+            owner[1].recv()
+            standby[1].send(None)
+            while not any(process.pid == standby[0].pid for _, process in tm.info(instance).waiting):
+                time.sleep(0.001)
+            time.sleep(0.005)
+            start = time.monotonic_ns()
+            os.kill(owner[0].pid or 0, signal.SIGKILL)
+            took = standby[1].recv() - start
+            figures.add(took, question=QUESTION, what="standby", store="tablemgr", rows=0)
+            for process, pipe in (owner, standby):
+                process.kill()
+                process.join()
+                pipe.close()
+            tm.drop("wanted", force=True, instance=instance)
+
+
+def _start(function: Callable[[Pipe, str], None], instance: str) -> tuple[BaseProcess, Pipe]:
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=function, args=(there, instance), daemon=True)
+    process.start()
+    there.close()
+    return process, here
+
+
+def _owner(pipe: Pipe, instance: str) -> None:
+    table = tm.new_table("wanted", instance=instance)
+    table.insert((1, 2))
+    pipe.send(None)
+    signal.pause()
+
+
+def _standby(pipe: Pipe, instance: str) -> None:
+    pipe.recv()
+    table = tm.new_table("wanted", wait=None, instance=instance)
+    pipe.send(time.monotonic_ns())
+    assert table.inherited
+    signal.pause()
+
+
+def _idle(plan: Plan, figures: Figures, instance: str, tables: int, clients: int) -> None:
+    """CPU time of a manager with so many tables and clients, as a share of the time that passes."""
+    for number in range(tables):
+        tm.create(f"t{number}", heir="manager", instance=instance).close()
+    with _manager(instance) as pid:
+        holders = [_start(_hold, instance) for _ in range(CLIENT_PROCESSES)]
+        try:
+            for _, pipe in holders:
+                pipe.send(clients // CLIENT_PROCESSES)
+            for _, pipe in holders:
+                pipe.recv()
+            for _ in range(plan.rounds):
+                start, used = time.monotonic(), _cpu_seconds(pid)
+                time.sleep(max(2.0, plan.seconds * 10))
+                share = (_cpu_seconds(pid) - used) / (time.monotonic() - start)
+                figures.add(
+                    share,
+                    question=QUESTION,
+                    what=f"idle, {clients} clients",
+                    store="tablemgr",
+                    rows=tables,
+                    unit="share",
+                )
+        finally:
+            for process, pipe in holders:
+                process.kill()
+                process.join()
+                pipe.close()
+
+
+def _hold(pipe: Pipe, instance: str) -> None:
+    connections = []
+    for _ in range(pipe.recv()):
+        peer = rendezvous.connect(instance)
+        assert peer is not None
+        connections.append(Connection(peer, instance))
+    pipe.send(None)
+    signal.pause()
+
+
+def _cpu_seconds(pid: int) -> float:
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9

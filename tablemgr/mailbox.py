@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happened to the tables of this process, told once each and in order: the part of events that tables know of.
+
+The truth is the owner's record in each segment: whose the table is, from whom, why, how the one before ended, and the
+number of the transfer. A process only remembers up to which number it was told, which nobody needs after its end. So
+nothing is lost with a manager, nothing has to be kept for a process that never asks, and an event is readable from the
+moment at which the hand-over is committed.
+
+A record is overwritten by the next transfer, which only the owner can make: it puts what it was not told yet aside
+first (`put_aside`). Whoever made a transfer rings the bell of the receiver (`bell`), which then looks at that table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from tablemgr import _ffi, codec as codecs, segments
+from tablemgr._ffi import Handle, RawInfo
+from tablemgr.errors import TableError
+from tablemgr.segments import Process, TableTransfer
+
+KEPT_MAX: Final = 10_000  # events that wait in this process's memory
+_END_SECONDS: Final = 0.1  # how long it is hoped for that somebody says how an owner ended
+
+_log = logging.getLogger("tablemgr")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerDied:
+    """The owner of table `name` has ended, and the table has passed to another: this comes after its TableTransfer.
+
+    exit: as in subprocess (negative: the signal that killed it), None if the kernel did not tell anybody.
+    """
+
+    name: str
+    process: Process
+    exit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerDown:
+    """The instance has no manager any more, or not the one that it had. Tables can be used all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerUp:
+    """A manager serves the instance, after it had none or another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventsLost:
+    """This process did not read its events, and the oldest `count` of those in its memory were given up."""
+
+    count: int
+
+
+Event: TypeAlias = TableTransfer | OwnerDied | ManagerDown | ManagerUp | EventsLost
+
+
+class Mailbox:
+    """The events of this process in one instance. Thread-safe.
+
+    ready: a descriptor that is readable while events wait.
+    """
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance
+        self.ready = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.RLock()
+        self._queue: deque[Event] = deque()
+        self._lost = 0
+        self._told: dict[int, int] = {}  # table_id: twice the number of the last transfer told, plus 1 with its death
+        self._manager: tuple[float, int, int] | None = None  # since when, pid, start of the one last heard of
+        self._is_down = False
+        self._open: dict[str, float] = {}  # tables whose OwnerDied waits for an exit status, and until when
+
+    def __del__(self) -> None:
+        if hasattr(self, "ready"):
+            os.close(self.ready)
+
+    def look(self, names: Iterable[str] | None) -> None:
+        """Put events of these tables into the queue, of all if None. What cannot be attached has none."""
+        if names is None:
+            names = [name for name, _ in segments.scan(self.instance)]
+        with self._lock:
+            seen = [raw for raw in map(self._describe, self._worth_it(names)) if raw is not None]
+            self._note(seen)
+
+    def _worth_it(self, names: Iterable[str]) -> list[str]:
+        """Those of the tables of which there may be something to tell, in the order of their creation."""
+        me = _ffi.self_process()
+        found = []
+        for name in set(names):
+            with contextlib.suppress(ValueError):  # not a name: anybody can ring
+                status, glance = _ffi.glance(segments.segment_name(self.instance, name))
+                if status != _ffi.OK:
+                    continue
+                if glance.owner == me:
+                    worth_it = glance.transfer_seq > 0 and self._told.get(glance.table_id, 0) <= 2 * glance.transfer_seq
+                else:  # it may be this process's as soon as somebody notices a death
+                    worth_it = glance.heir_process == me and not _ffi.process_alive(*glance.owner)
+                if worth_it:
+                    found.append((glance.created_ns, name))
+        return [name for _, name in sorted(found)]
+
+    def put_aside(self, handle: Handle) -> None:
+        """Put events of a table into the queue that this process is about to part with."""
+        with self._lock, contextlib.suppress(TableError, OSError):
+            self._note([handle.describe()], finally_=True)
+
+    def met_manager(self, pid: int, start: int, since: float) -> None:
+        """A manager introduced itself: tell, if it is another one than before."""
+        with self._lock:
+            manager, before = (since, pid, start), self._manager
+            if before is not None and (manager < before or (manager == before and not self._is_down)):
+                return
+            if before is not None and not self._is_down:
+                self._put(ManagerDown())
+            if before is not None or self._is_down:
+                self._put(ManagerUp())
+            self._manager, self._is_down = manager, False
+
+    def lost_manager(self) -> None:
+        """There is none: tell, if there was one."""
+        with self._lock:
+            if self._manager is not None and not self._is_down:
+                self._put(ManagerDown())
+            self._is_down = True
+
+    def forget(self, handle: Handle, deaths_too: bool) -> None:
+        """Take the transfer that brought this table (deaths_too: and the death before it) for told."""
+        with self._lock:
+            raw = handle.describe()
+            told = 2 * raw.transfer_seq + int(deaths_too)
+            self._told[raw.table_id] = max(self._told.get(raw.table_id, 0), told)
+            self._open.pop(raw.name, None)
+
+    def put(self, event: Event) -> None:
+        """Put an event into the queue."""
+        with self._lock:
+            self._put(event)
+
+    def take(self) -> Event | None:
+        """The oldest event of the queue, which is told with that; None if it is empty."""
+        with self._lock:
+            self._look_at_open()
+            if self._lost:
+                lost, self._lost = self._lost, 0
+                return EventsLost(lost)
+            event = self._queue.popleft() if self._queue else None
+            if not self._queue:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self.ready)
+            return event
+
+    def due(self) -> float | None:
+        """When to call `take` again although nothing is ready, by the monotonic clock; None: never."""
+        with self._lock:
+            return min(self._open.values(), default=None)
+
+    def _describe(self, name: str) -> RawInfo | None:
+        """The table, after its hand-over if its owner is dead; None if it is not this process's."""
+        try:
+            handle = segments.attach(self.instance, name, _ffi.MAP_HEAD)
+            try:
+                raw = handle.describe()
+            finally:
+                handle.close()
+        except (TableError, OSError, ValueError):
+            return None
+        return raw if raw.owner == _ffi.self_process() and not raw.dropped else None
+
+    def _note(self, tables: list[RawInfo], finally_: bool = False) -> None:
+        """Transfers first, then deaths, each in the order in which the tables came."""
+        tables = [raw for raw in tables if raw.owner == _ffi.self_process() and raw.transfer_reason]
+        tables.sort(key=lambda raw: (raw.transfer_ns, raw.created_ns, raw.name))
+        for raw in tables:
+            if self._told.get(raw.table_id, 0) < 2 * raw.transfer_seq and not raw.kept:
+                self._put(_transfer(raw))
+                self._told[raw.table_id] = 2 * raw.transfer_seq + (raw.transfer_reason == _ffi.REASON_GIFT)
+        for raw in tables:
+            if self._told.get(raw.table_id, 0) > 2 * raw.transfer_seq:
+                continue
+            self._open.setdefault(raw.name, time.monotonic() + _END_SECONDS)
+            if finally_ or raw.transfer_end != _ffi.END_OPEN or self._open[raw.name] <= time.monotonic():
+                self._put(_death(raw))
+                self._told[raw.table_id] = 2 * raw.transfer_seq + 1
+                del self._open[raw.name]
+
+    def _look_at_open(self) -> None:
+        now = time.monotonic()
+        overdue = [name for name, until in self._open.items() if until <= now]
+        if overdue:
+            seen = {name: self._describe(name) for name in overdue}
+            self._note([raw for raw in seen.values() if raw is not None])
+            for name in overdue:
+                self._open.pop(name, None)  # not this process's any more
+
+    def _put(self, event: Event) -> None:
+        if len(self._queue) >= KEPT_MAX:
+            self._queue.popleft()
+            self._lost += 1
+            if self._lost == 1:
+                _log.warning("this process does not read the events of instance %r: old ones are lost", self.instance)
+        self._queue.append(event)
+        if len(self._queue) == 1:
+            os.eventfd_write(self.ready, 1)
+
+
+def _transfer(raw: RawInfo) -> TableTransfer:
+    reason = segments.REASONS[raw.transfer_reason]
+    assert reason is not None
+    try:
+        data = codecs.decode_data(raw.transfer_data, codecs.MSGPACK)
+    except ValueError:
+        data = None  # pickled, and nobody here said that it may be unpickled
+    return TableTransfer(raw.name, _process(raw.transfer_from), data, reason, raw.transfer_ns / 1e9)
+
+
+def _death(raw: RawInfo) -> OwnerDied:
+    known = raw.transfer_end == _ffi.END_KNOWN
+    return OwnerDied(raw.name, _process(raw.transfer_from), raw.transfer_exit if known else None)
+
+
+def _process(process: tuple[int, int]) -> Process:
+    return Process(*process, _ffi.process_alive(*process))
+
+
+_mailboxes: dict[str, Mailbox] = {}
+
+
+def mailbox(instance: str) -> Mailbox:
+    """This process's mailbox in an instance, made at the first use."""
+    box = _mailboxes.get(instance)
+    if box is None:
+        box = _mailboxes.setdefault(instance, Mailbox(instance))  # of two made at once, both know of the same
+    return box
+
+
+def put_aside(instance: str, handle: Handle) -> None:
+    """To be called before this process parts with a table: what it was not told of it yet is kept in its memory."""
+    mailbox(instance).put_aside(handle)
+
+
+def put_aside_if_any(instance: str, handle: Handle) -> None:
+    """The same, unless this process is no client of the instance."""
+    box = _mailboxes.get(instance)
+    if box is not None:
+        box.put_aside(handle)
+
+
+def _after_fork_in_child() -> None:
+    _mailboxes.clear()  # a child is another process: it has no mail yet
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,313 @@
+"""Events: transfers, deaths, the manager's comings and goings, each told once and in order, whoever is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from itertools import islice
+from typing import Any
+
+import pytest
+
+import tablemgr as tm
+from tablemgr.mailbox import KEPT_MAX, mailbox
+
+from .support import Daemon, State, Worker, eventually, on_table, open_table, owner_pid
+
+
+def client_of(state: State) -> tm.Client:
+    """The worker's client."""
+    client: tm.Client = state.setdefault("client", tm.Client())
+    return client
+
+
+def events(state: State, timeout: float = 0.0, least: int = 0) -> list[tm.Event]:
+    """In a worker: its events, at least so many of them, and those that come within the timeout after that."""
+    found: list[tm.Event] = []
+    deadline = time.monotonic() + 30
+    while len(found) < least and time.monotonic() < deadline:
+        for event in client_of(state).events(0.2):
+            found.append(event)
+            if len(found) == least:
+                break
+    return found + list(client_of(state).events(timeout))
+
+
+def create(state: State, name: str, **options: Any) -> None:
+    """In a worker: a table made without a manager."""
+    state[name] = tm.create(name, **options)
+
+
+def shown(found: list[tm.Event]) -> list[tuple[Any, ...]]:
+    """What is to be compared of events."""
+    told: list[tuple[Any, ...]] = []
+    for event in found:
+        if isinstance(event, tm.TableTransfer):
+            told.append(("transfer", event.name, event.from_.pid, event.reason, event.data))
+        elif isinstance(event, tm.OwnerDied):
+            told.append(("died", event.name, event.process.pid, event.exit))
+        else:
+            told.append((type(event).__name__,))
+    return told
+
+
+def test_a_gift_is_told_to_its_receiver_once(instance: str) -> None:
+    """With who gave it, and the word that came with it; nothing of it is told to others, or again."""
+    giver, receiver = Worker(), Worker()
+    giver.call(create, "t", heir="manager")
+    giver.call(on_table, "t", "give_away", receiver.pid, {"why": ["gift"]})
+    (event,) = receiver.call(events, least=1)
+    assert isinstance(event, tm.TableTransfer)
+    assert (event.name, event.from_.pid, event.from_.alive) == ("t", giver.pid, True)
+    assert (event.data, event.reason) == ({"why": ["gift"]}, "gift")
+    assert abs(event.when - time.time()) < 60
+    assert receiver.call(events) == giver.call(events) == list(tm.events(0)) == []
+
+
+def test_a_gift_waits_for_a_receiver_without_a_client(instance: str) -> None:
+    """It is in the table; a process that first asks for its events much later finds it."""
+    giver, receiver = Worker(), Worker()
+    giver.call(create, "t", heir="manager")
+    giver.call(on_table, "t", "give_away", receiver.pid)
+    giver.kill()
+    assert shown(receiver.call(events, least=1)) == [("transfer", "t", giver.pid, "gift", None)]
+
+
+def test_a_transfer_outlives_the_next_one(instance: str) -> None:
+    """A process that gives away what it was given, before it has read of that, still reads of it."""
+    giver, receiver, third = Worker(), Worker(), Worker()
+    giver.call(create, "t", heir="manager")
+    giver.call(on_table, "t", "give_away", receiver.pid, 1)
+    receiver.call(attach_and, "t", "give_away", third.pid, 2)
+    assert shown(receiver.call(events, least=1)) == [("transfer", "t", giver.pid, "gift", 1)]
+    assert shown(third.call(events, least=1)) == [("transfer", "t", receiver.pid, "gift", 2)]
+
+
+def attach_and(state: State, name: str, method: str, *args: Any) -> Any:
+    """In a worker: attach to a table and call a method of it."""
+    state[name] = tm.attach(name)
+    return getattr(state[name], method)(*args)
+
+
+@pytest.mark.parametrize("managed", [True, False], ids=["managed", "unmanaged"])
+def test_an_heir_is_told_of_every_table_before_any_death(
+    managed: bool, instance: str, request: pytest.FixtureRequest
+) -> None:
+    """Transfers in the order of creation, then the deaths, with the signal that killed; with and without a manager."""
+    if managed:
+        request.getfixturevalue("daemon")
+    heir, owner = Worker(), Worker()
+    heir.call(events)
+    for name in ("c", "a", "b"):
+        owner.call(create, name, heir=heir.pid, heir_data=name)
+    pid = owner.pid
+    owner.signal(signal.SIGKILL)
+    told = shown(heir.call(events, least=6))
+    owner.kill()
+    if managed:
+        assert told == [
+            *(("transfer", name, pid, "heir", name) for name in ("c", "a", "b")),
+            *(("died", name, pid, -signal.SIGKILL) for name in ("c", "a", "b")),
+        ]
+        return
+    assert [kind for kind, *_ in told] == ["transfer"] * 3 + ["died"] * 3  # who notices settles by name
+    assert {name for _, name, *_ in told} == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_an_exit_status_is_told(daemon: Daemon, code: int) -> None:
+    """As subprocess has it."""
+    heir, owner = Worker(), Worker()
+    owner.call(open_table, "t", heir=heir.pid)
+    owner.start(leave, code)
+    assert shown(heir.call(events, least=2)) == [
+        ("transfer", "t", owner.pid, "heir", None),
+        ("died", "t", owner.pid, code),
+    ]
+
+
+def leave(state: State, code: int) -> None:
+    """In a worker: end."""
+    os._exit(code)
+
+
+def test_the_manager_of_a_parent_tells_how_its_children_ended(instance: str) -> None:
+    """The process that runs the manager is told of the deaths of its clients; it need not have waited for them."""
+    with tm.Manager():
+        worker = Worker()
+        worker.call(open_table, "t")
+        assert list(tm.events(0)) == []
+        worker.signal(signal.SIGTERM)
+        found = list(islice(tm.events(30), 1))
+        assert shown(found) == [("died", "t", worker.pid, -signal.SIGTERM)]
+        worker.kill()
+        assert list(tm.events(0)) == []
+    client = tm.Client()
+    assert shown(list(client.events(0)))[-1:] == [("ManagerDown",)]
+
+
+def test_a_successor_is_told_how_its_predecessor_ended(daemon: Daemon) -> None:
+    """new_table's transfer is an event, too, and the death behind it."""
+    first = Worker()
+    first.call(open_table, "t", heir_data="word")
+    first.kill()
+    table = tm.new_table("t")
+    found = list(islice(tm.events(30), 2))
+    assert found[0] == table.transfer
+    assert shown(found[1:]) == [("died", "t", first.pid, -signal.SIGKILL)]
+    assert list(tm.events(0)) == []
+
+
+def test_events_wait_for_a_stopped_process_and_a_dead_manager(daemon: Daemon) -> None:
+    """Stopped while its tables came and the manager was killed, a process reads everything when it goes on."""
+    heir, owner = Worker(), Worker()
+    heir.call(events)
+    for name in ("a", "b"):
+        owner.call(open_table, name, heir=heir.pid)
+    heir.signal(signal.SIGSTOP)
+    owner.kill()
+    eventually(lambda: {info.owner.pid for info in tm.tables() if info.owner} == {heir.pid})
+    daemon.kill()
+    heir.signal(signal.SIGCONT)
+    told = shown(heir.call(events, least=4, timeout=0.3))
+    assert [entry[:2] for entry in told if entry[0] != "ManagerDown"] == [
+        ("transfer", "a"),
+        ("transfer", "b"),
+        ("died", "a"),
+        ("died", "b"),
+    ]
+
+
+def test_a_manager_is_told_down_and_up(daemon: Daemon) -> None:
+    """Once each, also where nobody read while it happened."""
+    client = tm.Client()
+    assert list(client.events(0)) == []
+    daemon.kill()
+    assert list(client.events(0.3)) == [tm.ManagerDown()]
+    daemon.start()
+    assert list(islice(client.events(30), 1)) == [tm.ManagerUp()]
+    daemon.kill()
+    daemon.start()
+    assert list(client.events(0.3)) == [tm.ManagerDown(), tm.ManagerUp()]
+    assert list(client.events(0.3)) == []
+
+
+def test_a_manager_that_comes_later_is_told(instance: str) -> None:
+    """To who listened while there was none."""
+    assert list(tm.events(0)) == []
+    with tm.Manager():
+        assert list(islice(tm.events(30), 1)) == [tm.ManagerUp()]
+
+
+def test_a_forked_child_has_a_mailbox_of_its_own(instance: str) -> None:
+    """What its parent was given is not told to it, nor taken from the parent."""
+    giver = Worker()
+    giver.call(create, "t", heir="manager")
+    assert list(tm.events(0)) == []
+    giver.call(on_table, "t", "give_away", os.getpid())
+    child = Worker()
+    assert child.call(events, 0.1) == []
+    assert shown(list(tm.events(0))) == [("transfer", "t", giver.pid, "gift", None)]
+
+
+def test_threads_share_a_mailbox(instance: str) -> None:
+    """Each event goes to one of them."""
+    giver = Worker()
+    names = [f"t{i}" for i in range(20)]
+    got: list[str] = []
+    lock = threading.Lock()
+
+    def listen() -> None:
+        for event in tm.events():
+            with lock:
+                assert isinstance(event, tm.TableTransfer)
+                got.append(event.name)
+                if len(got) >= len(names) - 2:
+                    return
+
+    threads = [threading.Thread(target=listen, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for name in names:
+        giver.call(create, name, heir="manager")
+        giver.call(on_table, name, "give_away", os.getpid())
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert sorted(got) == sorted(names)
+
+
+def test_events_in_an_event_loop(instance: str) -> None:
+    """async for waits without keeping the loop, which may be the manager's own."""
+
+    async def main() -> tuple[list[tuple[Any, ...]], int]:
+        turns = 0
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0.005)
+                turns += 1
+
+        async with tm.Manager():
+            turning = asyncio.create_task(turn())
+            worker = await asyncio.to_thread(Worker)
+            await asyncio.to_thread(worker.call, open_table, "t", heir=os.getpid())
+            worker.signal(signal.SIGKILL)
+            found = []
+            async for event in tm.aevents(30):
+                found.append(event)
+                if len(found) == 2:
+                    break
+            found += [event async for event in tm.aevents(0.05)]
+            turning.cancel()
+            return shown(found), turns
+
+    told, turns = asyncio.run(main())
+    assert [entry[0] for entry in told] == ["transfer", "died"]
+    assert turns > 3
+
+
+def test_a_silence_ends_the_iterator(instance: str) -> None:
+    """After the seconds asked for, not before."""
+    begun = time.monotonic()
+    assert list(tm.events(0.2)) == []
+    assert 0.2 <= time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "1", True])
+def test_a_senseless_timeout_is_refused(instance: str, timeout: object) -> None:
+    """At the call, not at the first event."""
+    with pytest.raises((TypeError, ValueError), match="wait"):
+        tm.events(timeout)  # type: ignore[arg-type]  # what is tested
+    with pytest.raises((TypeError, ValueError), match="wait"):
+        tm.aevents(timeout)  # type: ignore[arg-type]  # the same
+
+
+def test_who_never_reads_loses_the_oldest_and_is_told_how_many(instance: str) -> None:
+    """The memory for events is bounded, and the loss is no secret."""
+    box = mailbox(instance)
+    for number in range(KEPT_MAX + 5):
+        box.put(tm.OwnerDied(str(number), tm.Process(1, 1, False), None))
+    found = list(tm.events(0))
+    assert found[0] == tm.EventsLost(5)
+    assert [event.name for event in found[1:] if isinstance(event, tm.OwnerDied)][:1] == ["5"]
+    assert len(found) == KEPT_MAX + 1
+
+
+def test_a_monitor_is_told_of_later_owners(daemon: Daemon) -> None:
+    """claim_table(monitor=True): who gives the table away is told how the new owner ends."""
+    tm.claim_table("t", tm.create, monitor=True)
+    assert list(tm.events(0)) == []
+    first, second = Worker(), Worker()
+    with tm.attach("t") as table:
+        table.give_away(first.pid)
+        first.call(attach_and, "t", "give_away", second.pid)
+        second.kill()
+        found = list(islice(tm.events(30), 1))
+        assert shown(found) == [("died", "t", second.pid, -signal.SIGKILL)]
+        assert owner_pid(table) == daemon.pid
+    assert list(tm.events(0)) == []
