@@ -1156,6 +1156,56 @@ static void test_a_keeper_is_no_predecessor(void) {
     tmgr_free(table);
 }
 
+static bool end_is(struct tmgr_table *table, enum tmgr_end end, int32_t exit) {
+    struct tmgr_info info;
+    return tmgr_describe(table, &info) == TMGR_OK && info.transfer_end == end && info.transfer_exit == exit;
+}
+
+/* How an owner ended is said once, stays through keepers and options, and goes with the next gift. */
+static void test_the_end_of_an_owner_is_said_once_and_stays(void) {
+    struct tmgr_info info;
+    struct tmgr_table *table;
+    struct tmgr_options options = public_options();
+    char segment[64];
+    name_segment(segment);
+    CHECK(in_child(create_and_end, segment) == TMGR_OK);
+    CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK);
+    struct tmgr_process creator = info.owner, other = {creator.pid, creator.start + 1};
+    CHECK(tmgr_note_end(table, &creator, TMGR_END_KNOWN, -9, WAIT_NS) == TMGR_ABSENT); /* its owner still */
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_OPEN, 0));
+    CHECK(tmgr_note_end(table, &other, TMGR_END_KNOWN, -9, WAIT_NS) == TMGR_ABSENT);
+    CHECK(tmgr_note_end(table, &creator, TMGR_END_OPEN, 0, WAIT_NS) == TMGR_BAD_OPTION);
+    CHECK(tmgr_note_end(table, &creator, TMGR_END_KNOWN, -9, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
+    CHECK(tmgr_note_end(table, &creator, TMGR_END_KNOWN, 3, WAIT_NS) == TMGR_ABSENT);
+    CHECK(tmgr_pass_on(table, (uint32_t)getpid(), true, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
+    CHECK(tmgr_pass_on(table, (uint32_t)getpid(), false, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
+    CHECK(tmgr_setopts(table, TMGR_CHANGE_ACCESS, &options, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
+    CHECK(tmgr_give_away(table, (uint32_t)getppid(), NULL, 0, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_OPEN, 0));
+    CHECK(tmgr_drop(table, true) == TMGR_OK);
+    tmgr_free(table);
+}
+
+/* A glance agrees with a description, and tells what is no table, or none any more. */
+static void test_a_glance_tells_whose_a_segment_is(void) {
+    struct tmgr_info info;
+    struct tmgr_glance glance;
+    struct tmgr_table *table;
+    char segment[64];
+    name_segment(segment);
+    CHECK(tmgr_glance(segment, &glance) == TMGR_NO_TABLE);
+    CHECK(in_child(create_and_end, segment) == TMGR_OK);
+    CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK && tmgr_glance(segment, &glance) == TMGR_OK);
+    CHECK(glance.owner.pid == info.owner.pid && glance.owner.start == info.owner.start);
+    CHECK(glance.transfer_from.pid == info.transfer_from.pid && glance.transfer_reason == info.transfer_reason);
+    CHECK(glance.transfer_seq == info.transfer_seq && glance.table_id == info.table_id);
+    CHECK(glance.created_ns == info.created_ns && glance.uid == info.uid && glance.heir_process.pid == 0);
+    CHECK(tmgr_drop(table, true) == TMGR_OK && tmgr_glance(segment, &glance) == TMGR_NO_TABLE);
+    tmgr_free(table);
+}
+
 static void test_of_claimants_of_a_kept_table_one_succeeds(void) {
     struct tmgr_info info;
     struct tmgr_table *table;
@@ -1240,6 +1290,8 @@ int main(void) {
     test_a_table_without_an_heir_goes_with_its_owner();
     test_a_live_heir_inherits();
     test_a_keeper_is_no_predecessor();
+    test_the_end_of_an_owner_is_said_once_and_stays();
+    test_a_glance_tells_whose_a_segment_is();
     test_of_claimants_of_a_kept_table_one_succeeds();
     test_a_forked_child_is_another_process();
     test_every_status_has_a_text();
