@@ -21,8 +21,8 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 
-from tablemgr import _ffi, bell, processes, protocol, rendezvous
-from tablemgr.errors import ManagerRunningError
+from tablemgr import _ffi, bell, names, processes, protocol, rendezvous
+from tablemgr.errors import ManagerRunningError, TableError
 from tablemgr.manager.decisions import Identity, Line, Record, Verdict, Waiter, judge, next_answer, to_watch
 from tablemgr.manager.estate import Estate, Given, SharedMemory, UnmanageableError
 from tablemgr.manager.journal import Event, Journal
@@ -188,6 +188,8 @@ class Server:
                 rendezvous.remove_socket(self.instance, self._made)
         self._listener.close()
         self._listener = None
+        with contextlib.suppress(TableError, OSError):
+            names.tidy(self.instance)  # nobody else would look for the names of the dead
         if not exiting:
             self._estate.release()
         self._lock.release()
@@ -219,8 +221,8 @@ class Server:
 
     def _ring(self) -> None:
         """Wake up whoever waits to be told what has just happened to its tables."""
-        for process, names in self._estate.take_concerned().items():
-            bell.ring(self.instance, process, names)
+        for process, tables in self._estate.take_concerned().items():
+            bell.ring(self.instance, process, tables)
 
     def _listen_to_bell(self) -> None:
         """Owners ring when they have changed something: then there is no need to wait for the next round."""
