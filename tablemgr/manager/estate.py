@@ -31,7 +31,7 @@ from tablemgr.manager.decisions import Identity, Record, in_order
 from tablemgr.manager.journal import Event, Journal
 
 LOCK_SECONDS: Final = 0.1  # who holds a control lock for longer is stopped; the next round tries again
-ROUND_TABLES: Final = 500  # looked at in one round; of more, the next ones in the next round
+ROUND_TABLES: Final = 250  # looked at in one round; of more, the next ones in the next round
 _FRESH_SECONDS: Final = 0.1  # a directory changed so shortly before may have been changed again since, at the same time
 
 _log = logging.getLogger("tablemgr.manager")
