@@ -381,6 +381,7 @@ void hset_prefetch_row(struct tmgr_table *t, const struct bucket *bucket, uint64
 
 struct item {
     uint64_t position, offset;
+    size_t start; /* where its rows begin in the caller's buffer */
 };
 enum { ITEMS_INLINE = 64 };
 
@@ -426,7 +427,7 @@ static int collect(struct tmgr_table *t, const struct hset_view *view, uint64_t 
             uint32_t hash = row_hash(t, slot_offset(slot));
             if (hset_home(view->n_buckets, hash) != number)
                 continue; /* a row that a split has copied already, or not yet cleared */
-            if (!items_add(items, (struct item){position_of_hash(hash), slot_offset(slot)}))
+            if (!items_add(items, (struct item){position_of_hash(hash), slot_offset(slot), 0}))
                 return TMGR_NO_MEMORY;
         }
     }
@@ -477,6 +478,20 @@ void hset_prefetch_position(struct tmgr_table *t, struct stripe *s, uint64_t pos
     }
 }
 
+bool hset_same_key(const struct tmgr_table *t, const struct tmgr_buffer *rows, size_t first, size_t second) {
+    struct term_span key;
+    return term_key_of(rows->data + second, rows->len - second, t->keypos, &key) &&
+           term_key_is(rows->data + first, rows->len - first, t->keypos, rows->data + second + key.offset, key.len);
+}
+
+static bool has_key_twice(const struct tmgr_table *t, const struct items *items, const struct tmgr_buffer *rows) {
+    for (size_t i = 1; i < items->n; i++)
+        for (size_t j = i; j-- > 0 && items->list[j].position == items->list[i].position;)
+            if (hset_same_key(t, rows, items->list[j].start, items->list[i].start))
+                return true;
+    return false;
+}
+
 static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out,
                             size_t *n_rows, uint64_t *before, uint64_t *after) {
     struct hset_view view;
@@ -493,6 +508,7 @@ static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t pos
     items.capacity = ITEMS_INLINE;
     status = collect(t, &view, number, &items);
     for (size_t i = 0; i < items.n && status == TMGR_OK; i++) {
+        items.list[i].start = out->len;
         if (t->bag) {
             status = bag_copy(t, s, view.epoch, items.list[i].offset, out, n_rows);
         } else {
@@ -500,9 +516,11 @@ static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t pos
             ++*n_rows;
         }
     }
+    if (status == TMGR_OK && (!hset_view_holds(t, s, &view) || has_key_twice(t, &items, out)))
+        status = TMGR_BUSY;
     if (items.list != items.first)
         free(items.list);
-    return status == TMGR_OK && !hset_view_holds(t, s, &view) ? TMGR_BUSY : status;
+    return status;
 }
 
 int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out, size_t *n_rows,

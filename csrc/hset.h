@@ -68,6 +68,10 @@ int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, 
 int hset_view_open(struct tmgr_table *t, struct stripe *s, struct hset_view *view);
 uint64_t hset_interval(uint64_t n_buckets, uint64_t position, uint64_t *before, uint64_t *after);
 bool hset_view_holds(struct tmgr_table *t, const struct stripe *s, const struct hset_view *view);
+/* Whether the rows that begin at these places of what was copied from one bucket have the same key. Then the reader has met
+ * it in one slot, and again in a later one after it was deleted and came back: no state of the table, so the bucket is read
+ * anew. Asked only of rows of equal position, which are hardly ever two. */
+bool hset_same_key(const struct tmgr_table *t, const struct tmgr_buffer *rows, size_t first, size_t second);
 
 static inline uint64_t position_of_hash(uint64_t hash) {
     uint32_t x = (uint32_t)hash;

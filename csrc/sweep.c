@@ -73,6 +73,7 @@ static void course_step(struct tmgr_table *t, struct course *course, const struc
 struct candidate {
     uint64_t position, offset, head;
     bool wants_more;
+    size_t start; /* where its copy begins in the caller's buffer */
 };
 
 struct candidates {
@@ -123,7 +124,7 @@ static inline int look_at_slots(struct tmgr_table *t, const struct bucket *bucke
         if (verdict == FILTER_REJECTS && !(head & ROW_EXTENTS))
             continue;
         add_candidate(candidates, (struct candidate){position_of_hash(head >> 32), offset, head,
-                                                     verdict == FILTER_WANTS_MORE && !(head & ROW_EXTENTS)});
+                                                     verdict == FILTER_WANTS_MORE && !(head & ROW_EXTENTS), 0});
     }
     *looked_at += seen;
     return TMGR_OK;
@@ -160,16 +161,21 @@ static int look_at_bucket(struct tmgr_table *t, struct stripe *s, const struct h
             return TMGR_BUSY;
     }
     for (uint32_t i = 0; i < candidates.n; i++) {
-        const struct candidate *candidate = &candidates.list[i];
-        if (candidate->wants_more && rejects_on_second_look(t, filter, candidate))
+        struct candidate candidate = candidates.list[i];
+        if (candidate.wants_more && rejects_on_second_look(t, filter, &candidate))
             continue;
-        int status = row_copy(t, s, view->epoch, candidate->offset, out);
+        candidate.start = out->len;
+        int status = row_copy(t, s, view->epoch, candidate.offset, out);
         if (status != TMGR_OK)
             return status;
-        n_out++;
+        candidates.list[n_out++] = candidate;
     }
     if (!hset_view_holds(t, s, view))
         return TMGR_BUSY;
+    for (size_t i = 1; i < n_out; i++)
+        for (size_t j = i; j-- > 0 && candidates.list[j].position == candidates.list[i].position;)
+            if (hset_same_key(t, out, candidates.list[j].start, candidates.list[i].start))
+                return TMGR_BUSY;
     *n_rows += n_out;
     *looked_at += bytes;
     return TMGR_OK;

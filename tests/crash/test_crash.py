@@ -117,3 +117,11 @@ def test_a_reader_stopped_anywhere_sees_what_was_so() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("failures=0") == done.stdout.count("read=") > 0
+
+
+def test_a_key_that_comes_back_while_its_bucket_is_read_is_seen_once() -> None:
+    """Deleted and inserted again it stands in another slot: who has read the first reads the bucket anew."""
+    arguments = [f"--seed={SEED}", "--read=bucket", "--script=come_back", "--stops=3000"]
+    done = subprocess.run([str(build(READERS)), *arguments], capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failures=0" in done.stdout

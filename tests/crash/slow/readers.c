@@ -5,6 +5,8 @@
  * stepped through r instructions of the read, the whole script runs meanwhile, and the child goes on to its end. What
  * it then returns must have been true at some moment of the read: every row sound and one that was written; a key that
  * is there throughout found; in a scan each row that is there throughout exactly once; the length one that it had. */
+#include "handle.h"
+#include "hash.h"
 #include "lists.h"
 #include "model.h"
 #include "options.h"
@@ -28,6 +30,7 @@ enum {
     FLICKER = STABLE + CHURNED, /* this one is deleted and inserted */
     FRESH = 1000,
     SPREAD = 32,
+    BACK_ROWS = 7,
     STEPS_LIMIT = 2000000,
     SECONDS = 10
 };
@@ -64,6 +67,11 @@ static uint64_t gathered(uint64_t number) {
 
 static size_t key_of(uint8_t *out, uint64_t id) { return key_encode(out, spread(id)); }
 
+static uint64_t hash_of(const struct tmgr_table *table, uint64_t id) {
+    uint8_t key[KEY_BYTES_MAX];
+    return hash_bytes(key, key_of(key, id), table->hash_seed);
+}
+
 /* -- reads --------------------------------------------------------------------------------------------------------- */
 
 static void judge_rows(const struct tmgr_buffer *buffer, uint8_t *seen) {
@@ -78,7 +86,7 @@ static void judge_rows(const struct tmgr_buffer *buffer, uint8_t *seen) {
             continue;
         result->n_rows++;
         id = gathered(id);
-        if (seen && id < FLICKER && seen[id]++)
+        if (seen && id <= FLICKER && seen[id]++)
             result->n_repeated++;
     }
 }
@@ -139,7 +147,7 @@ static int read_len(struct tmgr_table *table, struct tmgr_buffer *buffer) {
 }
 
 static int read_scan(struct tmgr_table *table, struct tmgr_buffer *buffer) {
-    static uint8_t seen[FLICKER];
+    static uint8_t seen[FLICKER + 1];
     struct tmgr_cursor cursor = {0};
     size_t n_rows;
     int status;
@@ -147,6 +155,19 @@ static int read_scan(struct tmgr_table *table, struct tmgr_buffer *buffer) {
         judge_rows(buffer, seen);
     for (size_t id = 0; id < FLICKER; id++)
         result->n_missing += !seen[id];
+    return status == TMGR_END ? TMGR_OK : status;
+}
+
+/* The bucket of one key alone, so that every instruction of that is stopped at. */
+static int read_bucket(struct tmgr_table *table, struct tmgr_buffer *buffer) {
+    uint8_t seen[FLICKER + 1] = {0};
+    uint64_t hash = hash_of(table, FLICKER);
+    struct tmgr_cursor cursor = {.stripe = (uint32_t)(hash >> 63)};
+    for (int bit = 0; bit < 32; bit++)
+        cursor.position |= (hash >> bit & 1) << (31 - bit);
+    size_t n_rows;
+    int status = tmgr_scan(table, &cursor, 1, buffer, &n_rows);
+    judge_rows(buffer, seen);
     return status == TMGR_END ? TMGR_OK : status;
 }
 
@@ -174,7 +195,7 @@ static int read_many(struct tmgr_table *table, struct tmgr_buffer *buffer) {
 }
 
 static int read_ranges(struct tmgr_table *table, struct tmgr_buffer *buffer, uint32_t flags, size_t want_bytes) {
-    uint8_t seen[FLICKER] = {0};
+    uint8_t seen[FLICKER + 1] = {0};
     struct span span = {.flags = flags, .max_rows = SIZE_MAX, .want_bytes = want_bytes};
     int status = span_read(table, &span, buffer);
     judge_rows(buffer, seen);
@@ -218,6 +239,7 @@ static const struct reading {
                 {"contains", read_contains, false, false},
                 {"len", read_len, false, false},
                 {"scan", read_scan, false, false},
+                {"bucket", read_bucket, false, false},
                 {"step", read_step, false, false},
                 {"many", read_many, false, false},
                 {"ordered_stable", read_stable, true, false},
@@ -275,6 +297,18 @@ static void flicker(struct tmgr_table *table) {
         take_away(table, FLICKER);
         put(table, FLICKER, round, 20 + (size_t)round);
     }
+}
+
+/* The key goes, others of its bucket take its slot and those before it, and it comes back in a later one. */
+static void come_back(struct tmgr_table *table) {
+    const uint64_t same = UINT64_C(1) << 63 | 0xff; /* of two stripes one, and the bucket of up to 256 */
+    take_away(table, FLICKER);
+    for (uint64_t id = FRESH, n = 0; n < BACK_ROWS; id += 2)
+        if (is_ordered || ((hash_of(table, id) ^ hash_of(table, FLICKER)) & same) == 0) {
+            put(table, id, 1, 30);
+            n++;
+        }
+    put(table, FLICKER, 2, 50);
 }
 
 static void grow(struct tmgr_table *table) {
@@ -339,6 +373,7 @@ static const struct script {
                {"overwrite", overwrite_some, 0, 0, false},
                {"overwrite_many_times", overwrite_many_times, 0, 0, false},
                {"flicker", flicker, 0, 1, false},
+               {"come_back", come_back, BACK_ROWS, 1, false},
                {"insert", one_insert_each, 12, 0, false},
                {"grow", grow, 250, 0, false},
                {"grow_and_shrink", grow_and_shrink, 250, 0, false},
@@ -383,6 +418,10 @@ static void prepare(void) {
     expect_ok(tmgr_create(scratch.segment, "readers", 7, &options, &table), "create");
     for (uint64_t id = 0; id < (is_bag ? FLICKER : FLICKER + 1); id++)
         put(table, id, 1, payload_of(id, seed));
+    for (uint64_t id = FRESH; id < FRESH + 6 * BACK_ROWS; id++) /* buckets enough, or come_back would split one */
+        put(table, id, 1, 30);
+    for (uint64_t id = FRESH; id < FRESH + 6 * BACK_ROWS; id++)
+        take_away(table, id);
     if (is_bag)
         list_begin(table, FLICKER);
     overwrite_all(table, 2);
