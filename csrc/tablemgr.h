@@ -63,7 +63,8 @@ enum tmgr_heir { TMGR_HEIR_NONE = 0, TMGR_HEIR_MANAGER = 1, TMGR_HEIR_PROCESS = 
 enum tmgr_reason { TMGR_NEVER = 0, TMGR_GIFT = 1, TMGR_INHERITED = 2, TMGR_CLAIMED = 3, TMGR_KEPT = 4 };
 /* OPEN: nobody has said yet how the owner before ended; UNKNOWN: who looked could not learn it. */
 enum tmgr_end { TMGR_END_OPEN = 0, TMGR_END_UNKNOWN = 1, TMGR_END_KNOWN = 2 };
-enum tmgr_limits { TMGR_DATA_MAX = 896, TMGR_NAME_MAX = 255, TMGR_KEY_MAX = 65536, TMGR_PROBLEM_MAX = 200 };
+/* KEY_MAX: in encoded form; 64 KiB of text or bytes, and the header before them. */
+enum tmgr_limits { TMGR_DATA_MAX = 896, TMGR_NAME_MAX = 255, TMGR_KEY_MAX = 65536 + 5, TMGR_PROBLEM_MAX = 200 };
 
 struct tmgr_table; /* a handle */
 
