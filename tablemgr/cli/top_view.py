@@ -65,6 +65,7 @@ class TopApp(App[None]):
     async def _go_on_looking(self) -> None:
         while True:
             started = time.monotonic()
+            self._wake.clear()  # who asks from here on means another look
             try:
                 self.frame = await asyncio.to_thread(self._look)
             except Exception as error:  # whatever it is: it is said, and the next look may find better
@@ -72,7 +73,6 @@ class TopApp(App[None]):
             else:
                 self.draw()
             spent = time.monotonic() - started
-            self._wake.clear()
             pause = None if self.is_paused else max(self.interval, (SHARE - 1) * spent)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), pause)

@@ -222,7 +222,7 @@ def test_a_table_that_is_dropped_while_it_is_looked_at_is_said_to_be_gone(instan
         table.insert((1, "x"))
 
         async def steps(app: Any, pilot: Any) -> None:
-            await until(app, pilot, "t  ")
+            await until(app, pilot, "· 1 table")
             await pilot.press("enter")
             await until(app, pilot, "page 1, 1 row of 1")
             table.drop()
