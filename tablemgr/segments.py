@@ -111,7 +111,8 @@ class Sighting:
 
     table_id: tells it from another table of its name, 0 if it is not even a table; retired: blocks given up so far, one
     with each row replaced or deleted and now and then one of the index, never less later on; transfers: how often it
-    changed its owner, reason, previous: how and from whom the present one has it (None: made it).
+    changed its owner, reason, previous, transferred: how, from whom and when (epoch seconds) the present one has it
+    (None: made it); exit: how the previous one ended, as in subprocess, None if it did not or nobody was told.
     """
 
     info: TableInfo
@@ -120,6 +121,8 @@ class Sighting:
     transfers: int = 0
     reason: Literal["gift", "heir", "claim"] | None = None
     previous: Process | None = None
+    transferred: float | None = None
+    exit: int | None = None
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -270,9 +273,13 @@ def describe(handle: Handle) -> TableInfo:
 
 
 def _sighting(raw: RawInfo, instance: str) -> Sighting:
-    reason = _reason(raw)
-    previous = _process(raw.transfer_from) if reason else None
-    return Sighting(_info(raw, instance), raw.table_id, raw.retired, raw.transfer_seq, reason, previous)
+    info, reason = _info(raw, instance), _reason(raw)
+    if reason is None:
+        return Sighting(info, raw.table_id, raw.retired, raw.transfer_seq)
+    ended = raw.transfer_exit if reason != "gift" and raw.transfer_end == _ffi.END_KNOWN else None
+    previous = _process(raw.transfer_from)
+    when = raw.transfer_ns / 1e9
+    return Sighting(info, raw.table_id, raw.retired, raw.transfer_seq, reason, previous, when, ended)
 
 
 def _reason(raw: RawInfo) -> Literal["gift", "heir", "claim"] | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tablemgr.cli.exits import ExitStatus
-from tablemgr.cli.frames import Shown
+from tablemgr.cli.frames import Event, Shown
 from tablemgr.segments import Process, TableInfo
 
 
@@ -62,6 +62,14 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Events:
+    """What happened, in order. `events` may be an iterator that the command prepared: it is consumed once, and each is
+    shown before the next is asked for."""
+
+    events: Iterable[Event]
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
     """Result of `check`: for each table the invariants found broken."""
 
@@ -89,7 +97,7 @@ class Nothing:
     """The command has said what there was to say."""
 
 
-Snapshot = Tables | Detail | Instance | Shown | Rows | Checked | Done | Text | Nothing
+Snapshot = Tables | Detail | Instance | Shown | Rows | Events | Checked | Done | Text | Nothing
 
 
 @dataclass(frozen=True, slots=True)

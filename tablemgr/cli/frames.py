@@ -53,15 +53,20 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that two looks show to have happened, at the latest when the second was taken (epoch seconds).
+    """Something that two looks show to have happened. when: epoch seconds, of the change of owners if it is one, else
+    of the second look.
 
-    table: None where it is the manager; process: whom it is about; detail: a word that belongs to the kind."""
+    table: None where it is the manager; process: whom it is about; detail: a word that belongs to the kind; from_: the
+    owner before, where there is another; exit: how the owner before ended, as in subprocess, None if it did not or
+    nobody was told."""
 
     when: float
     table: str | None
     kind: EventKind
     process: Process | None = None
     detail: str = ""
+    from_: Process | None = None
+    exit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ def compare(before: Look | None, now: Look) -> Frame:
     earlier = {} if before is None else {one.info.name: one for one in before.sightings}
     span = 0.0 if before is None else now.clock - before.clock
     lines = tuple(_line(earlier.get(one.info.name), one, span, now.manager) for one in now.sightings)
-    events = () if before is None else tuple(_events(before, now))
+    events = () if before is None else tuple(sorted(_events(before, now), key=lambda event: event.when))
     return Frame(now.instance, now.when, now.manager, lines, events)
 
 
@@ -169,10 +174,11 @@ def _changes(old: Sighting, new: Sighting, when: float) -> Iterable[Event]:
         return
     moved = old.transfers != new.transfers
     owner_now = new.previous if moved and new.previous is not None else info.owner
-    if was.owner.alive and not owner_now.alive and _is(was.owner, owner_now):
-        yield Event(when, info.name, "owner died", was.owner)
-    if moved:
-        yield Event(when, info.name, "owner", info.owner, "kept" if info.kept else new.reason or "")
+    died = was.owner.alive and not owner_now.alive and _is(was.owner, owner_now)
+    if moved:  # whoever gave it away and died was not its owner any more
+        yield from transfer(new, when, died and new.reason != "gift")
+    elif died:
+        yield Event(when, info.name, "owner died", owner_now)
     if _heir_word(was) != _heir_word(info):
         yield Event(when, info.name, "heir", info.heir if isinstance(info.heir, Process) else None, _heir_word(info))
     elif isinstance(was.heir, Process) and isinstance(info.heir, Process) and was.heir.alive and not info.heir.alive:
@@ -181,6 +187,17 @@ def _changes(old: Sighting, new: Sighting, when: float) -> Iterable[Event]:
         yield Event(when, info.name, "access", detail=info.access)
     if info.repairs > was.repairs:
         yield Event(when, info.name, "repairs", detail=str(info.repairs - was.repairs))
+
+
+def transfer(sighting: Sighting, when: float, died: bool) -> Iterable[Event]:
+    """How a table came to its owner; died: what became of the one before is news as well. when: if the table does not
+    say it."""
+    info, before = sighting.info, sighting.previous
+    when = when if sighting.transferred is None else sighting.transferred
+    if died:
+        yield Event(when, info.name, "owner died", before, exit=sighting.exit)
+    how = "kept" if info.kept else sighting.reason or ""
+    yield Event(when, info.name, "owner", info.owner, how, before, sighting.exit)
 
 
 def _is(one: Process, other: Process) -> bool:

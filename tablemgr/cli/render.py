@@ -16,7 +16,18 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from tablemgr.cli import render_frames
-from tablemgr.cli.answers import Checked, Detail, Done, Instance, Nothing, Rows, Snapshot, Tables, Text as PlainText
+from tablemgr.cli.answers import (
+    Checked,
+    Detail,
+    Done,
+    Events,
+    Instance,
+    Nothing,
+    Rows,
+    Snapshot,
+    Tables,
+    Text as PlainText,
+)
 from tablemgr.cli.frames import Shown
 from tablemgr.cli.words import (
     age_text,
@@ -47,6 +58,10 @@ def render(snapshot: Snapshot, out: Console, *, as_json: bool) -> None:
     match snapshot:
         case Nothing():
             return
+        case Events():
+            for event in snapshot.events:
+                line = json.dumps(plain(event)) if as_json else render_frames.event_line(event)
+                print(line, flush=True)  # whoever reads it wants to know now
         case Rows() if as_json:
             _rows_json(snapshot)
         case _ if as_json:

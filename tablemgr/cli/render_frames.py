@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from rich.console import Group
 from rich.table import Table as Grid
 from rich.text import Text
 
 from tablemgr.cli.frames import COLUMNS, Event, Frame, Line, ManagerState, Shown, State
-from tablemgr.cli.words import age_text, bytes_text, cut, printable
+from tablemgr.cli.words import age_text, bytes_text, cut, exit_text, printable
 from tablemgr.segments import Process
 
 HEADINGS = {name: name.upper() for name in COLUMNS} | {"growth": "GROWTH/S", "changes": "CHANGES/S"}
@@ -128,6 +129,12 @@ def event_text(event: Event) -> Text:
     return Text.assemble((time.strftime("%H:%M:%S", time.localtime(event.when)), "dim"), "  ", table, (what, style))
 
 
+def event_line(event: Event) -> str:
+    """The same for programs that read lines: local time in ISO 8601 first, nothing cut."""
+    when = datetime.fromtimestamp(event.when).astimezone().isoformat(timespec="milliseconds")
+    return " ".join([when, *([] if event.table is None else [printable(event.table)]), _what(event)])
+
+
 def _what(event: Event) -> str:
     pid = "" if event.process is None else f"pid {event.process.pid}"
     match event.kind:
@@ -138,9 +145,11 @@ def _what(event: Event) -> str:
         case "renamed":
             return f"was renamed to {printable(event.detail)}"
         case "owner":
-            return f"{_HOW_OWNED.get(event.detail, 'is owned by')} {pid}"
+            before = "" if event.from_ is None else f" from pid {event.from_.pid}"
+            return f"{_HOW_OWNED.get(event.detail, 'is owned by')} {pid}{before}"
         case "owner died" | "heir died":
-            return f"{event.kind.split()[0]} {pid} died"
+            ended = "" if event.exit is None else f": {exit_text(event.exit)}"
+            return f"{event.kind.split()[0]} {pid} died{ended}"
         case "heir":
             return f"has another heir: {event.detail}"
         case "access":

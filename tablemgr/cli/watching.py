@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking at an instance again and again, for `top`. Fetches, and never renders."""
+"""Looking at an instance again and again, for `top` and `events`. Fetches, and never renders."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from tablemgr import _ffi, protocol, segments
 from tablemgr.cli import frames
 from tablemgr.cli.frames import Event, Frame, Look, ManagerState
+from tablemgr.cli.history import history
 from tablemgr.conversation import ANSWER_SECONDS, Conversations, LostError
 from tablemgr.errors import TableError
 from tablemgr.segments import Process
@@ -35,13 +36,36 @@ class Watcher:
     def frame(self) -> Frame:
         """Look now, and compare with the look before. What cannot be attached is among the lines; OSError: /dev/shm
         itself cannot be read."""
-        manager = self._ask(PATIENCE)
-        sightings = tuple(segments.sightings(self.instance))
-        now = Look(self.instance, time.time(), time.monotonic(), manager, sightings)
+        now = _look(self.instance, self._ask)
         frame = frames.compare(self._before, now)
         self._before = now
         self._events.extend(frame.events)
         return dataclasses.replace(frame, events=tuple(self._events))
+
+
+def _look(instance: str, ask: ManagerLook) -> Look:
+    manager = ask(PATIENCE)
+    sightings = tuple(segments.sightings(instance))
+    return Look(instance, time.time(), time.monotonic(), manager, sightings)
+
+
+def past(instance: str) -> list[Event]:
+    """What one look shows to have happened; asks no manager. OSError: /dev/shm itself cannot be read."""
+    return history(segments.sightings(instance), time.time())
+
+
+def follow(instance: str, pause: Callable[[], None]) -> Iterator[Event]:
+    """`past`, and then what happens, without end and without a gap; each time pause returns, there is another look.
+
+    What begins and ends between two looks is not seen; of several changes of a table's owner, the last."""
+    ask = ManagerLook(instance)
+    before = _look(instance, ask)
+    yield from history(before.sightings, before.when)
+    while True:
+        pause()
+        now = _look(instance, ask)
+        yield from frames.compare(before, now).events
+        before = now
 
 
 class ManagerLook:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import time
 
 from tablemgr.segments import Process, TableInfo
@@ -53,6 +54,16 @@ def moment_text(epoch_seconds: float) -> str:
 def process_text(process: Process) -> str:
     """A process: its pid, and whether it is dead."""
     return f"pid {process.pid}" + ("" if process.alive else " (dead)")
+
+
+def exit_text(status: int) -> str:
+    """How a process ended: `exit code 1`, or the signal that killed it."""
+    if status >= 0:
+        return f"exit code {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
 
 
 def owner_text(info: TableInfo) -> str:

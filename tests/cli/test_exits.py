@@ -49,7 +49,7 @@ def test_messages_are_one_line_and_name_what_is_not_ours() -> None:
 
 def test_the_commands_are_those_of_the_contract() -> None:
     """COMMANDS is the registry, in the order of the help."""
-    names = "serve status stop wait list info top show select get put delete drop gc check dump load demo bench "
+    names = "serve status stop wait list info events top show select get put delete drop gc check dump load demo bench "
     names += "completion"
     assert [command.name for command in cli.COMMANDS] == names.split()
 

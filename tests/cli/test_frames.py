@@ -19,7 +19,7 @@ OTHER = Process(4712, 100, True)
 
 
 def sighting(name: str = "t", table_id: int = 1, retired: int = 0, transfers: int = 0, **facts: Any) -> Sighting:
-    how: dict[str, Any] = {key: facts.pop(key) for key in ("reason", "previous") if key in facts}
+    how: dict[str, Any] = {key: facts.pop(key) for key in ("reason", "previous", "transferred", "exit") if key in facts}
     return Sighting(info(name, **facts), table_id, retired, transfers, **how)
 
 
@@ -74,6 +74,7 @@ def test_tables_come_go_and_are_renamed() -> None:
             [("t", "owner died", 4711, ""), ("t", "owner", 4712, "kept")],
         ),
         ({"owner": OTHER, "transfers": 1, "reason": "gift", "previous": OWNER}, [("t", "owner", 4712, "gift")]),
+        ({"owner": OTHER, "transfers": 1, "reason": "gift", "previous": DEAD}, [("t", "owner", 4712, "gift")]),
         ({"heir": None}, [("t", "heir", None, "none")]),
         ({"heir": OTHER}, [("t", "heir", 4712, "pid 4712")]),
         ({"access": "private"}, [("t", "access", None, "private")]),
@@ -85,6 +86,25 @@ def test_tables_come_go_and_are_renamed() -> None:
 def test_what_happened_to_a_table_is_seen(now: dict[str, Any], expected: list[Any]) -> None:
     """Deaths, hand-overs with their reason, other heirs and access, repairs, damage."""
     assert events(look(sighting()), look(sighting(**now), clock=1.0)) == expected
+
+
+def test_a_change_of_owners_has_its_own_time_and_the_end_of_the_one_before() -> None:
+    """As the table has them; what happened is told in order of time."""
+    before = look(sighting("a", 1), sighting("b", 2), sighting("c", 3))
+    handed: dict[str, Any] = {"owner": OTHER, "transfers": 1, "reason": "heir", "previous": DEAD, "exit": -9}
+    now = look(
+        sighting("a", 1, access="private"),
+        sighting("b", 2, transferred=1000.7, **handed),
+        sighting("c", 3, transferred=1000.2, **handed),
+        clock=1.0,
+    )
+    assert [(one.table, one.kind, one.when, one.exit) for one in frames.compare(before, now).events] == [
+        ("c", "owner died", 1000.2, -9),
+        ("c", "owner", 1000.2, -9),
+        ("b", "owner died", 1000.7, -9),
+        ("b", "owner", 1000.7, -9),
+        ("a", "access", 1001.0, None),
+    ]
 
 
 def test_what_happened_to_the_manager_is_seen() -> None:
