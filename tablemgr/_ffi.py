@@ -193,15 +193,17 @@ class Handle:
         return cls(made[0], segment, name)
 
     @classmethod
-    def attach(cls, segment: str, mapping: int = MAP_AUTO, name: str | None = None) -> Handle:
+    def attach(cls, segment: str, mapping: int = MAP_AUTO, name: str | None = None, doing: str = "attach") -> Handle:
         """Attach to what bears the segment's name; mapping is one of MAP_*. No side effect on the segment.
+
+        doing: the call that is to be named where this is refused.
 
         Raises TableNotFoundError, CorruptTableError, AccessError, MemoryError, OSError.
         """
         made = ffi.new("struct tmgr_table **")
         status = lib.tmgr_attach(os.fsencode(segment), mapping, made)
         if status != OK:
-            raise_for(status, table=segment if name is None else name, doing="attach", errno=lib.tmgr_errno())
+            raise_for(status, table=segment if name is None else name, doing=doing, errno=lib.tmgr_errno())
         handle = cls(made[0], segment, segment if name is None else name)
         if name is None:
             handle._name = handle.describe().name

@@ -238,7 +238,13 @@ class Client:
         if isinstance(table, Table):
             self._unmanage(table)
         elif isinstance(table, str):
-            with tables.attach(table, instance=self.instance) as attached:
+            try:
+                attached = tables.attach(table, instance=self.instance)
+            except TableNotFoundError:
+                raise TableNotFoundError(
+                    f"del_table: there is no table {table!r}; tables() lists what there is"
+                ) from None
+            with attached:
                 self._unmanage(attached)
         else:
             raise TypeError(f"del_table takes a Table or a name, not {table.__class__.__name__}")

@@ -201,20 +201,22 @@ def _shown(name: str) -> str:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def attach(instance: str, name: str, mapping: int = _ffi.MAP_AUTO) -> Handle:
+def attach(instance: str, name: str, mapping: int = _ffi.MAP_AUTO, doing: str = "attach") -> Handle:
     """A handle on a table that is there: not dropped, and not one that went with its owner (that is removed).
+
+    doing: the call that is to be named where this is refused.
 
     Raises TableNotFoundError, and what Handle.attach raises.
     """
     segment = segment_name(instance, name)
     try:
-        handle = Handle.attach(segment, mapping, name)
+        handle = Handle.attach(segment, mapping, name, doing)
     except AccessError as error:
         raise AccessError(f"{error}{foreign_user(segment)}") from None
     try:
         raw = handle.describe()
         if raw.dropped or _went_with_owner(handle, raw, mapping):
-            raise_for(Status.NO_TABLE, table=name, doing="attach")
+            raise_for(Status.NO_TABLE, table=name, doing=doing)
     except BaseException:
         handle.close()
         raise
@@ -357,7 +359,7 @@ def drop(name: str, force: bool = False, instance: str | None = None) -> None:
     instance = resolve_instance(instance)
     segment = segment_name(instance, name)
     try:
-        handle = attach(instance, name, _ffi.MAP_HEAD)
+        handle = attach(instance, name, _ffi.MAP_HEAD, "drop")
     except (CorruptTableError, AccessError):
         if not force:
             raise
@@ -375,7 +377,7 @@ def drop_orphan(name: str, instance: str | None = None) -> None:
     Raises TableOwnedError if somebody does, and as `drop`. Guarantee: dropped, or claimed by another process, never
     both.
     """
-    handle = attach(resolve_instance(instance), name, _ffi.MAP_HEAD)
+    handle = attach(resolve_instance(instance), name, _ffi.MAP_HEAD, "drop")
     try:
         raw = handle.describe()
         if raw.owner_alive and not raw.kept:

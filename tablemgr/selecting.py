@@ -18,7 +18,7 @@ from typing import Any, Final, SupportsIndex
 from tablemgr._codec import AskVerbs, Binding, Plan
 from tablemgr._ffi import Handle
 from tablemgr.ends import END, End
-from tablemgr.errors import BadMatchError, Status
+from tablemgr.errors import BadMatchError, Status, TableNotFoundError
 from tablemgr.match_program import Program, Query, Use, delete_query, match_query, object_query
 from tablemgr.matching import ANY, Clause
 
@@ -181,7 +181,10 @@ class Selecting(AskVerbs):
             raise BadMatchError(f"{verb}: this is a continuation of {at.verb}; call {at.verb}(continuation)")
         if limit is not None:
             raise TypeError(f"{verb}: a continuation keeps its limit of {at.limit}; leave limit out")
-        if at.table_id != self._table_id:  # another one has the name by now
+        if at.table_id != self._table_id:
             self._admit(write=False)
-            self._handle.fail(Status.NO_TABLE, verb)
+            raise TableNotFoundError(
+                f"{verb}: the continuation is not of this table {self._handle.name!r}, but of another one, which may "
+                f"have had its name before; go on with {verb}(continuation) of that table, or ask this one anew"
+            )
         return self._page(at, self._program(lambda: at.query, write=False)[1])

@@ -137,6 +137,8 @@ def test_del_table_needs_no_manager(daemon: Daemon) -> None:
         tm.del_table("t")
         assert table.info().heir is None
         table.drop()
+    with pytest.raises(tm.TableNotFoundError, match="^del_table: .*'t'"):
+        tm.del_table("t")
 
 
 def test_info_tells_of_manager_tables_and_waiters(daemon: Daemon, instance: str) -> None:

@@ -241,9 +241,9 @@ def test_drop_by_name(instance: str) -> None:
     """tm.drop removes it, or says that there is no such table."""
     tm.create("t")
     tm.drop("t")
-    with pytest.raises(tm.TableNotFoundError, match="'t'"):
+    with pytest.raises(tm.TableNotFoundError, match="^drop: .*'t'"):
         tm.drop("t")
-    with pytest.raises(tm.TableNotFoundError):
+    with pytest.raises(tm.TableNotFoundError, match="^drop: .*'t'"):
         tm.drop("t", force=True)
 
 

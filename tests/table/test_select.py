@@ -188,7 +188,7 @@ def test_a_continuation_ends_with_its_table(table: tm.Table) -> None:
     successor = tm.create("t", access="public")
     successor.insert([(n, "new", 0) for n in range(100)])
     for continuation in (more, pickle.loads(pickle.dumps(more))):
-        with pytest.raises(tm.TableNotFoundError):
+        with pytest.raises(tm.TableNotFoundError, match="match_object: the continuation is not of this table 't'"):
             successor.match_object(continuation)
 
 
