@@ -230,9 +230,13 @@ class Family:
     def _reap(self, running: Running) -> int | None:
         """Its process has ended: the last that it said, and its exit code."""
         assert self._selector is not None
-        self._selector.unregister(running.exit_fd)
+        # Where a handler of the program has raised in the middle of a step, the stop that follows finds it half done.
+        watched = self._selector.get_map()
+        if running.exit_fd in watched:
+            self._selector.unregister(running.exit_fd)
         if running.reports is not None:
-            self._selector.unregister(running.reports)
+            if running.reports in watched:
+                self._selector.unregister(running.reports)
             for handed_back in running.last_reports():
                 self._tell(handed_back)
         exited = running.reap()

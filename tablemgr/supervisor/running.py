@@ -50,12 +50,15 @@ class Running:
         )
         try:
             process.start()
+            self.process, self.reports = process, receive
         except BaseException:
+            if process.pid is not None:  # it runs, and a handler of the program has raised
+                process.kill()
+                process.join()
             receive.close()
             raise
         finally:
             send.close()
-        self.process, self.reports = process, receive
         self.has_tables = False
         self.failure = None
         self._identity = Process(process.pid, _ffi.process_start(process.pid) or 0, True)

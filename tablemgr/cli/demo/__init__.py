@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> Answer:
     instance = f"demo-{os.getpid()}"
     screen = Screen(Console(stderr=args.json, highlight=False))
     before = shm_names()
-    with environment() as interrupted, Watchdog(args.patience, instance) as watchdog, screen:
-        demo = Demo(instance, files, args.workers, args.kills, seed, screen, watchdog, interrupted)
+    with environment() as interruption, Watchdog(args.patience, instance) as watchdog, screen:
+        demo = Demo(instance, files, args.workers, args.kills, seed, screen, watchdog, interruption)
         try:
             demo.run(root)
         except Exception as error:
@@ -85,30 +85,49 @@ def run(args: argparse.Namespace) -> Answer:
     )
 
 
-@contextlib.contextmanager
-def environment() -> Iterator[Callable[[], None]]:
-    """While the demo runs, no client starts a manager (the supervisor does), and SIGINT and SIGTERM end it in order.
+class Interruption:
+    """SIGINT and SIGTERM end the demo in order, by a KeyboardInterrupt: where it is, or where it looks.
 
-    Only this process: a child that has just been forked dies of them. Yields what raises KeyboardInterrupt if one
-    of them came: the exception that the handler raises is lost where the interpreter runs its hooks around a fork."""
-    before = os.environ.get("TABLEMGR_AUTOSTART")
-    os.environ["TABLEMGR_AUTOSTART"] = "0"
-    pid = os.getpid()
-    came: list[int] = []
+    `check` raises it if one of them came: what the handler raises is lost where the interpreter runs its hooks around
+    a fork. `held_back` leaves it to `check`: raised between two steps of a supervisor it would leave that half done."""
 
-    def interrupt(number: int, frame: object) -> None:
-        if os.getpid() != pid:
-            os._exit(128 + number)
-        came.append(number)
-        raise KeyboardInterrupt
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._came = False
+        self._is_held_back = False
 
-    def check() -> None:
-        if came:
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if the user wants an end."""
+        if self._came:
             raise KeyboardInterrupt
 
-    handlers = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Meanwhile only `check` raises."""
+        self._is_held_back = True
+        try:
+            yield
+        finally:
+            self._is_held_back = False
+
+    def handle(self, number: int, frame: object) -> None:
+        """Of the demo's process only: a child that has just been forked dies of the signal."""
+        if os.getpid() != self._pid:
+            os._exit(128 + number)
+        self._came = True
+        if not self._is_held_back:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def environment() -> Iterator[Interruption]:
+    """While the demo runs, no client starts a manager (the supervisor does), and SIGINT and SIGTERM end it in order."""
+    before = os.environ.get("TABLEMGR_AUTOSTART")
+    os.environ["TABLEMGR_AUTOSTART"] = "0"
+    interruption = Interruption()
+    handlers = {number: signal.signal(number, interruption.handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield check
+        yield interruption
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -130,8 +149,9 @@ class Demo:
         seed: int,
         screen: Screen,
         watchdog: Watchdog,
-        interrupted: Callable[[], None],
+        interruption: Interruption,
     ) -> None:
+        self._interruption = interruption
         self.problems: list[str] = []
         self._instance = instance
         self._files = list(files)
@@ -142,7 +162,7 @@ class Demo:
         self._watchdog = watchdog
         self._reference: Counter[str] = Counter()
         self._reference_seconds = 0.0
-        self._fire = Fire(instance, self._files, n_workers, n_kills, seed, screen, watchdog.beat, interrupted)
+        self._fire = Fire(instance, self._files, n_workers, n_kills, seed, screen, watchdog.beat, interruption.check)
         self._ways: list[tuple[str, float, float]] = []
 
     def run(self, root: Path) -> None:
@@ -178,7 +198,8 @@ class Demo:
         fire, screen = self._fire, self._screen
         screen.heading("Under fire: workers and the manager are killed while they count into one table")
         screen.begin("counting", len(self._files))
-        with work.open_shared(self._instance, len(self._files), fire.gate) as shared, fire.supervisor:
+        shared_table = work.open_shared(self._instance, len(self._files), fire.gate)
+        with shared_table as shared, self._interruption.held_back(), fire.supervisor:
             fire.run(shared)
             screen.end()
             self.problems += fire.problems
@@ -188,6 +209,7 @@ class Demo:
             self.judge(shared)
             screen.heading("The tables")
             screen.tables(self._instance, segments.tables(self._instance))
+        self._interruption.check()
 
     def judge(self, shared: table.Table) -> None:
         """Compare every identifier's count with the reference, and let the table check itself."""
@@ -242,7 +264,7 @@ class Demo:
 
     def clean_up(self) -> None:
         """Whatever happened: no worker, no manager and no table of ours stays."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), self._interruption.held_back():
             self._fire.supervisor.stop()
         self._fire.close()
         dropped = 0
