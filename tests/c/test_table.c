@@ -174,7 +174,7 @@ static void test_a_key_over_64_kib_is_refused(void) {
         int status = tmgr_insert(pair.writer, row, 1 + key_len, WAIT_NS);
         CHECK(status == (key_len == TMGR_KEY_MAX ? TMGR_OK : TMGR_TOO_LONG));
     }
-    row[2] = 0, row[3] = 0, row[4] = 0xff, row[5] = 0xfb;
+    row[2] = 0, row[3] = 1, row[4] = 0, row[5] = 0; /* 65,536 bytes */
     CHECK(tmgr_lookup(pair.reader, row + 1, TMGR_KEY_MAX, &buffer) == TMGR_OK && buffer.len == 1 + TMGR_KEY_MAX);
     CHECK(tmgr_delete(pair.writer, row + 1, TMGR_KEY_MAX, WAIT_NS) == TMGR_OK);
     tmgr_buffer_free(&buffer);

@@ -100,13 +100,14 @@ def test_arguments_are_looked_at_before_anything_happens(daemon: Daemon) -> None
     worker.kill()
     with tm.attach("t") as table:
         eventually(lambda: table.info().owner.pid == daemon.pid)  # type: ignore[union-attr]  # it has one
-        for options in ({"type": "heap"}, {"access": "open"}, {"heir": "me"}, {"max_bytes": 0}, {"lock_timeout": -1}):
+        for options in ({"type": "heap"}, {"access": "open"}, {"heir": 1.5}, {"max_bytes": 0}, {"lock_timeout": -1}):
             with pytest.raises((TypeError, ValueError)):
                 tm.new_table("t", **options)
         dead = Worker()
         dead.kill()
-        with pytest.raises(LookupError):
-            tm.new_table("t", heir=dead.pid)
+        for nobody in (dead.pid, "me"):
+            with pytest.raises(LookupError):
+                tm.new_table("t", heir=nobody)
         assert table.info().owner.pid == daemon.pid  # type: ignore[union-attr]  # it has one
 
 
