@@ -8,7 +8,6 @@ take most of the time for its start in each child.
     python tests/c/run.py [plain] [asan] [tsan]
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -17,19 +16,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from tests.c.toolchain import (
-    BUILD,
-    CSRC,
-    ROOT,
-    STRICT,
-    TESTS_C,
-    Program,
-    build,
-    compiler,
-    core_sources,
-    release_flags,
-    run,
-)
+from tests.c.toolchain import TESTS_C, Program, build, run
 
 MODEL = TESTS_C / "model.c"
 SEQUENCE = TESTS_C / "sequence.c"
@@ -39,8 +26,10 @@ PROGRAMS = {
     "test_match": Program("test_match", (TESTS_C / "test_match.c",)),
     "test_table": Program("test_table", (TESTS_C / "test_table.c", MODEL, SEQUENCE)),
     "test_threads": Program("test_threads", (TESTS_C / "test_threads.c", MODEL, SEQUENCE)),
+    "test_store_kills": Program(
+        "test_store_kills", (TESTS_C / "test_store_kills.c", MODEL), before=TESTS_C / "kill_hooks.h"
+    ),
 }
-STORE_KILLS = "test_store_kills"
 # (mode, program, arguments)
 RUNS = [
     ("plain", "test_term", ()),
@@ -49,7 +38,7 @@ RUNS = [
     ("plain", "test_table", ()),
     ("plain", "test_threads", ("one", "20000")),
     ("plain", "test_threads", ("two", "20000")),
-    ("plain", STORE_KILLS, ()),
+    ("plain", "test_store_kills", ()),
     ("asan", "test_term", ()),
     ("asan", "test_sortkey", ()),
     ("asan", "test_match", ()),
@@ -59,24 +48,10 @@ RUNS = [
 ]
 
 
-def build_store_kills() -> Path:
-    """Compiles the core once more, with the hooks, and returns the executable. RuntimeError: what the compiler said."""
-    folder = BUILD / "plain" / STORE_KILLS
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{STORE_KILLS}.{os.getpid()}"  # two test runs at once
-    sources = [*core_sources(), TESTS_C / f"{STORE_KILLS}.c", MODEL]
-    flags = [*release_flags(), *STRICT, "-include", str(TESTS_C / "kill_hooks.h"), f"-I{CSRC}", f"-I{TESTS_C}"]
-    command = [compiler(), *flags, *map(str, sources), "-o", str(partial)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
-    return partial.replace(folder / STORE_KILLS)
-
-
 def outcome(mode: str, name: str, arguments: tuple[str, ...]) -> tuple[bool, str]:
     """Builds and runs one program in one mode: whether it passed, and what it said."""
     try:
-        done = run(build_store_kills() if name == STORE_KILLS else build(PROGRAMS[name], mode), *arguments)
+        done = run(build(PROGRAMS[name], mode), *arguments)
     except RuntimeError as error:
         return False, str(error)
     except subprocess.TimeoutExpired:

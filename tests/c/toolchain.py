@@ -4,12 +4,15 @@ Flags of the plain mode are those of the release: they are read from tablemgr/_b
 only when one of its files or flags has changed.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.util
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +37,15 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Program:
-    """A test program: its name, its C files beside those of the core, and where it looks for headers."""
+    """A test program: its name, its C files beside those of the core, and where it looks for headers.
+
+    before: a header that stands before every file, those of the core as well, which are compiled once more for that.
+    """
 
     name: str
     sources: tuple[Path, ...]
     include: tuple[Path, ...] = ()
+    before: Path | None = None
 
 
 def release_flags() -> list[str]:
@@ -82,33 +89,53 @@ def _compile(command: list[str], output: Path) -> None:
     partial.replace(output)
 
 
-def build(program: Program, mode: str = "plain") -> Path:
-    """Compiles a program in a mode of SANITIZERS and returns the executable. RuntimeError: what the compiler said."""
-    folder = BUILD / mode / program.name
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder is there, and no other test run builds in it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs at once
-        return _build(program, mode, folder)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def _build(program: Program, mode: str, folder: Path) -> Path:
-    include = [CSRC, TESTS_C, *program.include]
+def _objects(
+    sources: list[Path], include: list[Path], mode: str, folder: Path, before: Path | None = None
+) -> list[Path]:
+    """Compiles what has changed, on all processors."""
     flags = [*release_flags(), *STRICT, *SANITIZERS[mode], *(f"-I{path}" for path in include)]
-    objects = []
-    for source in [*core_sources(), *program.sources]:
+    if before is not None:
+        flags += ["-include", str(before)]
+    objects, missing = [], []
+    for source in sources:
         command = [compiler(), *flags, "-c", str(source)]
         output = folder / f"{source.stem}-{_fingerprint(command, [source], include)}.o"
+        objects.append(output)
         if not output.exists():
             for old in folder.glob(f"{source.stem}-*.o"):
                 old.unlink()
-            _compile(command, output)
-        objects.append(output)
-    executable = folder / program.name
-    stamp = folder / "stamp"
-    wanted = " ".join(path.name for path in objects)
-    if not executable.exists() or not stamp.exists() or stamp.read_text() != wanted:
-        _compile([compiler(), *SANITIZERS[mode][:1], "-pthread", "-Wl,-z,now", *map(str, objects), "-ldl"], executable)
-        stamp.write_text(wanted)
+            missing.append((command, output))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda job: _compile(*job), missing))
+    return objects
+
+
+def build(program: Program, mode: str = "plain") -> Path:
+    """Compiles a program in a mode of SANITIZERS and returns the executable. RuntimeError: what the compiler said."""
+    core, folder = BUILD / mode / "core", BUILD / mode / program.name
+    include = [CSRC, TESTS_C, *program.include]
+    with _locked(core), _locked(folder):
+        if program.before is None:
+            objects = _objects(core_sources(), [CSRC], mode, core)  # the same for all programs
+        else:
+            objects = _objects(core_sources(), include, mode, folder, program.before)
+        objects += _objects(list(program.sources), include, mode, folder, program.before)
+        executable = folder / program.name
+        stamp = folder / "stamp"
+        wanted = " ".join(path.name for path in objects)
+        if not executable.exists() or not stamp.exists() or stamp.read_text() != wanted:
+            libraries = ["-pthread", "-Wl,-z,now", *map(str, objects), "-ldl"]
+            _compile([compiler(), *SANITIZERS[mode][:1], *libraries], executable)
+            stamp.write_text(wanted)
     return executable
 
 
