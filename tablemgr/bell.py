@@ -9,6 +9,7 @@ Anybody may send, so what is received is a reason to look, and is limited in siz
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import os
@@ -88,9 +89,16 @@ def _sender() -> socket.socket:
     return _sending[0]
 
 
-def _after_fork_in_child() -> None:
+def _close_all() -> None:
     for bell in list(_bells):
         bell.close()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def _at_exit() -> None:
+    _close_all()
+    while _sending:
+        _sending.pop().close()
+
+
+os.register_at_fork(after_in_child=_close_all)
+atexit.register(_at_exit)
