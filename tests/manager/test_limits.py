@@ -68,7 +68,7 @@ def test_connections_are_limited_in_all(instance: str, tmp_path: Path) -> None:
     told = refusal(peers[2])
     assert told.code == "crowded"
     assert "2 connections already" in told.message
-    assert service.events("refused")[0]["code"] == "crowded"
+    assert eventually(lambda: service.events("refused"))[0]["code"] == "crowded", "logged when it is told, or just after"
     peers[0].socket.close()
     eventually(lambda: can_greet(instance))
     for peer in peers:
@@ -131,7 +131,7 @@ def test_requests_are_limited_per_second(instance: str, tmp_path: Path) -> None:
     assert 19 <= len(replies) - len(refused) < 60
     assert {reply.code for reply in refused} == {"fast"}
     assert "20 requests per second" in refused[0].message
-    assert 1 <= len(service.events("refused")) < len(refused), "one line a second tells as much"
+    assert len(eventually(lambda: service.events("refused"))) < len(refused), "one line a second tells as much"
 
     def is_served() -> bool:
         peer.say(protocol.Status())
