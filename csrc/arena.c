@@ -4,8 +4,11 @@
 #include "os.h"
 
 enum {
-    GROW_BYTES = 32 * 1024, /* takes a few microseconds, less than the page faults of its first use */
-    SEARCH_CHUNKS = 64,     /* looked at before growing: bounds what one write pays */
+    GROW_BYTES = 32 * 1024,      /* at once, where memory is needed and not there */
+    STEP_BYTES = 2 * PAGE_BYTES, /* at once, ahead of need: what a page of rows takes and as much again for the rest */
+    AHEAD_BYTES = 256 * 1024,    /* wanted beyond the frontier, in a small table AHEAD_SHARE of what it has */
+    AHEAD_SHARE = 8,
+    SEARCH_CHUNKS = 64, /* looked at before growing: bounds what one write pays */
     ARENA_WAIT_NS = 2000000,
     GROWING_CLASSES = 28, /* up to 2 KiB: their slabs have 1, 2, 4, then 8 pages */
     SLAB_PAGES_MOST = 8
@@ -136,10 +139,10 @@ static uint64_t search(struct tmgr_table *t, uint32_t *pages, uint32_t least, ui
     return first;
 }
 
-/* One piece more, or FULL; AGAIN if the mapping is too small for it. Under the arena lock. */
-static int grow(struct tmgr_table *t) {
+/* `bytes` more, or as much as there is; FULL; AGAIN if the mapping is too small for it. Under the arena lock. */
+static int grow(struct tmgr_table *t, uint64_t bytes) {
     uint64_t size = load_relaxed(&t->control->size), limit = load_relaxed(&t->control->max_bytes);
-    uint64_t to = size + GROW_BYTES < limit ? size + GROW_BYTES : limit & ~(uint64_t)(PAGE_BYTES - 1);
+    uint64_t to = size + bytes < limit ? size + bytes : limit & ~(uint64_t)(PAGE_BYTES - 1);
     to = to < t->mapped ? to : t->mapped & ~(uint64_t)(PAGE_BYTES - 1);
     if (to <= size) {
         if (size + PAGE_BYTES > limit || t->mapped >= limit) {
@@ -165,7 +168,7 @@ static int find_run(struct tmgr_table *t, struct wish wish, uint32_t *pages, uin
     if (*first == 0)
         *first = search(t, pages, wish.pages, hint + 1, hint + SEARCH_CHUNKS);
     while (*first == 0) {
-        int status = grow(t);
+        int status = grow(t, GROW_BYTES);
         if (status != TMGR_OK) {
             *first = search(t, pages, status == TMGR_FULL ? wish.least : wish.least_here, 0, UINT64_MAX);
             return *first != 0 ? TMGR_OK : status;
@@ -174,6 +177,32 @@ static int find_run(struct tmgr_table *t, struct wish wish, uint32_t *pages, uin
         *first = search(t, pages, wish.pages, last > 0 ? last - 1 : 0, last + 1);
     }
     return TMGR_OK;
+}
+
+bool arena_is_ahead(struct tmgr_table *t, uint64_t bytes) {
+    uint64_t frontier = load_relaxed(&t->control->frontier);
+    return load_relaxed(&t->control->size) - frontier >= bytes; /* of a frontier that lies beyond the end too */
+}
+
+/* The header pages of a chunk are touched as they come: their page faults would meet in the write that takes the chunk's
+ * first page. Whatever it comes to, the write goes on; a death in it is one while growing. */
+static void reserve_ahead(struct tmgr_table *t) {
+    uint64_t size = load_relaxed(&t->control->size), wanted = size / AHEAD_SHARE;
+    wanted = wanted < AHEAD_BYTES ? wanted : AHEAD_BYTES;
+    if (arena_is_ahead(t, wanted) || load_relaxed(&t->control->short_of_memory) ||
+        size + STEP_BYTES > load_relaxed(&t->control->max_bytes) || size + STEP_BYTES > t->mapped)
+        return;
+    enum lock_outcome outcome = lock_take(t->control->arena_lock, 0);
+    if (outcome == LOCK_HELD_DEAD)
+        lock_mark_consistent(t->control->arena_lock);
+    else if (outcome != LOCK_HELD)
+        return;
+    size = load_relaxed(&t->control->size);
+    if (grow(t, STEP_BYTES) == TMGR_OK)
+        for (uint64_t page = size; page < load_relaxed(&t->control->size); page += PAGE_BYTES)
+            if (page_in_chunk(t, page) < CHUNK_HEADER_PAGES)
+                (void)load_relaxed((const word *)at(t, page));
+    lock_release(t->control->arena_lock);
 }
 
 /* GRAB, ending in the step `then`. The caller finishes that step. */
@@ -195,6 +224,8 @@ static int grab(struct tmgr_table *t, struct stripe *s, struct wish wish, uint32
         publish(&s->intent.page_step, then == STEP_NONE ? 0 : step_make(*first, pages, then));
         fence_release(); /* the last user's epoch is before our first store into the pages (pairs with readers' check) */
         *n_pages = pages;
+        if (*first + (uint64_t)pages * PAGE_BYTES > load_relaxed(&t->control->frontier))
+            store_relaxed(&t->control->frontier, *first + (uint64_t)pages * PAGE_BYTES);
     }
     lock_release(t->control->arena_lock);
     return status;
@@ -483,6 +514,8 @@ static inline void take_block(struct tmgr_table *t, uint64_t first, uint64_t ent
     publish(log, *offset);
     set_used(t, *offset);
     publish(entry_at(t, first), with_count(entry, entry_count(entry) + 1, i + 1 < n ? i + 1 : 0));
+    if (*offset % PAGE_BYTES < arena_class_bytes(entry_class(entry)))
+        reserve_ahead(t);
     fence_release(); /* the epoch that freed this block, whoever stored it, before what the caller fills in */
 }
 

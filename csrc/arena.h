@@ -17,7 +17,9 @@
  * its holder dies, its own stripe's repair undoes the GRAB; the next holder of the arena lock has nothing to repair.
  *
  * Growth: under the arena lock memory is reserved past the end, then `size` is published (COMMIT POINT). A kill between
- * the two leaves pages that the next growth finds already reserved. */
+ * the two leaves pages that the next growth finds already reserved. Reserving a page takes longer than most writes do, so
+ * no write pays for many: each that begins a page reserves two beyond the frontier, up to a distance that bears what is
+ * taken at once (a slab, a segment of buckets), and only what that does not cover is reserved when it is taken. */
 #ifndef TMGR_ARENA_H
 #define TMGR_ARENA_H
 
@@ -31,6 +33,8 @@ int arena_take(struct tmgr_table *t, struct stripe *s, uint64_t bytes, word *log
 /* Take a run of `most` pages, or if there is none and growing failed, the longest that there is. *run, and *log before the
  * used bit: its offset | its number of pages. Statuses as above. */
 int arena_take_run(struct tmgr_table *t, struct stripe *s, uint64_t most, word *log, uint64_t *run);
+/* Is there memory for so many bytes beyond all that was ever taken? Any other answer than the truth costs time only. */
+bool arena_is_ahead(struct tmgr_table *t, uint64_t bytes);
 /* Is this a block of s that is in use? */
 bool arena_holds(struct tmgr_table *t, struct stripe *s, uint64_t offset);
 /* Give a block back. Harmless if it was given back before or its pages are no longer ours. OK or CORRUPT. */

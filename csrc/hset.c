@@ -753,12 +753,22 @@ static int split(struct tmgr_table *t, struct stripe *s, struct root *root) {
     return clear_slots(t, source, bit);
 }
 
+/* Is a split due? One that begins a segment of buckets waits for memory that is reserved ahead, up to a quarter more rows:
+ * reserving so much at once would be the longest pause of a growing table. */
+static bool split_is_due(struct tmgr_table *t, uint64_t n, uint64_t rows) {
+    if (n == 0 || rows <= n * ROWS_PER_BUCKET)
+        return false;
+    uint64_t index, buckets;
+    segment_of(n, &index, &buckets);
+    return index != 0 || rows > n * (ROWS_PER_BUCKET + 1) || arena_is_ahead(t, buckets * sizeof(struct bucket));
+}
+
 int hset_grow(struct tmgr_table *t, struct stripe *s, uint64_t rows, uint64_t most) {
     struct root *root = current_root(s);
     int status = TMGR_OK;
     for (uint64_t n; most > 0 && status == TMGR_OK; most--) {
         n = load_relaxed(&root->n_buckets);
-        if (n == 0 || rows <= n * ROWS_PER_BUCKET)
+        if (!split_is_due(t, n, rows))
             break;
         status = split(t, s, root);
     }

@@ -291,7 +291,8 @@ struct control {
     word search_chunk;            /* hint: where to look for free pages first */
     word short_of_memory; /* hint: 1 if the last growth failed; slabs are taken small then. Under the arena lock */
     word misfits; /* hint: blocks that may still come from larger classes; counted anew when nothing can be compacted */
-    word unused_statistics[3];
+    word frontier; /* hint: end of the last page that was ever taken. Under the arena lock */
+    word unused_statistics[2];
 
     uint8_t control_lock[LOCK_BYTES];
     uint8_t arena_lock[LOCK_BYTES];

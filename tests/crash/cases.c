@@ -112,6 +112,11 @@ static void prepare_growth(struct setup *setup) {
     setup_until(setup, EVENT_GROWTH, make_big_insert);
 }
 
+static void prepare_growth_ahead(struct setup *setup) {
+    setup_fill(setup, 0, 400, 40, 60);
+    setup_until(setup, EVENT_GROWTH_AHEAD, make_insert);
+}
+
 static void prepare_run(struct setup *setup) {
     small_table(setup);
     setup->op = op_single(VERB_INSERT, 1003, 5, 20000);
@@ -304,6 +309,7 @@ const struct crash_case crash_cases[] = {
     {"split", TMGR_SET, 1, prepare_split, NULL},
     {"overflow_bucket", TMGR_SET, 1, prepare_overflow, NULL},
     {"growth", TMGR_SET, 1, prepare_growth, NULL},
+    {"growth_ahead", TMGR_SET, 1, prepare_growth_ahead, NULL},
     {"run_of_pages", TMGR_SET, 1, prepare_run, NULL},
     {"run_of_pages_replaced", TMGR_SET, 1, prepare_run_shrinks, NULL},
     {"extents", TMGR_SET, 1, prepare_extents, NULL},

@@ -141,6 +141,8 @@ void setup_fill(struct setup *setup, uint64_t from, uint64_t to, size_t least, s
         setup_put(setup, id, least + (size_t)random_below(&setup->random, most - least + 1));
 }
 
+enum { NEED_BYTES = 8 * PAGE_BYTES }; /* by so much at least the segment grows where an operation needs memory */
+
 static bool has_happened(enum event event, const struct shape *before, const struct shape *after, bool refused) {
     bool same = after->height == before->height && !refused;
     int64_t leaves = (int64_t)(after->leaves - before->leaves), inners = (int64_t)(after->inners - before->inners);
@@ -182,7 +184,9 @@ static bool has_happened(enum event event, const struct shape *before, const str
     case EVENT_FULL_NODE:
         return refused && leaves == 0 && before->last == NODE_ENTRIES; /* inserts are made at the edge */
     default:
-        return after->size > before->size;
+        return after->size >= before->size + NEED_BYTES;
+    case EVENT_GROWTH_AHEAD:
+        return after->size > before->size && after->size < before->size + NEED_BYTES;
     }
 }
 

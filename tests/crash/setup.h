@@ -51,7 +51,8 @@ enum event {
     EVENT_SPLIT,
     EVENT_OVERFLOW,
     EVENT_EPOCH,
-    EVENT_GROWTH,
+    EVENT_GROWTH,       /* by what the operation needs */
+    EVENT_GROWTH_AHEAD, /* by a few pages that it does not need yet */
     EVENT_GIVE,
     EVENT_NO_RESHAPE, /* all nodes stay */
     EVENT_LEAF_SPLIT,
