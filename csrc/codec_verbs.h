@@ -329,7 +329,8 @@ static PyObject *take_step(struct binding *self, PyObject *const *arguments, Py_
     }
     struct request r = request_for(self, scratch);
     r.direction = PyLong_AsLong(arguments[0]) < 0 ? -1 : 1;
-    if (n == 1 || key_argument(self, scratch, &r, arguments[1], r.direction < 0 ? "prev" : "next", false)) {
+    const char *doing = n == 1 ? (r.direction < 0 ? "last" : "first") : (r.direction < 0 ? "prev" : "next");
+    if (n == 1 || key_argument(self, scratch, &r, arguments[1], doing, false)) {
         int status = do_read(self, &r, step_step);
         if (status == TMGR_OK) {
             struct decoder d = decoder_for(self, &scratch->result);
@@ -339,7 +340,7 @@ static PyObject *take_step(struct binding *self, PyObject *const *arguments, Py_
             answer = Py_None;
             Py_INCREF(answer);
         } else {
-            refuse(self, status, r.direction < 0 ? "prev" : "next", NULL);
+            refuse(self, status, doing, NULL);
         }
     }
     scratch_give(self, scratch);

@@ -107,3 +107,14 @@ def test_iterating_over_a_dropped_table_raises(table: tm.Table) -> None:
     table.drop()
     with pytest.raises(tm.TableNotFoundError):
         list(rows)
+
+
+@pytest.mark.parametrize(
+    "verb", ["first", "last", "next", "prev", "first_lookup", "last_lookup", "next_lookup", "prev_lookup"]
+)
+def test_a_step_that_is_refused_names_what_was_called(verb: str) -> None:
+    """Not the step that it is made of."""
+    table = tm.create("t", access="public")
+    table.close()
+    with pytest.raises(tm.TableClosedError, match=rf"^{verb.removesuffix('_lookup')}(_lookup)?: "):
+        getattr(table, verb)(*([] if verb.startswith(("first", "last")) else [1]))
