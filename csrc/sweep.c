@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sweep.h"
 
-enum { AHEAD_ROWS = 4, AHEAD_BUCKETS = 8, RING = 16, LOOKED_AT = 128, FIRST_LOOK = 32, SLOTS_MOST = 4 * BUCKET_SLOTS };
-static_assert(FIRST_LOOK % 8 == 0 && LOOKED_AT % 8 == 0, "whole words");
+enum { AHEAD_ROWS = 4, AHEAD_BUCKETS = 8, RING = 16, SLOTS_MOST = 4 * BUCKET_SLOTS };
+enum {
+    SURVEYED_PART = 4
+}; /* looking at a row in a survey takes this part of the time that it takes through a bucket */
 
 /* A bucket that is to come. What is prepared here serves as long as the number of buckets is what it was. */
 struct stop {
@@ -11,9 +13,9 @@ struct stop {
     const struct bucket *bucket;
 };
 
-/* The buckets from the cursor on, in a ring: prepared as far as AHEAD_BUCKETS ahead. */
+/* The buckets from the cursor on that the survey has marked, in a ring: prepared as far as AHEAD_BUCKETS ahead. */
 struct course {
-    uint64_t n_buckets, gen;
+    const struct survey *survey;
     uint64_t next; /* position of the bucket to be prepared next; POSITION_END: none */
     uint32_t first, n;
     struct stop stops[RING];
@@ -35,7 +37,7 @@ static void prefetch_rows(struct tmgr_table *t, const struct bucket *bucket) {
 
 /* Prepare buckets until the ring is full or the stripe ends. */
 static void course_fill(struct tmgr_table *t, struct course *course, const struct hset_view *view) {
-    while (course->n <= AHEAD_BUCKETS && course->next < POSITION_END) {
+    while (course->n <= AHEAD_BUCKETS && (course->next = survey_next(course->survey, course->next)) < POSITION_END) {
         struct stop *stop = stop_at(course, course->n);
         uint64_t before;
         stop->number = hset_interval(view->n_buckets, course->next, &before, &stop->after);
@@ -49,8 +51,6 @@ static void course_fill(struct tmgr_table *t, struct course *course, const struc
 }
 
 static void course_begin(struct tmgr_table *t, struct course *course, const struct hset_view *view, uint64_t position) {
-    course->n_buckets = view->n_buckets;
-    course->gen = view->gen;
     course->next = position;
     course->first = course->n = 0;
     course_fill(t, course, view);
@@ -113,32 +113,16 @@ static inline int look_at_slots(struct tmgr_table *t, const struct bucket *bucke
         const word *row = (const word *)(const void *)(base + offset);
         uint64_t head = load_relaxed(row), len = head & ROW_LEN_MASK;
         if (((uint32_t)(head >> 32) & mask) != number)
-            continue;              /* a row that a split has copied already, or not yet cleared */
-        uint8_t first[FIRST_LOOK]; /* what lies behind a short row is not looked at */
-        for (int j = 0; j < FIRST_LOOK / 8; j++)
-            copy_word(first + 8 * j, &row[1 + j]);
+            continue; /* a row that a split has copied already, or not yet cleared */
+        enum filter_verdict verdict = survey_look(base, offset, head, filter);
         seen += len;
-        if (filter_rejects_at_once(filter, first, len < FIRST_LOOK ? len : FIRST_LOOK) && !(head & ROW_EXTENTS))
+        if (verdict == FILTER_REJECTS)
             continue;
-        enum filter_verdict verdict = filter_look(filter, first, len < FIRST_LOOK ? len : FIRST_LOOK);
-        if (verdict == FILTER_REJECTS && !(head & ROW_EXTENTS))
-            continue;
-        add_candidate(candidates, (struct candidate){position_of_hash(head >> 32), offset, head,
-                                                     verdict == FILTER_WANTS_MORE && !(head & ROW_EXTENTS), 0});
+        add_candidate(candidates,
+                      (struct candidate){position_of_hash(head >> 32), offset, head, verdict == FILTER_WANTS_MORE, 0});
     }
     *looked_at += seen;
     return TMGR_OK;
-}
-
-/* Does the filter reject the row when more of it is looked at? False also where that cannot be told. */
-static bool rejects_on_second_look(struct tmgr_table *t, const struct filter *filter,
-                                   const struct candidate *candidate) {
-    uint8_t bytes[LOOKED_AT];
-    size_t len = candidate->head & ROW_LEN_MASK, have = len < LOOKED_AT ? len : LOOKED_AT;
-    if (!offset_is_valid(t, candidate->offset, ROW_START + LOOKED_AT))
-        return false;
-    copy_racy_words(bytes, at(t, candidate->offset + ROW_START), have);
-    return filter_look(filter, bytes, have) == FILTER_REJECTS;
 }
 
 /* BUSY: overtaken, or a bucket that takes more than is usual. */
@@ -162,7 +146,7 @@ static int look_at_bucket(struct tmgr_table *t, struct stripe *s, const struct h
     }
     for (uint32_t i = 0; i < candidates.n; i++) {
         struct candidate candidate = candidates.list[i];
-        if (candidate.wants_more && rejects_on_second_look(t, filter, &candidate))
+        if (candidate.wants_more && survey_rejects_on_second_look(t, candidate.offset, candidate.head, filter))
             continue;
         candidate.start = out->len;
         int status = row_copy(t, s, view->epoch, candidate.offset, out);
@@ -196,17 +180,24 @@ static int read_bucket(struct tmgr_table *t, struct stripe *s, uint64_t position
     return status;
 }
 
-/* Buckets of one stripe. */
+/* Buckets of one stripe. With a survey all of them: it is not kept. */
 static int sweep_stripe(struct tmgr_table *t, struct stripe *s, struct tmgr_cursor *cursor, const struct filter *filter,
                         size_t want_bytes, size_t most, struct tmgr_buffer *out, size_t *n_rows, size_t *looked_at) {
-    struct course course;
+    struct survey survey = {NULL, 0};
+    struct course course = {.survey = &survey};
     struct hset_view view;
     bool is_open = false;
-    while (cursor->position < POSITION_END && out->len < want_bytes && *looked_at < most) {
+    int status = TMGR_OK;
+    if (cursor->position == 0 && hset_view_open(t, s, &view) == TMGR_OK)
+        survey_make(t, s, &view, filter, &survey);
+    bool is_surveyed = survey.marks != NULL;
+    *looked_at += is_surveyed ? load_relaxed(&s->bytes) / SURVEYED_PART : 0;
+    while ((cursor->position = survey_next(&survey, cursor->position)) < POSITION_END &&
+           (is_surveyed || (out->len < want_bytes && *looked_at < most))) {
         size_t len = out->len;
         uint64_t after = POSITION_END;
-        int status = TMGR_OK;
         bool is_new = !is_open;
+        status = TMGR_OK;
         if (is_new) {
             status = hset_view_open(t, s, &view);
             is_open = status == TMGR_OK;
@@ -222,19 +213,23 @@ static int sweep_stripe(struct tmgr_table *t, struct stripe *s, struct tmgr_curs
         if (status == TMGR_BUSY) {
             out->len = len;
             is_open = false;
-            if (!is_new)
-                continue; /* perhaps only because the view had become old */
+            if (!is_new) { /* perhaps only because the view had become old */
+                status = TMGR_OK;
+                continue;
+            }
             status = read_bucket(t, s, cursor->position, out, n_rows, looked_at, &after);
         } else if (status == TMGR_OK) {
             course_step(t, &course, &view);
         }
         if (status != TMGR_OK && status != TMGR_ABSENT) {
             out->len = len;
-            return status;
+            break;
         }
+        status = TMGR_OK;
         cursor->position = after;
     }
-    return TMGR_OK;
+    survey_free(&survey);
+    return status;
 }
 
 int sweep_rows(struct tmgr_table *t, struct tmgr_cursor *cursor, const struct filter *filter, size_t want_bytes,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sweep.h - all rows of a set that may be what a query asks for, in the order of the table (walk.h): the same walk, but rows
  * that a filter rejects are not copied, and what the next buckets need is on its way from memory while this one is looked at.
+ * In a large stripe of which little may pass, a survey tells beforehand which buckets are worth it (survey.h).
  *
  * The reuse epoch covers it as it covers copying: each bucket is looked at between two loads of the epoch (the first of them may be some buckets back). What is loaded is
  * the slots, the first word of each row, and up to LOOKED_AT bytes behind it, word by word into private memory; their number and
@@ -11,7 +12,7 @@
 #ifndef TMGR_SWEEP_H
 #define TMGR_SWEEP_H
 
-#include "filter.h"
+#include "survey.h"
 #include "walk.h"
 
 /* Rows of whole buckets from the cursor on that the filter lets pass, appended to out until it holds want_bytes, or `most` bytes of rows

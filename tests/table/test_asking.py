@@ -61,6 +61,36 @@ def test_a_filter_lets_pass_what_the_program_wants() -> None:
         assert table.select_count(count) == len(every)
 
 
+def test_rows_of_any_size_are_found_in_a_table_of_which_little_passes() -> None:
+    """Stripes are surveyed in the order of memory: large rows, long keys and rows of other shapes pass there, too."""
+    chance = random.Random(6)
+    table = tm.create("t")
+    rows: dict[Any, tuple[Any, ...]] = {}
+    for n in range(12_000):
+        key: Any = chance.choice((n, str(n), "k" * 40 + str(n), (n, "tuple"), "l" * 200 + str(n)))
+        behind = () if chance.random() < 0.1 else (b"x" * chance.randrange(300),)
+        rows[key] = (key, chance.choice((n % 100, n % 100 + 1000, str(n % 100))), *behind)
+    for n in (2_500, 30_000, 300_000, 700_000):
+        rows[n * 100] = (n * 100, 7, b"y" * n)
+    table.insert(list(rows.values()))
+    for key in chance.sample(list(rows), 3000):
+        del rows[key]
+        table.delete(key)
+    for key in chance.sample(list(rows), 3000):
+        rows[key] = (key, chance.randrange(100), b"z" * chance.randrange(300))
+        table.insert(rows[key])
+    for number in (7, 1007, "7"):
+        wanted = [row for row in rows.values() if len(row) == 3 and row[1] == number]
+        assert wanted
+        assert sorted(table.select(tm.Clause((tm.ANY, V1, tm.ANY), [number == V1])), key=repr) == sorted(
+            wanted, key=repr
+        )
+        assert table.select_count(tm.Clause((tm.ANY, V1, tm.ANY), [number == V1], True)) == len(wanted)
+    assert table.select(tm.Clause((tm.ANY, V1), [V1 < 0])) == []
+    table.delete_all()
+    assert table.select(tm.Clause((tm.ANY, V1, tm.ANY), [V1 == 7])) == []
+
+
 def uses_only(guard: Any, head: list[Any]) -> bool:
     """Whether the head has the variables of a guard."""
     if isinstance(guard, type(V1)):
@@ -85,6 +115,7 @@ def test_a_filtered_select_beside_a_writer_sees_what_stays_once() -> None:
     """Rows that are there throughout come exactly once, though they are overwritten and the table grows."""
     table = tm.create("t", access="public")
     table.insert([(key, key % 10, b"") for key in range(1000)])
+    table.insert([(-key, 8, b"") for key in range(1, 9000)])  # enough for a survey of each stripe
     writer = multiprocessing.get_context("spawn").Process(target=_disturb, args=(table.name,))
     writer.start()
     clause = tm.Clause((V1, V2, tm.ANY), [V2 == 3], V1)
