@@ -373,17 +373,42 @@ struct way {
     bool stepped; /* it came here from the leaf before */
 };
 
-/* The leaf beside: OK, or ABSENT if it has another parent. */
+/* One rank on in a seat's node: OK, or ABSENT at its end. */
+static int rank_beside(const struct seat *seat, bool reverse, uint32_t distance, uint32_t *rank) {
+    if (reverse ? seat->rank < distance : seat->rank + distance >= order_count(seat->at.order))
+        return TMGR_ABSENT;
+    *rank = reverse ? seat->rank - distance : seat->rank + distance;
+    return order_entry(seat->at.order, *rank) < NODE_ENTRIES ? TMGR_OK : TMGR_ABSENT;
+}
+
+/* The child at a rank that rank_beside has given. */
+static uint64_t child_at(const struct seat *seat, uint32_t rank) {
+    return load_acquire(&seat->at.node->slots[order_entry(seat->at.order, rank)]);
+}
+
+/* The inner node beside the leaf's parent takes its place, if both have the same parent: OK, or ABSENT. */
+static int step_parent_aside(struct tmgr_table *t, struct way *way, bool reverse) {
+    struct seat *seat = &way->path.seats[way->path.depth - 2];
+    struct seen next;
+    uint32_t rank;
+    if (way->path.depth < 3 || rank_beside(seat - 1, reverse, 1, &rank) != TMGR_OK ||
+        !look(t, child_at(seat - 1, rank), &next) || next.level != 1 || order_count(next.order) == 0)
+        return TMGR_ABSENT;
+    seat[-1].rank = rank;
+    *seat = (struct seat){next, reverse ? order_count(next.order) : UINT32_MAX}; /* before its first child */
+    return TMGR_OK;
+}
+
+/* The leaf beside: OK, or ABSENT if it is to be found from the root. */
 static int step_aside(struct tmgr_table *t, struct way *way, bool reverse) {
     if (!way->leads_on || way->path.depth < 2)
         return TMGR_ABSENT;
     struct seat *above = &way->path.seats[way->path.depth - 2];
-    if (reverse ? above->rank == 0 : above->rank + 1 >= order_count(above->at.order))
+    uint32_t rank;
+    if (rank_beside(above, reverse, 1, &rank) != TMGR_OK &&
+        (step_parent_aside(t, way, reverse) != TMGR_OK || rank_beside(above, reverse, 1, &rank) != TMGR_OK))
         return TMGR_ABSENT;
-    uint32_t rank = reverse ? above->rank - 1 : above->rank + 1, entry = order_entry(above->at.order, rank);
-    struct seat *seat = &way->path.seats[way->path.depth - 1];
-    if (entry >= NODE_ENTRIES || !look(t, load_acquire(&above->at.node->slots[entry]), &seat->at) ||
-        seat->at.level != 0)
+    if (!look(t, child_at(above, rank), &above[1].at) || above[1].at.level != 0)
         return TMGR_ABSENT;
     above->rank = rank;
     return TMGR_OK;
@@ -415,31 +440,46 @@ static void prefetch_rows(struct tmgr_table *t, const struct seen *leaf) {
     }
 }
 
-/* The leaf that a range comes to `distance` leaves later, if it has the same parent; 0: it has not. */
-static uint64_t leaf_beside(const struct way *way, bool reverse, uint32_t distance) {
+enum { LEAVES_AHEAD = 2, NODES_AHEAD = 4 }; /* leaves whose rows, and that themselves, are on their way */
+
+/* The leaf that a range comes to `distance` leaves later; 0: that is not known. */
+static uint64_t leaf_beside(struct tmgr_table *t, const struct way *way, bool reverse, uint32_t distance) {
     if (way->path.depth < 2)
         return 0;
     const struct seat *above = &way->path.seats[way->path.depth - 2];
-    if (reverse ? above->rank < distance : above->rank + distance >= order_count(above->at.order))
+    uint32_t rank;
+    if (rank_beside(above, reverse, distance, &rank) == TMGR_OK)
+        return child_at(above, rank);
+    if (way->path.depth < 3 || rank_beside(above - 1, reverse, 1, &rank) != TMGR_OK)
         return 0;
-    uint32_t entry = order_entry(above->at.order, reverse ? above->rank - distance : above->rank + distance);
-    return entry < NODE_ENTRIES ? load_acquire(&above->at.node->slots[entry]) : 0;
+    uint32_t here = reverse ? above->rank + 1 : order_count(above->at.order) - above->rank;
+    struct seat next = {.rank = 0};
+    if (!look(t, child_at(above - 1, rank), &next.at) || next.at.level != 1 || order_count(next.at.order) == 0)
+        return 0;
+    next.rank = reverse ? order_count(next.at.order) - 1 : 0;
+    return rank_beside(&next, reverse, distance - here, &rank) == TMGR_OK ? child_at(&next, rank) : 0;
 }
 
-/* Start loading what the range needs next: this leaf's rows and, while they come, the next leaf's rows and the nodes behind it. */
+/* Start loading what the range, which wants `most` rows more, needs next: this leaf's rows and, while they come, the next leaves'
+ * rows and the nodes behind them. */
 static void prefetch_ahead(struct tmgr_table *t, const struct way *way, const struct seen *leaf, bool reverse,
-                           bool further) {
+                           size_t most) {
     struct seen next;
-    if (!further || !way->stepped) { /* nothing is under way yet */
-        if (further)
-            prefetch_node(t, leaf_beside(way, reverse, 1));
+    size_t rows = order_count(leaf->order);
+    if (!way->stepped) { /* nothing is under way yet */
+        for (uint32_t i = 1; i < NODES_AHEAD && rows < most; i++)
+            prefetch_node(t, leaf_beside(t, way, reverse, i));
         prefetch_rows(t, leaf);
     }
-    if (!further)
-        return;
-    prefetch_node(t, leaf_beside(way, reverse, 2));
-    if (look(t, leaf_beside(way, reverse, 1), &next) && next.level == 0)
-        prefetch_rows(t, &next);
+    for (uint32_t i = 1; i <= LEAVES_AHEAD && rows < most; i++) {
+        if (!look(t, leaf_beside(t, way, reverse, i), &next) || next.level != 0)
+            break;
+        if (!way->stepped || i == LEAVES_AHEAD)
+            prefetch_rows(t, &next);
+        rows += order_count(next.order);
+    }
+    if (rows < most)
+        prefetch_node(t, leaf_beside(t, way, reverse, NODES_AHEAD));
 }
 
 static bool copy_low(const struct seen *seen, struct tmgr_buffer *to) {
@@ -533,7 +573,7 @@ static int leaf_rows_once(struct tmgr_table *t, struct stripe *s, const struct o
         return status == TMGR_ABSENT ? TMGR_OK : status;
     }
     const struct seen *leaf = leaf_of(&way->path);
-    prefetch_ahead(t, way, leaf, range->reverse, most > NODE_ENTRIES);
+    prefetch_ahead(t, way, leaf, range->reverse, most);
     status = upper_separator(t, &way->path, piece);
     if (status != TMGR_OK)
         return status;
@@ -559,6 +599,9 @@ static int leaf_rows_once(struct tmgr_table *t, struct stripe *s, const struct o
         piece->last = leaf->low_len == 0;
         if (!piece->last && !copy_low(leaf, &piece->next))
             return TMGR_NO_MEMORY;
+        if (!piece->last && range->hi != NULL &&
+            sorted_compare(piece->next.data, piece->next.len, range->hi, range->hi_len) >= (range->up_to_hi ? 1 : 0))
+            return TMGR_BUSY; /* as below: the node before still lists children that the range has behind it */
         piece->last = piece->last || (range->lo != NULL &&
                                       sorted_compare(piece->next.data, piece->next.len, range->lo, range->lo_len) <= 0);
     } else if (!piece->last && range->lo != NULL &&
