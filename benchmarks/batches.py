@@ -13,7 +13,7 @@ from benchmarks.adapters import Operations, Store
 from benchmarks.crew import Crew, Load, Prepare
 from benchmarks.fleet import filled
 from benchmarks.keys import choose, key, value
-from benchmarks.measure import Figures, Plan, Prepared, interleaved
+from benchmarks.measure import Figures, Plan, Prepared, chunks, interleaved
 
 QUESTION = "batches"
 BATCH = 1000
@@ -22,10 +22,10 @@ WHOLE_JOB_SECONDS = 60.0
 
 
 def lookup_many(operations: Operations, store: Store, member: int, load: Load) -> Prepared:
-    """Batches of chosen keys."""
+    """Batches of chosen keys, over and over: once is a few milliseconds, which another process may have taken."""
     numbers = choose(load.rows, BATCH * BATCHES, load.keys, jobs.seed(load, member))
     wanted = [store.key(key(number)) for number in numbers]
-    return operations.lookup_many, [wanted[at : at + BATCH] for at in range(0, len(wanted), BATCH)]
+    return operations.lookup_many, chunks(wanted, BATCH)
 
 
 def insert_many(operations: Operations, store: Store, member: int, load: Load) -> Prepared:

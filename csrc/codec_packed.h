@@ -293,11 +293,18 @@ static bool check_row(struct decoder *d, uint32_t keypos, struct tmgr_buffer *ag
 
 /* -- in ------------------------------------------------------------------------------------------------------------------- */
 
+enum { PREFETCHED = 16 }; /* rows whose place is on its way, at least, while others are inserted */
+
 /* Insert the rows that end where `ends` says, from r->count on: what is in stays in if another one is refused. */
 static int step_insert_each(struct request *r, int64_t wait_ns) {
     const size_t *ends = (const size_t *)(const void *)r->key;
-    for (; r->count < r->n; r->count++) {
+    for (size_t prefetched = r->count; r->count < r->n; r->count++) {
         size_t start = r->count == 0 ? 0 : ends[r->count - 1];
+        if (prefetched - r->count < PREFETCHED && prefetched < r->n) {
+            size_t n = r->n - prefetched < 2 * PREFETCHED ? r->n - prefetched : 2 * PREFETCHED;
+            r->api->prefetch(r->table, r->row, prefetched == 0 ? 0 : ends[prefetched - 1], ends + prefetched, n);
+            prefetched += n;
+        }
         int status = r->api->insert(r->table, r->row + start, ends[r->count] - start, wait_ns);
         if (status != TMGR_OK) {
             return status;

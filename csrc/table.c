@@ -138,6 +138,19 @@ int tmgr_lookup_many(struct tmgr_table *t, const uint8_t *keys, size_t keys_len,
     return status;
 }
 
+void tmgr_prefetch(struct tmgr_table *t, const uint8_t *rows, size_t start, const size_t *ends, size_t n) {
+    if (segment_enter_any(t) != TMGR_OK)
+        return;
+    for (size_t i = 0; i < n; start = ends[i++]) {
+        struct term_span key;
+        if (!t->head_only && !t->ordered && term_key_of(rows + start, ends[i] - start, t->keypos, &key)) {
+            uint64_t hash = hash_bytes(rows + start + key.offset, key.len, t->hash_seed);
+            index_prefetch(t, stripe_of_hash(t, hash), hash);
+        }
+    }
+    segment_leave(t);
+}
+
 /* Rows of all stripes. A multi-row write changes every stripe's count by the one store of its status, so the sum is of one side
  * of it if no status changed while the counts were taken; likewise control.gen and delete_all. */
 /* A write that is past its commit point counts, though its writer may have died or been stopped before it said so. */
@@ -1369,6 +1382,7 @@ const struct tmgr_api *tmgr_api(void) {
         .step = tmgr_step,
         .insert = tmgr_insert,
         .insert_new = tmgr_insert_new,
+        .prefetch = tmgr_prefetch,
         .delete_key = tmgr_delete,
         .take = tmgr_take,
         .delete_object = tmgr_delete_object,

@@ -271,6 +271,8 @@ int tmgr_step(struct tmgr_table *table, int direction, const uint8_t *key, size_
  * duplicate_bag in any case. */
 int tmgr_insert(struct tmgr_table *table, const uint8_t *row, size_t row_len, int64_t wait_ns);
 int tmgr_insert_new(struct tmgr_table *table, const uint8_t *row, size_t row_len, int64_t wait_ns);
+/* Start loading what inserting n rows soon will need, each from where the one before ends, the first from `start` on. Only a hint. */
+void tmgr_prefetch(struct tmgr_table *table, const uint8_t *rows, size_t start, const size_t *ends, size_t n);
 /* All rows with this key; tmgr_delete_many tells how many. */
 int tmgr_delete(struct tmgr_table *table, const uint8_t *key, size_t key_len, int64_t wait_ns);
 int tmgr_take(struct tmgr_table *table, const uint8_t *key, size_t key_len, struct tmgr_buffer *row, int64_t wait_ns);
@@ -353,6 +355,7 @@ struct tmgr_api {
     int (*step)(struct tmgr_table *, int, const uint8_t *, size_t, struct tmgr_buffer *);
     int (*insert)(struct tmgr_table *, const uint8_t *, size_t, int64_t);
     int (*insert_new)(struct tmgr_table *, const uint8_t *, size_t, int64_t);
+    void (*prefetch)(struct tmgr_table *, const uint8_t *, size_t, const size_t *, size_t);
     int (*delete_key)(struct tmgr_table *, const uint8_t *, size_t, int64_t);
     int (*take)(struct tmgr_table *, const uint8_t *, size_t, struct tmgr_buffer *, int64_t);
     int (*delete_object)(struct tmgr_table *, const uint8_t *, size_t, uint64_t *, int64_t);

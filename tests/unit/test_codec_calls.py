@@ -50,6 +50,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "step": [ctypes.c_int, BYTES, SIZE, OUT],
     "insert": [BYTES, SIZE, WAIT],
     "insert_new": [BYTES, SIZE, WAIT],
+    "prefetch": [BYTES, SIZE, BYTES, SIZE],
     "delete": [BYTES, SIZE, WAIT],
     "take": [BYTES, SIZE, OUT, WAIT],
     "delete_object": [BYTES, SIZE, COUNT, WAIT],
