@@ -37,7 +37,10 @@ _log = logging.getLogger("tablemgr")
 class OwnerDied:
     """The owner of table `name` has ended, and the table has passed to another: this comes after its TableTransfer.
 
-    exit: as in subprocess (negative: the signal that killed it), None if the kernel did not tell anybody.
+    exit: as in subprocess (negative: the signal that killed it); None if that cannot be learned any more. The kernel
+    tells of the dead until their parent has waited for them, and from Linux 6.15 on also later whoever watched them
+    before. A manager watches its clients, and other owners as soon as it hears of them. So None may come of who was
+    given a table and ended at once, of who ended while no manager ran, and on older kernels wherever a parent is quick.
     """
 
     name: str

@@ -15,7 +15,7 @@ from tablemgr.mailbox import OwnerDied
 from tablemgr.segments import Process
 
 _ROUND_SECONDS: Final = 1.0  # between two looks for a new owner of whom nothing was heard
-_HAND_OVER_SECONDS: Final = 1.0  # how long a manager is waited for to take the table of a dead owner
+_HAND_OVER_SECONDS: Final = 1.0  # how long a manager is waited for to take a dead owner's table and say how it ended
 _HURRY_SECONDS: Final = 0.005  # between two looks meanwhile
 
 
@@ -31,7 +31,7 @@ class Monitor:
         self.table_id = raw.table_id
         self._seq = raw.transfer_seq  # of the last transfer looked at
         self._owner: tuple[int, int] | None = None  # whose pidfd it is
-        self._since: float | None = None  # when its end was noticed
+        self._since: float | None = None  # when a death was noticed that is not told yet
         self._told: tuple[int, int] | None = None  # the owner last told of
         self.pidfd: int | None = None  # readable when there is something to look at
         self.due = 0.0  # when to look although it is not
@@ -47,18 +47,20 @@ class Monitor:
         if not is_dead and now < self.due:
             return [], True
         if is_dead:
-            self._since = now if self._since is None else self._since
             with contextlib.suppress(TableError, OSError):  # dropped, or locked: the death is told all the same
                 self._handle.settle()
         raw = self._handle.describe()
         died: tuple[int, int] | None = None
+        is_whole = True  # all of a manager's work is done
         if raw.transfer_seq != self._seq and raw.transfer_reason != _ffi.REASON_GIFT:
-            died = raw.transfer_from
+            died, is_whole = raw.transfer_from, raw.transfer_end != _ffi.END_OPEN
         elif is_dead and raw.owner == self._owner:
-            if has_manager and not raw.dropped and now < (self._since or now) + _HAND_OVER_SECONDS:
+            died, is_whole = self._owner, False  # an orphan, or gone with its owner
+        if died is not None and not is_whole and has_manager and not raw.dropped:
+            self._since = now if self._since is None else self._since
+            if now < self._since + _HAND_OVER_SECONDS:
                 self.due = now + _HURRY_SECONDS
                 return [], True
-            died = self._owner  # an orphan, or gone with its owner
         # where this process is the owner, its mailbox tells of the death before
         told = []
         if died is not None and died != self._told:
@@ -83,7 +85,7 @@ class Monitor:
 
     def _watch(self, raw: RawInfo) -> None:
         self.due = time.monotonic() + _ROUND_SECONDS
-        self._seq = raw.transfer_seq
+        self._seq, self._since = raw.transfer_seq, None
         if raw.owner == self._owner and raw.owner_alive:
             return
         self._unwatch()
@@ -95,4 +97,4 @@ class Monitor:
     def _unwatch(self) -> None:
         if self.pidfd is not None:
             os.close(self.pidfd)
-        self.pidfd = self._owner = self._since = None
+        self.pidfd = self._owner = None
