@@ -8,7 +8,6 @@ look at the segment. That makes every call here survive SIGKILL of the manager a
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import math
 import time
@@ -454,14 +453,6 @@ def _note_transfer(table: Table, codec_name: str) -> None:
 
 
 _defaults: dict[str, Client] = {}
-
-
-def _close_defaults() -> None:
-    for client in _defaults.values():
-        client.close()
-
-
-atexit.register(_close_defaults)
 
 
 def default_client(instance: str | None = None) -> Client:

@@ -6,6 +6,7 @@ A request means the same to a manager and to its successor, so one whose answer 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import math
 import os
@@ -208,12 +209,17 @@ _open_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 _all: weakref.WeakSet[Conversations] = weakref.WeakSet()
 
 
-def _after_fork_in_child() -> None:
-    """The child is another process to the manager: it needs connections of its own, and must not keep its parent's."""
+def _close_all() -> None:
     for connection in list(_open_connections):
         connection.close()
+
+
+def _after_fork_in_child() -> None:
+    """The child is another process to the manager: it needs connections of its own, and must not keep its parent's."""
+    _close_all()
     for conversations in list(_all):
         conversations._after_fork_in_child()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_close_all)

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -119,3 +121,38 @@ def test_an_idle_connection_is_used_again(daemon: Daemon) -> None:
     assert len(client._manager._idle) == 1
     client.close()
     client.new_table("t").drop()
+
+
+AT_EXIT = """
+import atexit, os, stat
+
+def open_sockets():
+    found = []
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        try:
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                found.append(descriptor)
+        except OSError:
+            pass  # it was of listdir
+    return found
+
+before = open_sockets()
+atexit.register(lambda: print(len(set(open_sockets()) - set(before))))  # registered first, so called last
+import tablemgr as tm
+
+clients = [tm.Client() for _ in range(3)]
+for client in clients:
+    client.info()
+tm.new_table("t")
+list(tm.events(0))
+with tm.Manager("another"):
+    tm.new_table("u", instance="another").drop()
+    list(tm.events(0, instance="another"))
+"""
+
+
+def test_nothing_is_open_at_the_interpreters_end(daemon: Daemon) -> None:
+    """Whoever develops with warnings as errors is not told of what the package forgot to close."""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", AT_EXIT]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT)
+    assert (done.stdout, done.stderr) == ("0\n", "")
