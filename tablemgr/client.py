@@ -81,7 +81,8 @@ class Client:
 
         wait: seconds to stand in line while another live process owns it (None: for ever); those in line are served
         in the order of asking. lock_timeout: seconds that writes of the returned table wait for a lock. access,
-        max_bytes and mode are used at creation only; heir and heir_data become those of the table in any case.
+        max_bytes and mode are used at creation only; heir and heir_data become those of the table in any case. An heir
+        that dies while the call waits leaves the manager as heir of a table that is handed over.
 
         Returns the table; `inherited` says whether it came from a predecessor and `transfer` from whom. Raises
         TableOwnedError if a live process owns it when the wait is over, TableMismatchError if it exists with another
@@ -362,7 +363,7 @@ class Client:
             return None
         try:
             _note_transfer(taken, codec)
-            taken._handle.setopts(heir=heir[0], heir_pid=heir[1], heir_data=heir[2])
+            _name_heir(taken._handle, *heir)
         except (TableNotFoundError, NotOwnerError):
             taken.close()
             return None
@@ -425,6 +426,19 @@ def _checked_wait(wait: float | None) -> float | None:
     if math.isnan(wait) or wait < 0:
         raise ValueError(f"a time to wait is a number of seconds from 0 up, not {wait}")
     return None if wait > 1e9 else float(wait)
+
+
+def _name_heir(handle: _ffi.Handle, kind: int, pid: int, data: bytes) -> None:
+    """Change the heir of a table that this process has just come to own.
+
+    A process may have died since it was looked at. The manager is next after a dead heir in any case, so it is named.
+    """
+    try:
+        handle.setopts(heir=kind, heir_pid=pid, heir_data=data)
+    except TableNotFoundError:
+        raise
+    except LookupError:
+        handle.setopts(heir=_ffi.HEIR_MANAGER, heir_data=data)
 
 
 def _process(pid: int, start: int) -> Process:

@@ -397,6 +397,9 @@ def remove(handle: Handle, force: bool = False) -> None:
         with contextlib.suppress(TableOwnedError):  # another was faster: the access decides
             handle.claim(_ffi.CLAIM_ORPHAN_OR_KEPT)
     handle.drop(force)
+    parsed = parse_segment_name(handle.segment)
+    if parsed is not None:
+        bell.ring(parsed[0], None, [raw.name])  # who stands in line for it may make another
 
 
 def _unlink(name: str, segment: str) -> None:

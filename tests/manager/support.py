@@ -76,6 +76,10 @@ class Worker:
         """Send a signal."""
         os.kill(self.pid, number)
 
+    def await_end(self) -> None:
+        """Return when the process is dead; it can still be waited for."""
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+
     def kill(self) -> None:
         """SIGKILL, and wait until the process is gone."""
         self._process.kill()

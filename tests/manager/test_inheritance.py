@@ -338,3 +338,30 @@ def test_names_that_cannot_be_are_refused(daemon: Daemon, name: object) -> None:
         tm.new_table(name)  # type: ignore[arg-type]  # what is tested
     with pytest.raises((TypeError, ValueError)):
         tm.del_table(name)  # type: ignore[arg-type]  # the same
+
+
+def test_an_heir_that_dies_while_the_claimant_waits_leaves_the_manager(daemon: Daemon) -> None:
+    """The call does not fail with the table in hand: a dead heir means the manager, as it does later on."""
+    owner, heir, claimant = Worker(), Worker(), Worker()
+    owner.call(open_table, "t")
+    claimant.start(open_table, "t", wait=None, heir=heir.pid, heir_data="word")
+    eventually(lambda: in_line(daemon.instance))
+    heir.kill()
+    owner.kill()
+    assert claimant.result() == (True, "heir")
+    with tm.attach("t") as table:
+        assert (owner_pid(table), table.info().heir) == (claimant.pid, "manager")
+    claimant.kill()
+    transfer = tm.new_table("t").transfer
+    assert transfer is not None
+    assert transfer.data == "word"
+
+
+def test_a_dead_heir_is_refused_before_anything_happens(daemon: Daemon) -> None:
+    """Also one that nobody has waited for yet."""
+    owner, heir = Worker(), Worker()
+    owner.call(open_table, "t")
+    heir.signal(signal.SIGKILL)
+    heir.await_end()
+    with pytest.raises(LookupError, match="not alive"):
+        tm.new_table("t", heir=heir.pid)
