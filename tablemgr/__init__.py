@@ -96,7 +96,7 @@ from tablemgr.matching import (
     var,
     vars,
 )
-from tablemgr.segments import Process, TableInfo, TableTransfer, drop, tables
+from tablemgr.segments import Process, TableInfo, TableTransfer, tables
 from tablemgr.shared_dict import SharedDict
 from tablemgr.supervisor import (
     Child,
@@ -107,7 +107,7 @@ from tablemgr.supervisor import (
     TableHandedBack,
     TooManyRestartsError,
 )
-from tablemgr.table import Atomic, Table, attach, create
+from tablemgr.table import Atomic, Table, attach, create, drop
 
 __all__ = [
     "ANY",

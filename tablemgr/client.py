@@ -131,7 +131,6 @@ class Client:
             if isinstance(reply, protocol.Given):
                 taken = self._take_over(name, codec, lock_timeout, (wanted.heir, wanted.heir_pid, wanted.heir_data))
                 if taken is not None:
-                    mailbox(self.instance).look([name])
                     return taken
 
     def claim_table(

@@ -115,9 +115,12 @@ class Mailbox:
         return [name for _, name in sorted(found)]
 
     def put_aside(self, handle: Handle) -> None:
-        """Put events of a table into the queue that this process is about to part with."""
+        """Put events of a table into the queue that this process is about to part with, after those of before."""
         with self._lock, contextlib.suppress(TableError, OSError):
-            self._note([handle.describe()], finally_=True)
+            raw = handle.describe()
+            if raw.transfer_seq > 0 and self._told.get(raw.table_id, 0) <= 2 * raw.transfer_seq:
+                self.look(None)
+                self._note([handle.describe()], finally_=True)
 
     def met_manager(self, pid: int, start: int, since: float) -> None:
         """A manager introduced itself: tell, if it is another one than before."""

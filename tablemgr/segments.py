@@ -348,14 +348,7 @@ def remove_dead(instance: str | None = None) -> list[str]:
 
 
 def drop(name: str, force: bool = False, instance: str | None = None) -> None:
-    """Remove a table for everybody; processes that have it open get TableNotFoundError from their next call on.
-
-    Needs write access to the table, as its owner or by its being public, or nobody alive to own it but a manager that
-    keeps it for a successor; force: only the rights on its file count, and damaged ones go too. Raises
-    TableNotFoundError, AccessError, CorruptTableError, LockTimeoutError (a stopped process is changing its owner).
-
-    Guarantee: a table that is not public is dropped, or claimed by another process, never both.
-    """
+    """What `table.drop` does, for a process that reads no events."""
     instance = resolve_instance(instance)
     segment = segment_name(instance, name)
     try:
@@ -374,8 +367,8 @@ def drop(name: str, force: bool = False, instance: str | None = None) -> None:
 def drop_orphan(name: str, instance: str | None = None) -> None:
     """Remove a table, public or not, only if nobody alive owns it but a manager that keeps it for a successor.
 
-    Raises TableOwnedError if somebody does, and as `drop`. Guarantee: dropped, or claimed by another process, never
-    both.
+    Raises TableOwnedError if somebody does, and as `table.drop`. Guarantee: dropped, or claimed by another process,
+    never both.
     """
     handle = attach(resolve_instance(instance), name, _ffi.MAP_HEAD, "drop")
     try:
@@ -389,7 +382,7 @@ def drop_orphan(name: str, instance: str | None = None) -> None:
 
 
 def remove(handle: Handle, force: bool = False) -> None:
-    """Drop the table behind a handle; what nobody owns is claimed for that. Raises as `drop`."""
+    """Drop the table behind a handle; what nobody owns is claimed for that. Raises as `table.drop`."""
     raw = handle.describe()
     if raw.readonly and not force:
         handle.fail(Status.NAMESPACE if raw.foreign_namespace else Status.READONLY, "drop")

@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple, SupportsIndex, final
 from tablemgr import _codec, _ffi, bell, codec as codecs, mailbox, names, segments
 from tablemgr._ffi import LOCK_TIMEOUT, Handle
 from tablemgr.ends import END, End
-from tablemgr.errors import AccessError, Status, TableExistsError, TableMismatchError, TableNotFoundError
+from tablemgr.errors import AccessError, Status, TableError, TableExistsError, TableMismatchError, TableNotFoundError
 from tablemgr.match_program import Use
 from tablemgr.segments import TableInfo, TableTransfer
 from tablemgr.selecting import Selecting
@@ -200,6 +200,25 @@ def attach(
             f"attach({name!r}, codec={codecs.name_of(raw.codec)!r}) if its values may be unpickled here"
         )
     return Table(handle, instance, codec, seconds, readonly)
+
+
+def drop(name: str, force: bool = False, instance: str | None = None) -> None:
+    """Remove a table for everybody; processes that have it open get TableNotFoundError from their next call on.
+
+    Needs write access to the table, as its owner or by its being public, or nobody alive to own it but a manager that
+    keeps it for a successor; force: only the rights on its file count, and damaged ones go too. Raises
+    TableNotFoundError, AccessError, CorruptTableError, LockTimeoutError (a stopped process is changing its owner).
+
+    Guarantee: a table that is not public is dropped, or claimed by another process, never both.
+    """
+    instance = segments.resolve_instance(instance)
+    with contextlib.suppress(TableError, OSError):  # what it is, is the next call's to say
+        handle = segments.attach(instance, name, _ffi.MAP_HEAD)
+        try:
+            mailbox.put_aside(instance, handle)
+        finally:
+            handle.close()
+    segments.drop(name, force, instance)
 
 
 def is_there(instance: str, name: str) -> bool:

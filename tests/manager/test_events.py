@@ -88,6 +88,30 @@ def test_a_transfer_outlives_the_next_one(instance: str) -> None:
     assert shown(third.call(events, least=1)) == [("transfer", "t", receiver.pid, "gift", 2)]
 
 
+def test_events_come_in_the_order_of_what_happened(daemon: Daemon) -> None:
+    """Whatever this process does with the tables before it reads: claim another, give one away, drop one."""
+    giver, owner = Worker(), Worker()
+    owner.call(open_table, "claimed")
+    owner.kill()
+    for name in ("first", "kept", "given on", "dropped"):
+        giver.call(create, name, heir="manager")
+    giver.call(on_table, "first", "give_away", os.getpid())
+    tm.new_table("claimed")
+    for name in ("kept", "given on", "dropped"):
+        giver.call(on_table, name, "give_away", os.getpid())
+    with tm.attach("given on") as table:
+        table.give_away(giver.pid)
+    tm.drop("dropped")
+    assert [event[:2] for event in shown(list(tm.events(0)))] == [
+        ("transfer", "first"),
+        ("transfer", "claimed"),
+        ("transfer", "kept"),
+        ("transfer", "given on"),
+        ("transfer", "dropped"),
+        ("died", "claimed"),
+    ]
+
+
 def attach_and(state: State, name: str, method: str, *args: Any) -> Any:
     """In a worker: attach to a table and call a method of it."""
     state[name] = tm.attach(name)
