@@ -48,7 +48,7 @@ sanitize: build ## C tests under ASan+UBSan and under TSan
 
 soak: build ## random kill storms, model and ETS runs with fresh seeds, SOAK_MINUTES=10
 	@TABLEMGR_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest --timeout 0 -s \
-	    tests/sharing tests/model tests/erlang tests/manager/test_torture.py
+	    tests/sharing tests/model tests/erlang tests/manager/test_torture.py tests/manager/test_protocol_machine.py
 
 clean: ## remove what was built, .venv included
 	rm -rf $(VENV) build dist *.egg-info tablemgr/_core.*.so tablemgr/_codec.*.so tablemgr/_core.c

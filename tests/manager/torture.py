@@ -153,7 +153,7 @@ class Life:
             self.log.note(WRITTEN, index, number)
 
     def give_away(self, name: str) -> None:
-        """To anybody, dead or alive."""
+        """To any other, which may be dead by then."""
         to = self.peers.any(self.choose)
         if to in (0, os.getpid()):
             return
