@@ -210,7 +210,6 @@ def test_a_forked_process_has_nothing_of_the_handlers(book: tm.Table) -> None:
     """SIGTERM ends it, and is no request to its parent's supervisor."""
     worker = Worker()
     worker.start(outcome, fork_another, stays("a"))
-    noted_pid(book, "a")
     assert worker.result() == "end"
 
 
