@@ -159,10 +159,8 @@ _BY_NAME: dict[str, type[Any]] = {kind.__name__: kind for kind in _REQUESTS + _R
 
 def encode(message: Message) -> bytes:
     """The line that carries a message. Raises ProtocolError if it is longer than MESSAGE_MAX or not encodable."""
-    fields = {"type": type(message).__name__, **dataclasses.asdict(message)}
     try:
-        text = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        line = text.encode() + b"\n"
+        line = _to_json({"type": type(message).__name__, **_members(message)}).encode() + b"\n"
     except ValueError as error:
         raise ProtocolError(f"cannot be sent: {error}") from None
     if len(line) > MESSAGE_MAX:
@@ -175,7 +173,7 @@ def decode(line: bytes) -> Message:
     if len(line) > MESSAGE_MAX:
         raise ProtocolError(f"a message of {len(line)} bytes is over the limit of {MESSAGE_MAX}")
     try:
-        members = json.loads(line.decode(), parse_constant=_no_constant)
+        members = _from_json(line.decode())
     except (ValueError, RecursionError):
         raise ProtocolError("not one JSON object in UTF-8 on one line") from None
     if not isinstance(members, dict):
@@ -229,17 +227,21 @@ class LineBuffer:
         return bool(self._data)
 
 
+def _members(message: Any) -> dict[str, object]:
+    return {name: getattr(message, name) for name in _FIELDS[type(message)]}
+
+
 def _build(kind: type[_Kind], members: dict[str, object]) -> _Kind:
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]  # one of the dataclasses above
-    if members.keys() != {field.name for field in fields}:
-        raise ProtocolError(f"the members of {kind.__name__} are {', '.join(field.name for field in fields)}")
-    values = {}
-    for field in fields:
+    fields = _FIELDS[kind]
+    if members.keys() != fields.keys():
+        raise ProtocolError(f"the members of {kind.__name__} are {', '.join(fields)}")
+    values = []
+    for name, type_name in fields.items():
         try:
-            values[field.name] = _FIELD_TYPES[str(field.type)](members[field.name])
+            values.append(_FIELD_TYPES[type_name](members[name]))
         except ValueError:
-            raise ProtocolError(f"{kind.__name__}.{field.name} must be {field.type}") from None
-    return kind(**values)
+            raise ProtocolError(f"{kind.__name__}.{name} must be {type_name}") from None
+    return kind(*values)
 
 
 def _no_constant(text: str) -> NoReturn:
@@ -290,3 +292,11 @@ _FIELD_TYPES: dict[str, Callable[[object], object]] = {
     "str": _text,
     "tuple[Waiting, ...]": _waiting,
 }
+
+_FIELDS: dict[type[Any], dict[str, str]] = {
+    kind: {field.name: str(field.type) for field in dataclasses.fields(kind)} for kind in (*_BY_NAME.values(), Waiting)
+}
+"""The members of each message, in their order, and their types."""
+
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_members).encode
+_from_json = json.JSONDecoder(parse_constant=_no_constant).decode
