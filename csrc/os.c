@@ -61,22 +61,42 @@ uint64_t os_process_start(uint32_t pid) {
     return at != NULL ? strtoull(at + 1, NULL, 10) : 0;
 }
 
+/* -1: none to be had; then dead says whether that is because there is no such process. */
+static int open_pidfd(uint32_t pid, bool *dead) {
+    int fd = pid != 0 ? (int)syscall(SYS_pidfd_open, (pid_t)pid, 0) : -1;
+    /* ENOENT: the number of a thread, not of a process */
+    *dead = fd < 0 && (pid == 0 || errno == ESRCH || errno == EINVAL || errno == ENOENT);
+    return fd;
+}
+
+static bool has_ended(int pidfd) {
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN, .revents = 0};
+    return poll(&ended, 1, 0) > 0; /* a signal may interrupt even this: that says nothing about the process */
+}
+
 bool os_process_alive(uint32_t pid, uint64_t start) {
-    if (pid == 0)
-        return false;
-    int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    bool dead;
+    int fd = open_pidfd(pid, &dead);
     if (fd < 0)
-        return errno != ESRCH && errno != EINVAL &&
-               errno != ENOENT; /* ENOENT: the number of a thread, not of a process */
-    struct pollfd ended = {.fd = fd, .events = POLLIN, .revents = 0};
-    bool alive = poll(&ended, 1, 0) <= 0; /* a signal may interrupt even this: that says nothing about the process */
-    if (alive && start != 0) {
+        return !dead;
+    dead = has_ended(fd);
+    if (!dead && start != 0) {
         uint64_t now = os_process_start(pid); /* read after pidfd_open: it is this very process's, or it has ended */
-        if (now != 0 && now != start)
-            alive = false;
+        dead = now != 0 && now != start;
     }
     close(fd);
-    return alive;
+    return !dead;
+}
+
+uint64_t os_process_start_alive(uint32_t pid) {
+    bool dead;
+    int fd = open_pidfd(pid, &dead);
+    uint64_t start = dead ? 0 : os_process_start(pid);
+    if (fd >= 0) {
+        dead = has_ended(fd); /* asked after reading: if not, what was read is of this very process */
+        close(fd);
+    }
+    return dead ? 0 : start;
 }
 
 /* One page that fork wipes in the child, so that no call needs getpid. Filled by any thread, always with the same values;

@@ -25,6 +25,8 @@ static inline const struct os_self *os_self(void) {
 
 /* Start time of a process in clock ticks; 0 if there is no such process or it cannot be read. */
 uint64_t os_process_start(uint32_t pid);
+/* The same of a process that is alive; 0 for a dead one, too. */
+uint64_t os_process_start_alive(uint32_t pid);
 /* Dead: no such process, or it has ended though not been waited for, or the pid is another process's by now. Never
  * concluded from /proc alone: hidepid hides the living, and "Z" is the state of a process whose main thread has ended
  * while others run on. */

@@ -14,7 +14,8 @@ static uint64_t rule_change(uint64_t rule, uint64_t access, uint64_t heir) {
 
 bool owner_word_alive(uint64_t identity) {
     struct tmgr_process process = owner_process(identity);
-    return os_process_alive(process.pid, process.start);
+    return (identity & IDENTITY_MASK) == load_relaxed(&os_self()->identity) ||
+           os_process_alive(process.pid, process.start);
 }
 
 uint64_t owner_read(struct tmgr_table *t, struct owner_record *record) {
@@ -126,8 +127,8 @@ static bool set_data(uint8_t *to, word *to_len, const void *data, size_t len) {
 
 /* The word of a live process, without a record number; 0 if there is none of that pid. */
 static uint64_t live_identity(uint32_t pid) {
-    uint64_t start = pid != 0 ? os_process_start(pid) : 0;
-    if (start == 0 || !os_process_alive(pid, start))
+    uint64_t start = os_process_start_alive(pid);
+    if (start == 0)
         return 0;
     return (uint64_t)pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT;
 }

@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define HEAD(field) head[offsetof(struct control, field) / sizeof(word)] /* in a copy of the control's words */
-
 enum {
     FIRST_BYTES = 64 * 1024,
     NAME_WAIT_NS = 1000000000,
@@ -167,8 +165,8 @@ void tmgr_free(struct tmgr_table *t) {
 
 /* -- gate ------------------------------------------------------------------------------------------------------------------------ */
 
-static uint64_t window_for(struct tmgr_table *t) {
-    uint64_t size = load_relaxed(&t->control->size), limit = load_relaxed(&t->control->max_bytes);
+static uint64_t window_for(const struct control *control) {
+    uint64_t size = load_relaxed(&control->size), limit = load_relaxed(&control->max_bytes);
     uint64_t most = UINT64_C(1) << WINDOW_MOST_LOG2;
     uint64_t window = limit < most ? limit : most;
     return (window > size ? window : size) & ~(uint64_t)(PAGE_BYTES - 1);
@@ -188,7 +186,7 @@ static int remap(struct tmgr_table *t) {
     int status = TMGR_BUSY;
     if (atomic_load(&t->in_flight) == 0) {
         uint64_t size = load_relaxed(&t->control->size), least = size > t->mapped ? size : t->mapped + PAGE_BYTES;
-        uint64_t window = least > window_for(t) ? least : window_for(t);
+        uint64_t window = least > window_for(t->control) ? least : window_for(t->control);
         lock_private(); /* no fork now: the child would have the handle half moved */
         status = segment_error(os_map_more(least, window, &t->base, &t->mapped));
         handle_adopt(t);
@@ -387,7 +385,7 @@ int tmgr_create(const char *segment, const char *name, size_t name_len, const st
 
 /* -- attach ---------------------------------------------------------------------------------------------------------------------- */
 
-/* Is what is mapped a table of this build, as large as it says? Nothing in it is believed before this. */
+/* Is this the control of a table of this build, as large as it says? Nothing in it is believed before this. */
 static int verify(const struct control *control, uint64_t file_bytes) {
     uint64_t n = load_relaxed(&control->n_stripes), size = load_relaxed(&control->size);
     if (load_relaxed(&control->magic) != LAYOUT_MAGIC || load_relaxed(&control->fingerprint) != fingerprint())
@@ -402,6 +400,19 @@ static int verify(const struct control *control, uint64_t file_bytes) {
     return load_relaxed(&control->type_keypos) << 32 >> 32 == TMGR_ORDERED_SET && n != 1 ? TMGR_CORRUPT : TMGR_OK;
 }
 
+/* A copy of the control, if what is open is a table. All that is in it but its size, state, owner and name is constant. */
+static int read_head(int fd, struct control *head, struct os_file *file) {
+    int status = TMGR_CORRUPT;
+    for (int tries = 0; status == TMGR_CORRUPT && tries < 4; tries++) { /* it may grow after its size was asked for */
+        if (os_segment_stat(fd, file) != 0 || file->bytes < STRIPES_OFFSET)
+            return TMGR_LAYOUT;
+        if (file->reserved < file->bytes) /* a hole is a SIGBUS on a full file system: no table has one */
+            return TMGR_CORRUPT;
+        status = os_segment_read(fd, 0, head, sizeof *head) ? verify(head, file->bytes) : TMGR_LAYOUT;
+    }
+    return status;
+}
+
 static int open_segment(struct tmgr_table *t, enum tmgr_mapping mapping) {
     int error = os_segment_open(t->segment, mapping != TMGR_MAP_READ, &t->fd);
     t->may_write = error == 0 && mapping != TMGR_MAP_READ;
@@ -411,42 +422,23 @@ static int open_segment(struct tmgr_table *t, enum tmgr_mapping mapping) {
 }
 
 static int attach_in(struct tmgr_table *t, enum tmgr_mapping mapping) {
-    struct os_file file;
+    struct os_file file = {.trusted = true};
+    struct control head;
     int status = open_segment(t, mapping);
     if (status != TMGR_OK)
         return status;
-    if (os_segment_stat(t->fd, &file) != 0)
-        return TMGR_LAYOUT;
+    status = read_head(t->fd, &head, &file);
     if (!file.trusted && (file.mode & 044) == 0)
         return segment_error(EACCES); /* only root comes so far, and it is no use to those whom the mode keeps out */
-    if (file.bytes < STRIPES_OFFSET)
-        return TMGR_LAYOUT;
-    if (file.reserved < file.bytes) /* a hole is a SIGBUS on a full file system: no table has one */
-        return TMGR_CORRUPT;
-    uint8_t *head;
-    uint64_t head_bytes;
-    int error = os_map(t->fd, false, PAGE_BYTES, PAGE_BYTES, &head, &head_bytes);
-    if (error != 0)
-        return segment_error(error);
-    t->control = (struct control *)(void *)head;
-    status = verify(t->control, file.bytes);
-    for (int tries = 0; status == TMGR_CORRUPT && tries < 3;
-         tries++) { /* it may have grown since its size was asked for */
-        os_segment_stat(t->fd, &file);
-        status = verify(t->control, file.bytes);
-    }
-    uint64_t n = load_relaxed(&t->control->n_stripes), size = load_relaxed(&t->control->size);
-    uint64_t window = window_for(t);
-    t->foreign = is_foreign(t->control);
-    os_unmap(head, head_bytes);
     if (status != TMGR_OK)
         return status;
+    t->foreign = is_foreign(&head);
     t->head_only = mapping == TMGR_MAP_HEAD;
     /* A lock is a list node of glibc's: whoever else writes there could make this process write where it should not. */
     t->may_write = t->may_write && !t->foreign && (file.trusted || mapping == TMGR_MAP_WRITE) && os_robust_locks_work();
     t->writable = t->may_write && mapping != TMGR_MAP_AUTO;
-    uint64_t least = t->head_only ? arena_offset(n) : size;
-    error = os_map(t->fd, t->writable, least, t->head_only ? least : window, &t->base, &t->mapped);
+    uint64_t least = t->head_only ? arena_offset(load_relaxed(&head.n_stripes)) : load_relaxed(&head.size);
+    int error = os_map(t->fd, t->writable, least, t->head_only ? least : window_for(&head), &t->base, &t->mapped);
     if (error != 0)
         return segment_error(error);
     handle_adopt(t);
@@ -487,37 +479,34 @@ int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_tabl
 
 /* The system copies the words while others write them, so the record counts if the owner word is the same before and after. */
 static int glance_at(int fd, struct tmgr_glance *glance) {
-    enum { HEAD_WORDS = offsetof(struct control, name_index) / sizeof(word), RECORD_WORDS = 5, TRIES = 64 };
-    uint64_t head[HEAD_WORDS], record[RECORD_WORDS], owner = 0;
-    const struct os_self *self = os_self();
-    struct os_file file;
-    if (os_segment_stat(fd, &file) != 0 || !file.linked)
-        return TMGR_NO_TABLE;
-    glance->uid = file.uid;
+    enum { RECORD_WORDS = 5, TRIES = 64 };
+    uint64_t record[RECORD_WORDS], owner = 0, again = 0;
+    struct os_file file = {.linked = true};
+    struct control head;
+    memset(glance, 0, sizeof *glance);
     for (int tries = 0; tries < TRIES; tries++) {
-        if (!os_segment_read(fd, 0, head, sizeof head) || HEAD(magic) != LAYOUT_MAGIC ||
-            HEAD(fingerprint) != fingerprint())
-            return TMGR_LAYOUT;
-        if (HEAD(pid_namespace) != load_relaxed(&self->pid_namespace) ||
-            HEAD(time_namespace) != load_relaxed(&self->time_namespace))
-            return TMGR_NAMESPACE;
-        if (HEAD(state) != STATE_LIVE)
+        int status = read_head(fd, &head, &file);
+        glance->uid = file.uid; /* of what is no table, too */
+        if (status != TMGR_OK)
+            return status;
+        if (!file.linked || load_relaxed(&head.state) != STATE_LIVE)
             return TMGR_NO_TABLE;
-        uint64_t at = RECORDS_OFFSET + HEAD(owner) % RECORDS * sizeof(struct owner_record);
-        if (!os_segment_read(fd, at, record, sizeof record) ||
-            !os_segment_read(fd, offsetof(struct control, owner), &owner, sizeof owner))
+        owner = load_relaxed(&head.owner);
+        if (!os_segment_read(fd, RECORDS_OFFSET + owner % RECORDS * sizeof(struct owner_record), record,
+                             sizeof record) ||
+            !os_segment_read(fd, offsetof(struct control, owner), &again, sizeof again))
             return TMGR_LAYOUT;
-        if (owner == HEAD(owner)) {
-            glance->owner = owner_process(owner);
-            glance->heir_process = owner_process(rule_heir(record[0]) == TMGR_HEIR_PROCESS ? record[1] : 0);
-            glance->created_ns = HEAD(created_ns);
-            glance->table_id = HEAD(table_id);
-            glance->transfer_from = owner_process(record[2]);
-            glance->transfer_seq = record[4];
-            glance->transfer_reason = rule_reason(record[0]);
-            glance->transfer_end = rule_end(record[0]);
-            return TMGR_OK;
-        }
+        if (owner != again)
+            continue;
+        glance->owner = owner_process(owner);
+        glance->heir_process = owner_process(rule_heir(record[0]) == TMGR_HEIR_PROCESS ? record[1] : 0);
+        glance->created_ns = load_relaxed(&head.created_ns);
+        glance->table_id = load_relaxed(&head.table_id);
+        glance->transfer_from = owner_process(record[2]);
+        glance->transfer_seq = record[4];
+        glance->transfer_reason = rule_reason(record[0]);
+        glance->transfer_end = rule_end(record[0]);
+        return is_foreign(&head) ? TMGR_NAMESPACE : TMGR_OK;
     }
     return TMGR_BUSY;
 }
@@ -529,10 +518,30 @@ int tmgr_glance(const char *segment, struct tmgr_glance *glance) {
     int fd, error = strlen(segment) > TMGR_NAME_MAX ? ENAMETOOLONG : os_segment_open(segment, false, &fd);
     if (error != 0)
         return segment_error(error);
-    memset(glance, 0, sizeof *glance);
     int status = glance_at(fd, glance);
     os_close(fd);
     return status;
+}
+
+int tmgr_glance_of(struct tmgr_table *t, struct tmgr_glance *glance) {
+    int status = segment_enter_any(t);
+    if (status != TMGR_OK)
+        return status;
+    status = glance_at(t->fd, glance);
+    segment_leave(t);
+    return status;
+}
+
+int tmgr_name(struct tmgr_table *t, char *name) {
+    int status = segment_enter_any(t);
+    if (status != TMGR_OK)
+        return status;
+    uint64_t index = load_acquire(&t->control->name_index) % 2;
+    uint64_t len = load_relaxed(&t->control->names[index].len) % (TMGR_NAME_MAX + 1);
+    copy_racy((uint8_t *)name, t->control->names[index].text, len);
+    name[len] = 0;
+    segment_leave(t);
+    return TMGR_OK;
 }
 
 /* -- drop and rename: under a lock on the segment's own inode, because an unlink cannot be made conditional ------------------- */

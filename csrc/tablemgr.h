@@ -187,8 +187,13 @@ struct tmgr_glance {
     uint64_t created_ns, table_id, transfer_seq;
     uint32_t transfer_reason, transfer_end, uid;
 };
-/* NO_TABLE (dropped, too), LAYOUT (no table), NAMESPACE (its processes mean nothing here; only uid is set), OS. */
+/* NO_TABLE (dropped, too), LAYOUT (no table; only uid is set), CORRUPT (the same), NAMESPACE (its processes mean nothing
+ * here), BUSY, OS. */
 int tmgr_glance(const char *segment, struct tmgr_glance *glance);
+/* The same of what is attached, whatever its segment is called by now. */
+int tmgr_glance_of(struct tmgr_table *table, struct tmgr_glance *glance);
+/* The name that the table has now, and a zero. */
+int tmgr_name(struct tmgr_table *table, char *name);
 /* Ends the use of a handle: waits for this process's calls in flight, unmaps. Later calls return CLOSED. Idempotent. */
 void tmgr_close(struct tmgr_table *table);
 /* Closes and releases the handle itself: when no thread can call with it any more. NULL is allowed. */

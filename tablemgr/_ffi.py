@@ -225,10 +225,15 @@ class Handle:
     def name(self) -> str:
         """The table's name: as it is now, or the last one known if the handle is closed."""
         if not self._closed:
-            info = ffi.new("struct tmgr_info *")
-            if lib.tmgr_describe(self.pointer, info) == OK:
-                self._name = _text(info)
+            name = ffi.new("char[256]")
+            if lib.tmgr_name(self.pointer, name) == OK:
+                self._name = ffi.string(name).decode("utf-8", "replace")
         return self._name
+
+    def glance(self) -> tuple[int, Glance]:
+        """`glance` at what is attached, whatever its segment is called by now."""
+        seen = ffi.new("struct tmgr_glance *")
+        return lib.tmgr_glance_of(self.pointer, seen), _glance(seen)
 
     def describe(self) -> RawInfo:
         """Everything known of the table without walking it; works on private, dropped and poisoned tables too."""
@@ -451,12 +456,15 @@ class Handle:
 def glance(segment: str) -> tuple[int, Glance]:
     """Whose a segment is, in a few microseconds.
 
-    The status is OK, NO_TABLE, Status.LAYOUT (it is no table), Status.NAMESPACE (its processes mean nothing here; of
-    the glance only uid is set), BUSY or OS (then errno says why); the glance is empty unless it is one of the first.
+    The status is OK, NO_TABLE, Status.LAYOUT (it is no table), CORRUPT, NAMESPACE (its processes mean nothing here),
+    BUSY or OS (then errno says why); of the glance only uid is set unless it is OK or NAMESPACE, and with OS nothing.
     """
     seen = ffi.new("struct tmgr_glance *")
-    status = lib.tmgr_glance(os.fsencode(segment), seen)
-    return status, Glance(
+    return lib.tmgr_glance(os.fsencode(segment), seen), _glance(seen)
+
+
+def _glance(seen: Any) -> Glance:
+    return Glance(
         (seen.owner.pid, seen.owner.start),
         (seen.heir_process.pid, seen.heir_process.start),
         seen.created_ns,

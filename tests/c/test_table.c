@@ -1189,9 +1189,9 @@ static void test_the_end_of_an_owner_is_said_once_and_stays(void) {
 /* A glance agrees with a description, and tells what is no table, or none any more. */
 static void test_a_glance_tells_whose_a_segment_is(void) {
     struct tmgr_info info;
-    struct tmgr_glance glance;
+    struct tmgr_glance glance, attached;
     struct tmgr_table *table;
-    char segment[64];
+    char segment[64], name[TMGR_NAME_MAX + 1];
     name_segment(segment);
     CHECK(tmgr_glance(segment, &glance) == TMGR_NO_TABLE);
     CHECK(in_child(create_and_end, segment) == TMGR_OK);
@@ -1202,7 +1202,13 @@ static void test_a_glance_tells_whose_a_segment_is(void) {
     CHECK(glance.transfer_from.pid == info.transfer_from.pid && glance.transfer_reason == info.transfer_reason);
     CHECK(glance.transfer_seq == info.transfer_seq && glance.table_id == info.table_id);
     CHECK(glance.created_ns == info.created_ns && glance.uid == info.uid && glance.heir_process.pid == 0);
+    CHECK(tmgr_glance_of(table, &attached) == TMGR_OK && attached.table_id == glance.table_id);
+    CHECK(attached.owner.pid == glance.owner.pid && attached.transfer_seq == glance.transfer_seq);
+    CHECK(tmgr_name(table, name) == TMGR_OK && strlen(name) == info.name_len && strcmp(name, info.name) == 0);
     CHECK(tmgr_drop(table, true) == TMGR_OK && tmgr_glance(segment, &glance) == TMGR_NO_TABLE);
+    CHECK(tmgr_glance_of(table, &glance) == TMGR_NO_TABLE && tmgr_name(table, name) == TMGR_OK);
+    tmgr_close(table);
+    CHECK(tmgr_glance_of(table, &glance) == TMGR_CLOSED && tmgr_name(table, name) == TMGR_CLOSED);
     tmgr_free(table);
 }
 
