@@ -13,6 +13,7 @@ from tablemgr import _ffi
 _PIDFD_INFO = struct.Struct("=QQ11Ii")  # struct pidfd_info of linux/pidfd.h as of its first version
 _PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11
 _WITH_EXIT = 1 << 3
+_STAT_MAX = 4096  # bytes of /proc/PID/stat, which is read at once
 _EXIT_CODE_FIELD = 49  # of /proc/PID/stat, counted from the state; the last but none until other fields are added
 
 
@@ -65,8 +66,11 @@ def exit_status(pid: int, start: int, pidfd: int | None) -> int | None:
 
 def _status_of_unreaped(pid: int, start: int) -> int | None:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fields = os.read(descriptor, _STAT_MAX).rpartition(b")")[2].split()
+        finally:
+            os.close(descriptor)
         state, started, code = fields[0], int(fields[19]), int(fields[_EXIT_CODE_FIELD])
     except (OSError, IndexError, ValueError):
         return None

@@ -105,11 +105,14 @@ class Outside(Protocol):
     def glance(self, name: str) -> Seen | None:
         """Whose the table is; None if there is none. Raises UnmanageableError where that means nothing here."""
 
+    def glance_of(self, name: str, handle: TableHandle) -> Seen | None:
+        """The same of what is attached."""
+
     def alive(self, process: Identity) -> bool:
         """Whether this very process is alive."""
 
-    def attach(self, name: str) -> TableHandle:
-        """A handle on the head of the table's segment. Raises TableError, OSError."""
+    def attach(self, name: str) -> tuple[TableHandle, Seen]:
+        """A handle on the head of what bears the name now, and what that is. Raises TableError, OSError."""
 
     def part_with(self, handle: TableHandle) -> None:
         """To be called before the manager gives a table away."""
@@ -146,8 +149,7 @@ def _cannot(name: str, error: Exception) -> UnmanageableError:
 class Estate:
     """All tables of one instance. Not thread-safe: it belongs to the manager's loop.
 
-    exit_of: how a dead process ended, if that is known; is_watched: whether its end would have been told, as soon as
-    the loop had turned.
+    exit_of: how a dead process ended, if that is known; is_alive: a faster way to ask than the outside's.
     """
 
     def __init__(
@@ -155,12 +157,14 @@ class Estate:
         outside: Outside,
         journal: Journal | None = None,
         exit_of: Callable[[Identity], int | None] | None = None,
-        is_watched: Callable[[Identity], bool] | None = None,
+        is_alive: Callable[[Identity], bool] | None = None,
     ) -> None:
         self._outside = outside
         self._journal = journal or Journal()
         self._exit_of = exit_of or (lambda process: processes.exit_status(*process, None))
-        self._is_watched = is_watched or (lambda process: False)
+        self._is_alive = is_alive or outside.alive
+        self._is_visiting = False
+        self._visited: tuple[TableHandle, Seen] | None = None
         self._records: dict[str, Record] = {}
         self._seen: dict[str, Seen] = {}
         self._by_owner: dict[Identity, dict[str, None]] = {}  # names of what is not held
@@ -193,13 +197,38 @@ class Estate:
         owners, self._new_owners = self._new_owners, set()
         return owners
 
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """In the block, the table that was attached to last stays so: after a death was settled it is given away."""
+        self._is_visiting = True
+        try:
+            yield
+        finally:
+            self._is_visiting = False
+            self._leave()
+
+    def known(self, name: str) -> Record | None:
+        """The table as last seen."""
+        return self._records.get(name)
+
     def look(self, name: str) -> Record | None:
         """The table as it is now, after settling its owner's death if that is due; None if there is none.
 
         An orphan is inherited by the manager on the way. Raises UnmanageableError where the manager can do nothing.
         """
         try:
-            return self._digest(name, self._glance(name), self._outside.alive)
+            return self._digest(name, self._glance(name), self._is_alive)
+        except UnmanageableError:
+            self._forget(name)
+            raise
+
+    def look_after_death(self, name: str) -> Record | None:
+        """`look`, where the owner as last seen is dead: then there is no need to see it once more."""
+        seen = self._seen.get(name)
+        if seen is None or seen.owner == self.me:
+            return self.look(name)
+        try:
+            return self._digest(name, seen, lambda _: False)
         except UnmanageableError:
             self._forget(name)
             raise
@@ -226,7 +255,7 @@ class Estate:
 
         def is_alive(process: Identity) -> bool:
             if process not in alive:
-                alive[process] = self._is_watched(process) or self._outside.alive(process)
+                alive[process] = self._is_alive(process)
             return alive[process]
 
         for _, name, glance in sorted(seen, key=lambda entry: entry[:2]):
@@ -248,19 +277,26 @@ class Estate:
 
     def give(self, record: Record, receiver: Identity, kept: bool = False) -> Given:
         """Hand a held table over, as inherited from its last owner. kept: the receiver holds it for others, too."""
+        name = record.name
+        seen: Seen | None = None
         try:
-            with self._attached(record.name) as handle:
+            with self._attached(name, record.table_id) as (handle, _):
                 self._outside.part_with(handle)
                 handle.pass_on(receiver.pid, kept)
+                with suppress(UnmanageableError):  # whatever has come of it since, it was given
+                    seen = self._outside.glance_of(name, handle)
         except (TableNotFoundError, NotOwnerError):
             return Given.LOST
         except LookupError:
             return Given.RECEIVER_DEAD
         except (TableError, OSError) as error:
-            raise _cannot(record.name, error) from error
-        self._seen.pop(record.name, None)
-        self._remember(Record(record.name, record.table_id, receiver, record.created, held=False))
-        self._concerned.setdefault(receiver, []).append(record.name)
+            raise _cannot(name, error) from error
+        self._remember(Record(name, record.table_id, receiver, record.created, held=False))
+        self._concerned.setdefault(receiver, []).append(name)
+        self._seen.pop(name, None)
+        if seen is not None and seen.owner == receiver:
+            self._seen[name] = seen
+            self._told[name] = seen.table_id, seen.transfer_seq
         return Given.DONE
 
     def release(self) -> None:
@@ -290,7 +326,7 @@ class Estate:
         """What follows from what was seen: a hand-over if the owner is dead, and what is remembered of it."""
         try:
             if seen is not None and seen.owner != self.me and not is_alive(Identity(*seen.owner)):
-                seen = self._settle(name, seen)
+                seen = self._settle(name)
             if seen is not None:
                 self._note(name, seen)
         except TableNotFoundError:
@@ -304,9 +340,9 @@ class Estate:
         owner = Identity(*seen.owner)
         return self._remember(Record(name, seen.table_id, owner, seen.created_ns, owner == self.me and seen.kept))
 
-    def _settle(self, name: str, seen: Seen) -> Seen | None:
+    def _settle(self, name: str) -> Seen | None:
         """Do what the heir of a dead owner's table says, the manager being the heir where that is another dead one."""
-        with self._attached(name) as handle:
+        with self._attached(name) as (handle, seen):
             status = handle.settle()
             if status == _ffi.NO_TABLE:
                 return None
@@ -316,7 +352,7 @@ class Estate:
                     self._journal.note(Event.INHERITED, table=name, previous=seen.owner[0])
             if status in (_ffi.OK, _ffi.ABSENT) and not seen.kept:
                 handle.note_end(seen.owner, self._exit_of(Identity(*seen.owner)))
-        return self._outside.glance(name)
+            return self._outside.glance_of(name, handle)
 
     def _note(self, name: str, seen: Seen) -> None:
         """Say in the segment how the owner before ended, and remember whom the change of owner concerns."""
@@ -324,7 +360,7 @@ class Estate:
             return
         is_open = seen.transfer_reason != _ffi.REASON_GIFT and seen.transfer_end == _ffi.END_OPEN
         if is_open:
-            with self._attached(name) as handle:
+            with self._attached(name) as (handle, _):
                 handle.note_end(seen.transfer_from, self._exit_of(Identity(*seen.transfer_from)))
         if self._told.get(name) != (seen.table_id, seen.transfer_seq):
             self._told[name] = seen.table_id, seen.transfer_seq
@@ -333,12 +369,23 @@ class Estate:
         self._concerned.setdefault(Identity(*seen.owner), []).append(name)
 
     @contextmanager
-    def _attached(self, name: str) -> Iterator[TableHandle]:
-        handle = self._outside.attach(name)
+    def _attached(self, name: str, table_id: int = 0) -> Iterator[tuple[TableHandle, Seen]]:
+        """What bears the name now, and what that is; or the table with this id, if it was attached to in this visit."""
+        if self._visited is None or self._visited[1].table_id != table_id:
+            self._leave()
+            self._visited = self._outside.attach(name)
         try:
-            yield handle
-        finally:
-            handle.close()
+            yield self._visited
+        except BaseException:
+            self._leave()
+            raise
+        if not self._is_visiting:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._visited is not None:
+            self._visited[0].close()
+            self._visited = None
 
     def _remember(self, record: Record) -> Record:
         self._unlist(record.name)
@@ -376,6 +423,25 @@ class Estate:
                 _log.warning("%s", error)
 
 
+def _usable(name: str, status: int, seen: _ffi.Glance) -> _ffi.Glance | None:
+    """What a glance means to a manager; None if there is no table."""
+    if status == _ffi.NO_TABLE:
+        return None
+    if seen.uid != os.geteuid():
+        raise UnmanageableError(
+            f"table {name!r} belongs to {_ffi.user_text(seen.uid)}: only a manager of that user serves it", foreign=True
+        )
+    if status == Status.NAMESPACE:
+        raise UnmanageableError(f"table {name!r} belongs to another pid or time namespace than the manager's")
+    if status == Status.BUSY:
+        raise UnmanageableError(f"the owner of table {name!r} changes all the time", busy=True)
+    if status == Status.CORRUPT:
+        raise UnmanageableError(f"the manager cannot use table {name!r}: it is damaged")
+    if status != _ffi.OK:
+        raise UnmanageableError(f"the manager cannot use table {name!r}: it is no table of this version's layout")
+    return seen
+
+
 class SharedMemory:
     """The real outside: the segments of one instance in /dev/shm, as far as they belong to this user."""
 
@@ -405,9 +471,6 @@ class SharedMemory:
         """Whose the table is. Raises UnmanageableError for other users' and namespaces', and what is no table."""
         segment = segments.segment_name(self._instance, name)
         status, seen = _ffi.glance(segment)
-        if status == _ffi.NO_TABLE:
-            return None
-        uid = seen.uid
         if status == Status.OS:
             try:
                 uid = os.stat(f"{segments.SHM}{segment}", follow_symlinks=False).st_uid
@@ -415,31 +478,30 @@ class SharedMemory:
                 if error.errno == errno.ENOENT:
                     return None
                 raise
-        if uid != os.geteuid():
-            raise UnmanageableError(
-                f"table {name!r} belongs to {_ffi.user_text(uid)}: only a manager of that user serves it", foreign=True
-            )
-        if status == Status.NAMESPACE:
-            raise UnmanageableError(f"table {name!r} belongs to another pid or time namespace than the manager's")
-        if status == Status.BUSY:
-            raise UnmanageableError(f"the owner of table {name!r} changes all the time", busy=True)
-        if status != _ffi.OK:
-            raise UnmanageableError(f"the manager cannot use table {name!r}: it is no table of this version's layout")
-        return seen
+            seen = seen._replace(uid=uid)
+        return _usable(name, status, seen)
+
+    def glance_of(self, name: str, handle: TableHandle) -> _ffi.Glance | None:
+        """The same of what is attached."""
+        assert isinstance(handle, _ffi.Handle)
+        return _usable(name, *handle.glance())
 
     def alive(self, process: Identity) -> bool:
         """Asks the kernel."""
         return _ffi.process_alive(*process)
 
-    def attach(self, name: str) -> TableHandle:
+    def attach(self, name: str) -> tuple[TableHandle, Seen]:
         """A handle with the head mapped."""
         handle = _ffi.Handle.attach(segments.segment_name(self._instance, name), _ffi.MAP_HEAD, name)
-        uid = handle.describe().uid
-        if uid != os.geteuid():  # it has come under the name just now
-            handle.close()
-            raise UnmanageableError(f"table {name!r} belongs to {_ffi.user_text(uid)}")
         handle.lock_timeout = LOCK_SECONDS
-        return handle
+        try:
+            seen = self.glance_of(name, handle)  # what has come under the name just now may be another user's
+            if seen is None:
+                handle.fail(Status.NO_TABLE, "attach")
+        except BaseException:
+            handle.close()
+            raise
+        return handle, seen
 
     def part_with(self, handle: TableHandle) -> None:
         """Where this process is more than a manager, it may want to be told of the deaths of its clients."""

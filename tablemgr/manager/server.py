@@ -102,7 +102,7 @@ class Server:
         try:
             if self._prepare is not None:
                 self._prepare(self.journal)
-            self._estate = Estate(SharedMemory(self.instance), self.journal, self._exit_of, self._is_watched)
+            self._estate = Estate(SharedMemory(self.instance), self.journal, self._exit_of, self._is_alive)
             self._estate.round()
             with _descriptors:
                 if self._passed is not None:
@@ -211,8 +211,9 @@ class Server:
         if not self._accepting:
             self._accept_again()
 
-    def _is_watched(self, process: Identity) -> bool:
-        return self._watch is not None and process in self._watch
+    def _is_alive(self, process: Identity) -> bool:
+        known = None if self._watch is None else self._watch.is_alive(process)
+        return _ffi.process_alive(*process) if known is None else known
 
     def _exit_of(self, process: Identity) -> int | None:
         if self._watch is not None:
@@ -263,31 +264,33 @@ class Server:
         if orphaned:
             self.journal.note(Event.DEATH, pid=process.pid, tables=len(orphaned))
         for name in orphaned:
-            self._attend(name)
+            self._attend(name, owner_died=True)
         self._rewatch()
 
     # -- the line -----------------------------------------------------------------------------------------------------
 
-    def _attend(self, name: str) -> None:
+    def _attend(self, name: str, owner_died: bool = False) -> None:
         """Look at a table and tell everybody in its line what there is to be told."""
         try:
-            record = self._estate.look(name)
-            while (answer := next_answer(record, self._line.of(name))) is not None:
-                waiter, verdict = answer
-                conversation = self._conversations[waiter.key]
-                if verdict is Verdict.GIVE:
-                    given = self._give(record, waiter, conversation)
-                    if given is Given.RECEIVER_DEAD:
-                        self._end(conversation)  # the next one
-                        continue
-                    if given is Given.LOST:
+            with self._estate.visit():
+                record = self._estate.look_after_death(name) if owner_died else self._estate.look(name)
+                while (answer := next_answer(record, self._line.of(name))) is not None:
+                    waiter, verdict = answer
+                    conversation = self._conversations[waiter.key]
+                    if verdict is Verdict.GIVE:
+                        given = self._give(record, waiter, conversation)
+                        if given is Given.RECEIVER_DEAD:
+                            self._end(conversation)  # the next one
+                            continue
+                        if given is Given.LOST:
+                            record = self._estate.look(name)
+                            continue
+                        record = self._estate.known(name)
+                    self._answer(waiter, _told(verdict, waiter))
+                    if record is None:
                         record = self._estate.look(name)
-                        continue
-                self._answer(waiter, _told(verdict, waiter))
-                if record is None or verdict is Verdict.GIVE:
-                    record = self._estate.look(name)
-                if record is None:
-                    return  # one creator at a time: the next is told when this one has had its chance
+                    if record is None:
+                        return  # one creator at a time: the next is told when this one has had its chance
         except UnmanageableError as error:
             if error.busy:
                 return  # those in the line wait for the next round, or the end of their patience

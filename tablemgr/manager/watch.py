@@ -35,8 +35,10 @@ class Watch:
         for process in wanted - self._pidfds.keys() - self._known_dead:
             self._begin(process)
 
-    def __contains__(self, process: Identity) -> bool:
-        return process in self._pidfds
+    def is_alive(self, process: Identity) -> bool | None:
+        """Whether a watched process is alive at this moment; None of others."""
+        pidfd = self._pidfds.get(process)
+        return None if pidfd is None else not processes.has_ended(pidfd)
 
     def include(self, process: Identity) -> None:
         """Watch one more process."""
@@ -72,8 +74,11 @@ class Watch:
         self._exits[process] = processes.exit_status(*process, self._pidfds[process])
         if len(self._exits) > _EXITS_KEPT:
             del self._exits[next(iter(self._exits))]
-        self._end(process)
-        self._died(process)
+        try:
+            self._died(process)
+        finally:
+            if process in self._pidfds:
+                self._end(process)
 
     def _end(self, process: Identity) -> None:
         pidfd = self._pidfds.pop(process)

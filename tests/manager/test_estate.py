@@ -58,6 +58,8 @@ class FakeTable:
         self._move(self.world.me, _ffi.REASON_KEPT, self.owner)
 
     def pass_on(self, pid: int, kept: bool) -> None:
+        if self.dropped:
+            raise TableNotFoundError
         if self.owner != self.world.me or not self.kept:
             raise NotOwnerError
         receiver = next(p for p in (ME, OWNER, OTHER, *self.world.mortals) if p.pid == pid)
@@ -94,6 +96,7 @@ class FakeWorld:
         self.moves: list[tuple[str, Identity]] = []
         self.parted: list[str] = []
         self.open_handles = 0
+        self.attached: list[str] = []
         self._next = 100
 
     def add(self, name: str, **fields: object) -> FakeTable:
@@ -117,17 +120,22 @@ class FakeWorld:
             raise table.trouble
         return copy.copy(table)
 
+    def glance_of(self, name: str, handle: object) -> FakeTable | None:
+        assert isinstance(handle, FakeTable)
+        return None if handle.dropped else copy.copy(handle)
+
     def alive(self, process: Identity) -> bool:
         return process not in self.dead
 
-    def attach(self, name: str) -> FakeTable:
+    def attach(self, name: str) -> tuple[FakeTable, FakeTable]:
         if name not in self.tables:
             raise TableNotFoundError
         trouble = self.tables[name].trouble
         if isinstance(trouble, CorruptTableError):
             raise trouble
         self.open_handles += 1
-        return self.tables[name]
+        self.attached.append(name)
+        return self.tables[name], copy.copy(self.tables[name])
 
     def part_with(self, handle: object) -> None:
         assert isinstance(handle, FakeTable)
@@ -173,6 +181,52 @@ def test_an_orphan_is_inherited_and_passed_on(world: FakeWorld, estate: Estate) 
     assert estate.give(record, OTHER) is Given.DONE
     assert (table.owner, table.kept) == (OTHER, False)
     assert [r.held for r in estate.records()] == [False]
+
+
+def test_in_a_visit_a_hand_over_needs_one_handle(world: FakeWorld, estate: Estate) -> None:
+    """To settle the death and to give the table away; whose death is known need not be looked at before."""
+    world.add("t")
+    estate.round()
+    world.dead.add(OWNER)
+    with estate.visit():
+        record = estate.look_after_death("t")
+        assert record is not None
+        assert estate.give(record, OTHER) is Given.DONE
+    assert world.attached == ["t"]
+    known = estate.known("t")
+    assert known is not None
+    assert (known.owner, known.held) == (OTHER, False)
+    assert estate.take_concerned() == {ME: ["t"], OTHER: ["t"]}
+    estate.round()
+    assert not estate.take_concerned(), "told once"
+
+
+def test_in_a_visit_a_table_is_not_taken_for_its_successor(world: FakeWorld, estate: Estate) -> None:
+    """Dropped after it was settled, and another made under its name: neither is given."""
+    first = world.add("t")
+    world.dead.add(OWNER)
+    with estate.visit():
+        record = estate.look("t")
+        assert record is not None
+        first.dropped = True
+        second = world.add("t", owner=OTHER)
+        assert estate.give(record, OTHER) is Given.LOST
+        again = estate.look("t")
+    assert again is not None
+    assert (again.table_id, again.owner, again.held) == (second.table_id, OTHER, False)
+    assert not second.history
+
+
+@pytest.mark.parametrize("heir", [_ffi.HEIR_NONE, _ffi.HEIR_MANAGER])
+def test_after_a_death_the_table_is_as_it_is_by_now(world: FakeWorld, estate: Estate, heir: int) -> None:
+    """Gone with its owner, or under another owner already; never as it was last seen."""
+    table = world.add("t", heir=heir)
+    estate.round()
+    world.dead.add(OWNER)
+    if heir == _ffi.HEIR_MANAGER:
+        table.owner = OTHER
+    record = estate.look_after_death("t")
+    assert (record.owner if record else None) == (OTHER if heir == _ffi.HEIR_MANAGER else None)
 
 
 def test_what_a_dead_manager_held_is_held_by_its_successor(world: FakeWorld) -> None:
