@@ -111,27 +111,20 @@ class Client:
         if wanted.heir == _ffi.HEIR_PROCESS and _ffi.process_start(wanted.heir_pid) is None:
             raise LookupError(f"new_table: the heir of table {name!r}, process {wanted.heir_pid}, is not alive")
         while True:
-            seen = self._look(name)
-            if seen is not None:
-                check_match(seen, wanted, "new_table")
-            claim = protocol.Claim(name, 0 if seen is None else seen.table_id, asked, until)
-            reply = self._manager.ask(claim, math.inf if until is None else until)
-            if isinstance(reply, protocol.Owned):
-                raise TableOwnedError(
-                    f"table {name!r} is owned by process {reply.pid}, which is alive: use attach() to work with it, "
-                    "or new_table(..., wait=seconds) to take over when that process ends"
-                )
-            if isinstance(reply, protocol.Absent):
-                try:
-                    fresh = tables.create(name, lock_timeout=lock_timeout, instance=self.instance, **options)
-                except TableExistsError:
-                    continue  # another caller was faster: see who owns it now
+            taken = self._claim(
+                "new_table",
+                name,
+                lambda seen: check_match(seen, wanted, "new_table"),
+                (codec, lock_timeout),
+                (wanted.heir, wanted.heir_pid, wanted.heir_data),
+                (asked, until),
+            )
+            if taken is not None:
+                return taken[0]
+            with contextlib.suppress(TableExistsError):  # another caller was faster: see who owns it now
+                fresh = tables.create(name, lock_timeout=lock_timeout, instance=self.instance, **options)
                 self._manager.tell(protocol.Watch(name))
                 return fresh
-            if isinstance(reply, protocol.Given):
-                taken = self._take_over(name, codec, lock_timeout, (wanted.heir, wanted.heir_pid, wanted.heir_data))
-                if taken is not None:
-                    return taken
 
     def claim_table(
         self,
@@ -166,30 +159,26 @@ class Client:
         asked = time.monotonic()
         until = None if patience is None else asked + patience
         data = codecs.encode_data(heir_data, codec)
-        while True:
-            seen = self._look(name)
-            if seen is not None and seen.owner == _ffi.self_process() and not seen.kept:
+
+        def check(seen: _ffi.RawInfo) -> None:
+            if seen.owner == _ffi.self_process() and not seen.kept:
                 raise TableOwnedError(f"claim_table: this process owns table {name!r} already")
-            if seen is not None and seen.codec != codecs.number_of(codec):
+            if seen.codec != codecs.number_of(codec):
                 raise TableMismatchError(
                     f"claim_table: table {name!r} exists with codec {codecs.name_of(seen.codec)!r}, not {codec!r}"
                 )
-            claim = protocol.Claim(name, 0 if seen is None else seen.table_id, asked, until)
-            reply = self._manager.ask(claim, math.inf if until is None else until)
-            if isinstance(reply, protocol.Owned):
-                raise TableOwnedError(
-                    f"claim_table: table {name!r} is owned by process {reply.pid}, which is alive: use attach() to "
-                    "work with it, or claim_table(..., wait=seconds) to take over when that process ends"
-                )
-            if isinstance(reply, protocol.Absent):
-                made = self._make(name, create, populate, data)
-                if made is not None:
-                    return self._watched(made, monitor)
-            elif isinstance(reply, protocol.Given):
-                taken = self._take_over(name, codec, lock_timeout, (_ffi.HEIR_MANAGER, 0, data))
-                if taken is not None:
-                    mailbox(self.instance).forget(taken._handle, deaths_too=not monitor)
-                    return self._watched(taken, monitor)
+
+        while True:
+            taken = self._claim(
+                "claim_table", name, check, (codec, lock_timeout), (_ffi.HEIR_MANAGER, 0, data), (asked, until)
+            )
+            if taken is not None:
+                table, raw = taken
+                mailbox(self.instance).forget(raw, deaths_too=not monitor)
+                return self._watched(table, monitor)
+            made = self._make(name, create, populate, data)
+            if made is not None:
+                return self._watched(made, monitor)
 
     def abandon_table(self, table: Table) -> None:
         """Let the manager forget a table: it goes when its owner, this process, ends.
@@ -212,19 +201,20 @@ class Client:
             kind = table.__class__.__name__
             raise TypeError(f"add_table takes the Table itself, not {kind}: attach() or create() gives one")
         handle = table._handle
-        raw = handle.describe()
+        seen = handle.describe()
         if table.instance != self.instance:
             raise ValueError(f"table {table.name!r} belongs to instance {table.instance!r}, not {self.instance!r}")
         now = time.monotonic()
-        reply = self._manager.ask(protocol.Claim(table.name, raw.table_id, now, now), now)
+        reply = self._manager.ask(protocol.Claim(table.name, seen.table_id, now, now), now)
         if isinstance(reply, protocol.Owned):
             raise NotOwnerError(
                 f"table {table.name!r} is owned by process {reply.pid}: only that process may put it under management"
             )
         if not isinstance(reply, protocol.Given):
             raise TableNotFoundError(f"table {table.name!r} is gone")
-        if raw.owner != handle.describe().owner:
-            _note_transfer(table, table.codec)
+        raw = handle.describe()
+        if raw.owner != seen.owner:
+            _note_transfer(table, raw)
         table.setopts(heir="manager", heir_data=heir_data)
         self._manager.tell(protocol.Watch(table.name))
 
@@ -343,33 +333,56 @@ class Client:
 
     # -- the table behind the name ------------------------------------------------------------------------------------
 
-    def _look(self, name: str) -> _ffi.RawInfo | None:
-        """The table as its segment describes it; None if there is none, or none any more."""
-        try:
-            handle = segments.attach(self.instance, name, _ffi.MAP_HEAD)
-            try:
-                return handle.describe()
-            finally:
-                handle.close()
-        except TableNotFoundError:
-            return None
+    def _claim(
+        self,
+        doing: str,
+        name: str,
+        check: Callable[[_ffi.RawInfo], None],
+        how: tuple[str, float],
+        heir: tuple[int, int, bytes],
+        when: tuple[float, float | None],
+    ) -> tuple[Table, _ffi.RawInfo] | None:
+        """The table, which has become this process's, and how; None: there is none, and this process may create it.
 
-    def _take_over(self, name: str, codec: str, lock_timeout: float, heir: tuple[int, int, bytes]) -> Table | None:
-        """The table that is this process's by the manager's word; None if the segment says otherwise by now."""
+        It is attached to before it is asked for, so that a standby has little left to do when the owner ends. If it is
+        dropped meanwhile, the manager says so within a second, and its memory is free. check: refuses what is not
+        wanted; how: codec and lock_timeout; when: when this call began, and how long it waits.
+        """
+        asked, until = when
+        while True:
+            found = self._open(name, check, *how)
+            try:
+                claim = protocol.Claim(name, 0 if found is None else found._table_id, asked, until)
+                reply = self._manager.ask(claim, math.inf if until is None else until)
+                if isinstance(reply, protocol.Owned):
+                    raise TableOwnedError(
+                        f"{doing}: table {name!r} is owned by process {reply.pid}, which is alive: use attach() to "
+                        f"work with it, or {doing}(..., wait=seconds) to take over when that process ends"
+                    )
+                if isinstance(reply, protocol.Absent):
+                    return None
+                if isinstance(reply, protocol.Given) and found is not None:
+                    raw = _take_over(found, heir)
+                    if raw is not None:
+                        taken, found = found, None
+                        return taken, raw
+            finally:
+                if found is not None:
+                    found.close()
+
+    def _open(self, name: str, check: Callable[[_ffi.RawInfo], None], codec: str, lock_timeout: float) -> Table | None:
+        """The table, whoever owns it; None if there is none, or none any more."""
         try:
-            taken = tables.attach(name, codec=codec, lock_timeout=lock_timeout, instance=self.instance)
+            handle = segments.attach(self.instance, name)
         except TableNotFoundError:
             return None
         try:
-            _note_transfer(taken, codec)
-            _name_heir(taken._handle, *heir)
-        except (TableNotFoundError, NotOwnerError):
-            taken.close()
-            return None
+            raw = handle.describe()
+            check(raw)
+            return tables.over(handle, raw, self.instance, codec, lock_timeout)
         except BaseException:
-            taken.close()
+            handle.close()
             raise
-        return taken
 
     def _make(
         self, name: str, create: Callable[[str], Table], populate: Callable[[Table], object] | None, heir_data: bytes
@@ -381,7 +394,7 @@ class Client:
         try:
             made = create(name)
         except TableExistsError:
-            if self._look(name) is None:
+            if not tables.is_there(self.instance, name):
                 raise
             return None
         if not isinstance(made, Table):
@@ -459,9 +472,25 @@ def check_match(seen: _ffi.RawInfo, wanted: Options, doing: str) -> None:
         )
 
 
-def _note_transfer(table: Table, codec_name: str) -> None:
+def _take_over(table: Table, heir: tuple[int, int, bytes]) -> _ffi.RawInfo | None:
+    """Make of a table, which is this process's by the manager's word, what the caller gets.
+
+    What it is: None if the segment says by now that it is not this process's.
+    """
+    raw = table._handle.describe()
+    if raw.dropped or raw.owner != _ffi.self_process():
+        return None
+    _note_transfer(table, raw)
+    try:
+        _name_heir(table._handle, *heir)
+    except (TableNotFoundError, NotOwnerError):
+        return None
+    return raw
+
+
+def _note_transfer(table: Table, raw: _ffi.RawInfo) -> None:
     """Tell from the segment whether this process is the first owner of the table."""
-    table.transfer = segments.transfer(table._handle, codec_name)
+    table.transfer = segments.transfer(raw, table.codec)
     table.inherited = table.transfer is not None
 
 

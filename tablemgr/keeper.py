@@ -131,7 +131,8 @@ class TableKeeper:
 
     def _push(self) -> None:
         """Make the target the owner, if there is one."""
-        mailbox.mailbox(self.instance).forget(self._table._handle, deaths_too=True)  # it came back: no news to anybody
+        raw = self._table._handle.describe()
+        mailbox.mailbox(self.instance).forget(raw, deaths_too=True)  # it came back: no news to anybody
         version = names.version(self.instance)
         found = names.whereis(self.instance, self.target)
         if found is None or found == _ffi.self_process():

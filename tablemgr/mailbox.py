@@ -141,10 +141,9 @@ class Mailbox:
                 self._put(ManagerDown())
             self._is_down = True
 
-    def forget(self, handle: Handle, deaths_too: bool) -> None:
+    def forget(self, raw: RawInfo, deaths_too: bool) -> None:
         """Take the transfer that brought this table (deaths_too: and the death before it) for told."""
         with self._lock:
-            raw = handle.describe()
             told = 2 * raw.transfer_seq + int(deaths_too)
             self._told[raw.table_id] = max(self._told.get(raw.table_id, 0), told)
             self._open.pop(raw.name, None)

@@ -288,9 +288,8 @@ def _reason(raw: RawInfo) -> Literal["gift", "heir", "claim"] | None:
     return REASONS[raw.transfer_reason] if raw.transfer_reason < len(REASONS) else None
 
 
-def transfer(handle: Handle, codec_name: str = codec.MSGPACK) -> TableTransfer | None:
+def transfer(raw: RawInfo, codec_name: str = codec.MSGPACK) -> TableTransfer | None:
     """How the present owner got the table; None if it made it. Raises ValueError if data is pickled and must not be."""
-    raw = handle.describe()
     reason = _reason(raw)
     if reason is None:
         return None

@@ -148,7 +148,7 @@ def create(
             if is_there(instance, name):
                 raise TableExistsError(f"{error}{segments.foreign_user(segment)}") from None
         else:
-            return Table(handle, instance, codec, seconds)
+            return Table(handle, handle.describe(), instance, codec, seconds)
 
 
 def attach(
@@ -173,7 +173,7 @@ def attach(
     TypeError, ValueError, OSError. Attaching to a private table works; its verbs raise AccessError.
     """
     instance = segments.resolve_instance(instance)
-    codec_number = codecs.number_of(codec)
+    codecs.number_of(codec)
     seconds = _seconds(lock_timeout)
     if readonly is None:
         mapping = _ffi.MAP_AUTO
@@ -182,24 +182,32 @@ def attach(
     else:
         raise TypeError(f"readonly must be True, False or None, not {readonly.__class__.__name__}")
     handle = segments.attach(instance, name, mapping)
-    raw = handle.describe()
+    try:
+        return over(handle, handle.describe(), instance, codec, seconds, readonly)
+    except BaseException:
+        handle.close()
+        raise
+
+
+def over(
+    handle: Handle, raw: _ffi.RawInfo, instance: str, codec: str, lock_timeout: float, readonly: bool | None = None
+) -> Table:
+    """The table behind a handle, which raw describes. Raises TableMismatchError, AccessError, ValueError."""
     if raw.codec == codecs.number_of(codecs.PICKLE) and not raw.trusted:
-        handle.close()
         raise AccessError(
-            f"attach: table {name!r} belongs to {_ffi.user_text(raw.uid)} and holds pickles: unpickling would run what "
-            "that user wants; let it use codec='msgpack'"
+            f"attach: table {raw.name!r} belongs to {_ffi.user_text(raw.uid)} and holds pickles: unpickling would run "
+            "what that user wants; let it use codec='msgpack'"
         )
-    if raw.codec != codec_number or raw.type >= len(segments.TYPES):
-        handle.close()
-        if raw.type >= len(segments.TYPES):
-            raise TableMismatchError(
-                f"attach: table {name!r} is of a type that this version does not know ({raw.type})"
-            )
+    if raw.type >= len(segments.TYPES):
         raise TableMismatchError(
-            f"attach: table {name!r} has codec {codecs.name_of(raw.codec)!r}, not {codec!r}: "
-            f"attach({name!r}, codec={codecs.name_of(raw.codec)!r}) if its values may be unpickled here"
+            f"attach: table {raw.name!r} is of a type that this version does not know ({raw.type})"
         )
-    return Table(handle, instance, codec, seconds, readonly)
+    if raw.codec != codecs.number_of(codec):
+        raise TableMismatchError(
+            f"attach: table {raw.name!r} has codec {codecs.name_of(raw.codec)!r}, not {codec!r}: "
+            f"attach({raw.name!r}, codec={codecs.name_of(raw.codec)!r}) if its values may be unpickled here"
+        )
+    return Table(handle, raw, instance, codec, lock_timeout, readonly)
 
 
 def drop(name: str, force: bool = False, instance: str | None = None) -> None:
@@ -262,16 +270,21 @@ class Table(Selecting):
     )
 
     def __init__(
-        self, handle: Handle, instance: str, codec: str, lock_timeout: float, readonly: bool | None = None
+        self,
+        handle: Handle,
+        raw: _ffi.RawInfo,
+        instance: str,
+        codec: str,
+        lock_timeout: float,
+        readonly: bool | None = None,
     ) -> None:
-        """For the package's own use: a table over a handle, which it closes."""
+        """For the package's own use: a table over a handle, which it closes. raw: what the handle says of it."""
         handle.lock_timeout = lock_timeout
         self._handle = handle
         self._instance = instance
         self._codec = codec
         self._readonly = readonly
         self._dropped = False
-        raw = handle.describe()
         self._keypos = raw.keypos
         self._table_id = raw.table_id
         self._type = segments.TYPES[raw.type]

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -139,7 +140,7 @@ def test_of_racing_claimants_exactly_one_gets_the_orphan(daemon: Daemon) -> None
     winners = [pid for pid, outcome in outcomes.items() if outcome == "no error"]
     assert len(winners) == 1
     losers = [outcome for outcome in outcomes.values() if outcome != "no error"]
-    assert all(f"TableOwnedError: table 't' is owned by process {winners[0]}" in loser for loser in losers)
+    assert all(f"TableOwnedError: new_table: table 't' is owned by process {winners[0]}" in loser for loser in losers)
     with tm.attach("t") as table:
         assert sorted(table) == written
 
@@ -283,8 +284,13 @@ def test_a_waiter_creates_the_table_when_it_was_dropped(daemon: Daemon, instance
     owner.call(on_table, "t", "drop")
     assert first.result() == (False, None)
     eventually(lambda: in_line(instance) == [("t", second.pid)])
+    written = fill(first, "t")
     first.kill()
     assert second.result() == (True, "heir")
+    assert second.call(rows, "t") == written
+    mapped = [line for line in Path(f"/proc/{second.pid}/maps").read_text().splitlines() if "/tablemgr." in line]
+    assert mapped
+    assert not any("(deleted)" in line for line in mapped), "nothing is held of the table that it saw first"
 
 
 def test_a_stopped_owner_keeps_its_table(daemon: Daemon) -> None:

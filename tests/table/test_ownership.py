@@ -99,7 +99,7 @@ def test_give_away_makes_another_process_the_owner() -> None:
         with pytest.raises(tm.NotOwnerError):
             table.give_away(os.getpid())
         assert ask(other, "t", "insert", ("k", 3))[0] == "ok"
-        transfer = segments.transfer(table._handle)
+        transfer = segments.transfer(table._handle.describe())
         assert transfer is not None
         assert (transfer.name, transfer.reason, transfer.data) == ("t", "gift", {"why": ["gift"]})
         assert transfer.from_.pid == os.getpid()
@@ -131,7 +131,7 @@ def test_a_claimed_orphan_comes_from_its_dead_owner() -> None:
             table._handle.claim()
         manager.kill()
     table._handle.claim()
-    transfer = segments.transfer(table._handle)
+    transfer = segments.transfer(table._handle.describe())
     assert transfer is not None
     assert (transfer.from_.pid, transfer.reason, transfer.data) == (first.pid, "claim", "word")
 
@@ -177,7 +177,7 @@ def test_a_process_as_heir_gets_the_table_when_the_owner_dies() -> None:
     assert owner_pid(table) == os.getpid()
     assert table.lookup("k") == [("k", 1)]
     assert table.info().heir == "manager"
-    transfer = segments.transfer(table._handle)
+    transfer = segments.transfer(table._handle.describe())
     assert transfer is not None
     assert (transfer.reason, transfer.data, transfer.from_.pid) == ("heir", ("to", "you"), child.pid)
     assert transfer.from_.alive is False
@@ -203,7 +203,7 @@ def test_a_dead_heir_leaves_an_orphan() -> None:
         table._handle.claim()
         assert owner_pid(table) == os.getpid()
         table.insert(("k", 2))
-        transfer = segments.transfer(table._handle)
+        transfer = segments.transfer(table._handle.describe())
         assert transfer is not None
         assert transfer.reason == "claim"
 
