@@ -5,6 +5,9 @@
 manager keeps for the successor of a killed owner. Everything else is in the docstrings and in README.md.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tablemgr.client import (
     Client,
     InstanceInfo,
@@ -41,7 +44,6 @@ from tablemgr.errors import (
 from tablemgr.files import load, save
 from tablemgr.keeper import TableKeeper
 from tablemgr.mailbox import Event, EventsLost, ManagerDown, ManagerUp, OwnerDied
-from tablemgr.manager import Manager
 from tablemgr.match_program import Query
 from tablemgr.matching import (
     ANY,
@@ -98,16 +100,19 @@ from tablemgr.matching import (
 )
 from tablemgr.segments import Process, TableInfo, TableTransfer, tables
 from tablemgr.shared_dict import SharedDict
-from tablemgr.supervisor import (
-    Child,
-    ChildExited,
-    ChildStarted,
-    ChildStatus,
-    Supervisor,
-    TableHandedBack,
-    TooManyRestartsError,
-)
 from tablemgr.table import Atomic, Table, attach, create, drop
+
+if TYPE_CHECKING:
+    from tablemgr.manager import Manager
+    from tablemgr.supervisor import (
+        Child,
+        ChildExited,
+        ChildStarted,
+        ChildStatus,
+        Supervisor,
+        TableHandedBack,
+        TooManyRestartsError,
+    )
 
 __all__ = [
     "ANY",
@@ -220,3 +225,23 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of the module's
+    _LATER = {
+        "Manager": "tablemgr.manager",
+        **dict.fromkeys(("Child", "ChildExited", "ChildStarted", "ChildStatus"), "tablemgr.supervisor"),
+        **dict.fromkeys(("Supervisor", "TableHandedBack", "TooManyRestartsError"), "tablemgr.supervisor"),
+    }
+
+    def __getattr__(name: str) -> Any:
+        """What a worker has no use for, an event loop above all, is imported when it is asked for.
+
+        A smaller process starts sooner, and dies sooner: the kernel tells of its end when its memory is given back.
+        """
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_LATER[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

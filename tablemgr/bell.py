@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import hashlib
 import os
 import socket
 import weakref
@@ -23,6 +22,8 @@ _BURST: Final = 8  # messages at once after which some may have been lost: the k
 
 
 def _address(instance: str, process: tuple[int, int] | None) -> bytes:
+    import hashlib  # not at every start: it brings a library of several megabytes
+
     digest = hashlib.sha256(instance.encode()).hexdigest()[:24]
     owner = f"manager-{os.geteuid()}" if process is None else f"{process[0]}-{process[1]}"
     return f"\0tablemgr/{digest}/{owner}".encode()

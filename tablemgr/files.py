@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import struct
 import warnings
@@ -178,7 +177,7 @@ def replacing(path: str | os.PathLike[str], mode: int = 0o600) -> Iterator[Binar
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(target.stat().st_mode):
             raise OSError(errno.EINVAL, "not a regular file, so it cannot be replaced", str(target))
-    temporary = f".{target.name[:100]}.{secrets.token_hex(4)}"
+    temporary = f".{target.name[:100]}.{os.urandom(4).hex()}"
     directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         descriptor, is_named = _temporary_file(directory, temporary)
@@ -378,7 +377,7 @@ def building(
     tables.check_options(type=type, access=access, keypos=keypos, codec=codec, heir=heir)
     _refuse_taken(instance, name)
     table = tables.create(
-        f"loading {os.getpid()} {secrets.token_hex(4)}",
+        f"loading {os.getpid()} {os.urandom(4).hex()}",
         type=type,
         access="private",
         keypos=keypos,

@@ -7,7 +7,6 @@ Nothing here has a thread: who waits does the work.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import select
@@ -75,6 +74,8 @@ class Listener:
 
     async def aiterate(self, silence: float | None) -> AsyncIterator[Event]:
         """The same without keeping the event loop waiting, which may be the one that the manager runs in."""
+        import asyncio  # which most processes that use tables do not need
+
         self._look_everywhere()
         loop = asyncio.get_running_loop()
         awake = asyncio.Event()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import socket
 import stat
@@ -94,6 +93,8 @@ def file_name(instance: str, suffix: str) -> str:
     """The name of an instance's file in the directory; short enough for a socket address, whatever the instance is."""
     name = quote(instance, safe="").replace(".", "%2E").replace("~", "%7E")
     if len(name) > _NAME_MAX:
+        import hashlib  # not at every start: it brings a library of several megabytes
+
         name = "~" + hashlib.sha256(instance.encode()).hexdigest()[: _NAME_MAX - 1]
     return f"{name}.{suffix}"
 

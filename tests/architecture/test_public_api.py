@@ -3,6 +3,8 @@
 
 import ast
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -75,3 +77,16 @@ def test_every_test_says_what_it_shows(path: Path) -> None:
 def test_the_package_says_that_it_is_typed() -> None:
     """py.typed is beside the modules."""
     assert (ROOT / "tablemgr" / "py.typed").exists()
+
+
+def test_a_worker_imports_no_more_than_it_uses() -> None:
+    """A program that only has tables pays for no event loop and no supervisor; both are there when asked for."""
+    program = (
+        "import sys, tablemgr\n"
+        "print([name for name in ('asyncio', 'ssl', 'hashlib', 'tablemgr.manager', 'tablemgr.supervisor')"
+        " if name in sys.modules])\n"
+        "from tablemgr import Manager, Supervisor\n"
+        "print(set(tablemgr.__all__) <= set(dir(tablemgr)), hasattr(tablemgr, 'Managr'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "True False"]
