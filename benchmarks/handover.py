@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -103,24 +104,64 @@ def _claims(plan: Plan, figures: Figures, instance: str) -> None:
 
 
 def _deaths(plan: Plan, figures: Figures, instance: str) -> None:
-    """SIGKILL of the owner until a standby in line has the table: both read the monotonic clock."""
+    """SIGKILL of the owner until a standby in line has the table: both read the monotonic clock.
+
+    Beside it, of the same deaths, the part that is the kernel's alone: until it says that the owner has ended, to
+    whoever waits for that. It gives the memory of the dead process back first, page by page. So owner and standby are
+    what workers are at least, programs that have imported this package, and not copies of this process.
+    """
     for _ in range(plan.rounds):
         for _ in range(DEATHS):
-            owner, standby = (_start(_owner, instance), _start(_standby, instance))
-            owner[1].recv()
-            standby[1].send(None)
-            while not any(process.pid == standby[0].pid for _, process in tm.info(instance).waiting):
-                time.sleep(0.001)
-            time.sleep(0.005)
-            start = time.monotonic_ns()
-            os.kill(owner[0].pid or 0, signal.SIGKILL)
-            took = standby[1].recv() - start
-            figures.add(took, question=QUESTION, what="standby", store="tablemgr", rows=0)
-            for process, pipe in (owner, standby):
-                process.kill()
-                process.join()
-                pipe.close()
+            with _program(_OWNER, instance) as owner, _program(_STANDBY, instance) as standby:
+                while not any(process.pid == standby.pid for _, process in tm.info(instance).waiting):
+                    time.sleep(0.001)
+                time.sleep(0.005)
+                end = select.poll()
+                pidfd = os.pidfd_open(owner.pid)
+                end.register(pidfd, select.POLLIN)
+                start = time.monotonic_ns()
+                os.kill(owner.pid, signal.SIGKILL)
+                end.poll()
+                ended = time.monotonic_ns()
+                os.close(pidfd)
+                had = int(_line_from(standby))
+                for what, when in (("standby", had), ("standby: the kernel", ended), ("standby: the rest", had)):
+                    since = ended if what == "standby: the rest" else start
+                    figures.add(max(0, when - since), question=QUESTION, what=what, store="tablemgr", rows=0)
             tm.drop("wanted", force=True, instance=instance)
+
+
+_OWNER = """
+import signal, sys, tablemgr
+table = tablemgr.new_table("wanted", instance=sys.argv[1])
+table.insert((1, 2))
+print(flush=True)
+signal.pause()
+"""
+_STANDBY = """
+import signal, sys, time, tablemgr
+print(flush=True)
+table = tablemgr.new_table("wanted", wait=None, instance=sys.argv[1])
+print(time.monotonic_ns(), flush=True)
+assert table.inherited
+signal.pause()
+"""
+
+
+@contextlib.contextmanager
+def _program(text: str, instance: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs; it has said that it got as far as its first line of output."""
+    with subprocess.Popen([sys.executable, "-c", text, instance], stdout=subprocess.PIPE) as process:
+        try:
+            _line_from(process)
+            yield process
+        finally:
+            process.kill()
+
+
+def _line_from(process: subprocess.Popen[bytes]) -> bytes:
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 def _start(function: Callable[[Pipe, str], None], instance: str) -> tuple[BaseProcess, Pipe]:
@@ -130,21 +171,6 @@ def _start(function: Callable[[Pipe, str], None], instance: str) -> tuple[BasePr
     process.start()
     there.close()
     return process, here
-
-
-def _owner(pipe: Pipe, instance: str) -> None:
-    table = tm.new_table("wanted", instance=instance)
-    table.insert((1, 2))
-    pipe.send(None)
-    signal.pause()
-
-
-def _standby(pipe: Pipe, instance: str) -> None:
-    pipe.recv()
-    table = tm.new_table("wanted", wait=None, instance=instance)
-    pipe.send(time.monotonic_ns())
-    assert table.inherited
-    signal.pause()
 
 
 def _idle(plan: Plan, figures: Figures, instance: str, tables: int, clients: int) -> None:
