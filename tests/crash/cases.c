@@ -272,6 +272,19 @@ static void prepare_after_delete_all(struct setup *setup) {
     setup->op = op_single(VERB_INSERT, 1000, 5, 60);
 }
 
+/* -- cases where check(repair) follows: of each kind of thing that it may have to repair --------------------------- */
+
+static void prepare_then_check(struct setup *setup, void (*prepare)(struct setup *setup)) {
+    prepare(setup);
+    setup->is_checked = true;
+}
+static void check_after_overwrite(struct setup *setup) { prepare_then_check(setup, prepare_larger); }
+static void check_after_split(struct setup *setup) { prepare_then_check(setup, prepare_split); }
+static void check_after_apply(struct setup *setup) { prepare_then_check(setup, prepare_apply); }
+static void check_after_delete_all(struct setup *setup) { prepare_then_check(setup, prepare_delete_all); }
+static void check_after_bag_delete(struct setup *setup) { prepare_then_check(setup, bag_delete); }
+static void check_after_leaf_split(struct setup *setup) { prepare_then_check(setup, ordered_leaf_split); }
+
 /* -- cases about the life of a table ------------------------------------------------------------------------------- */
 
 static const struct life life_create = {.op = LIFE_CREATE, .start = START_ABSENT};
@@ -280,9 +293,15 @@ static const struct life life_attach_gone = {.op = LIFE_ATTACH, .start = START_G
 static const struct life life_claim = {.op = LIFE_CLAIM, .start = START_ORPHAN};
 static const struct life life_inherit = {.op = LIFE_KEEP, .start = START_ORPHAN};
 static const struct life life_settle = {.op = LIFE_SETTLE, .start = START_HEIR};
-static const struct life life_give_away = {.op = LIFE_GIVE_AWAY, .start = START_ORPHAN, .victim_claims = true};
-static const struct life life_pass_on = {.op = LIFE_PASS_ON, .start = START_ORPHAN, .victim_keeps = true};
-static const struct life life_setopts = {.op = LIFE_SETOPTS, .start = START_ORPHAN, .victim_claims = true};
+static const struct life life_give_away = {.op = LIFE_GIVE_AWAY, .start = START_ORPHAN, .beforehand = LIFE_CLAIM};
+static const struct life life_pass_on = {.op = LIFE_PASS_ON, .start = START_ORPHAN, .beforehand = LIFE_KEEP};
+static const struct life life_pass_on_kept = {.op = LIFE_PASS_ON_KEPT, .start = START_ORPHAN, .beforehand = LIFE_KEEP};
+static const struct life life_note_end = {.op = LIFE_NOTE_END, .start = START_ORPHAN, .beforehand = LIFE_KEEP};
+static const struct life life_note_end_to_heir = {.op = LIFE_NOTE_END, .start = START_HEIR, .beforehand = LIFE_SETTLE};
+static const struct life life_protect = {.op = LIFE_PROTECT, .start = START_ORPHAN, .beforehand = LIFE_CLAIM};
+static const struct life life_disinherit = {.op = LIFE_DISINHERIT, .start = START_ORPHAN, .beforehand = LIFE_CLAIM};
+static const struct life life_setopts_both = {.op = LIFE_SETOPTS_BOTH, .start = START_ORPHAN, .beforehand = LIFE_CLAIM};
+static const struct life life_setopts = {.op = LIFE_SETOPTS, .start = START_ORPHAN, .beforehand = LIFE_CLAIM};
 static const struct life life_rename = {.op = LIFE_RENAME, .start = START_OWNED};
 static const struct life life_rename_over_gone = {.op = LIFE_RENAME, .start = START_OWNED, .other_is_gone = true};
 static const struct life life_drop = {.op = LIFE_DROP, .start = START_OWNED};
@@ -395,6 +414,12 @@ const struct crash_case crash_cases[] = {
     {"bag_write_after_delete_all", TMGR_DUPLICATE_BAG, 1, bag_after_delete_all, NULL},
     {"bag_slab_given_back", TMGR_DUPLICATE_BAG, 1, bag_slab_given, NULL},
     {"bag_evacuation", TMGR_DUPLICATE_BAG, 1, bag_evacuation, NULL},
+    {"check_after_overwrite", TMGR_SET, 1, check_after_overwrite, NULL},
+    {"check_after_split", TMGR_SET, 1, check_after_split, NULL},
+    {"check_after_apply", TMGR_SET, 4, check_after_apply, NULL},
+    {"check_after_delete_all", TMGR_SET, 4, check_after_delete_all, NULL},
+    {"check_after_bag_delete", TMGR_DUPLICATE_BAG, 1, check_after_bag_delete, NULL},
+    {"check_after_leaf_split", TMGR_ORDERED_SET, 1, check_after_leaf_split, NULL},
     {"create", TMGR_SET, 2, NULL, &life_create},
     {"create_over_gone", TMGR_SET, 2, NULL, &life_create_over_gone},
     {"attach_gone", TMGR_SET, 2, NULL, &life_attach_gone},
@@ -403,7 +428,13 @@ const struct crash_case crash_cases[] = {
     {"settle", TMGR_SET, 2, small_table, &life_settle},
     {"give_away", TMGR_SET, 2, small_table, &life_give_away},
     {"pass_on", TMGR_SET, 2, small_table, &life_pass_on},
+    {"pass_on_kept", TMGR_SET, 2, small_table, &life_pass_on_kept},
+    {"note_end", TMGR_SET, 2, small_table, &life_note_end},
+    {"note_end_to_heir", TMGR_SET, 2, small_table, &life_note_end_to_heir},
     {"setopts", TMGR_SET, 2, small_table, &life_setopts},
+    {"setopts_access", TMGR_SET, 2, small_table, &life_protect},
+    {"setopts_heir_none", TMGR_SET, 2, small_table, &life_disinherit},
+    {"setopts_both", TMGR_SET, 2, small_table, &life_setopts_both},
     {"rename", TMGR_SET, 2, small_table, &life_rename},
     {"rename_over_gone", TMGR_SET, 2, small_table, &life_rename_over_gone},
     {"drop", TMGR_SET, 2, small_table, &life_drop},

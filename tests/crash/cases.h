@@ -15,13 +15,19 @@ enum life_op {
     LIFE_SETTLE,
     LIFE_GIVE_AWAY, /* to the caller's parent, as below */
     LIFE_PASS_ON,   /* what is kept, likewise */
-    LIFE_SETOPTS,   /* the parent becomes the heir */
+    LIFE_PASS_ON_KEPT, /* to be kept by the parent for others, too */
+    LIFE_NOTE_END,     /* of the owner before: killed by LIFE_SIGNAL */
+    LIFE_SETOPTS,      /* the parent becomes the heir */
+    LIFE_PROTECT,      /* of the options the access alone */
+    LIFE_DISINHERIT,   /* the heir alone: nobody */
+    LIFE_SETOPTS_BOTH, /* the parent becomes the heir of a protected table */
     LIFE_RENAME,    /* to the other name */
     LIFE_DROP,
     LIFE_DROP_SEGMENT
 };
 #define LIFE_GIFT "\xa4gift"
 #define LIFE_HEIR "\xa4heir"
+enum { LIFE_SIGNAL = 9 };
 enum life_start {
     START_ABSENT,
     START_OWNED,  /* by this process */
@@ -32,9 +38,8 @@ enum life_start {
 struct life {
     enum life_op op; /* to be killed */
     enum life_start start;
-    bool victim_claims; /* the victim becomes the owner before it is traced */
-    bool victim_keeps;  /* as the manager */
-    bool other_is_gone; /* the other name is START_GONE */
+    enum life_op beforehand; /* by the victim, before it is traced; LIFE_ATTACH: nothing more than that */
+    bool other_is_gone;      /* the other name is START_GONE */
 };
 /* Makes the call. *table: attached to, by whichever name it bears, if the operation needs it and it is NULL. The status
  * is that of the attach if that fails. */

@@ -22,7 +22,9 @@ struct next {
     enum life_op calls[CALLS_MAX];
 };
 static const char *const names[] = {"attach", "create", "claim",        "settle",           "give_away",  "setopts",
-                                    "rename", "drop",   "drop_segment", "create_and_claim", "claim_kept", "pass_on"};
+                                    "rename", "drop",   "drop_segment", "create_and_claim", "claim_kept", "pass_on",
+                                    "pass_on_kept", "note_end", "note_end_again", "protect", "disinherit",
+                                    "setopts_both"};
 static const struct next nexts[] = {{1, {LIFE_ATTACH}},
                                     {1, {LIFE_CREATE}},
                                     {1, {LIFE_CLAIM}},
@@ -34,7 +36,13 @@ static const struct next nexts[] = {{1, {LIFE_ATTACH}},
                                     {1, {LIFE_DROP_SEGMENT}},
                                     {2, {LIFE_CREATE, LIFE_CLAIM}},
                                     {1, {LIFE_CLAIM_KEPT}},
-                                    {2, {LIFE_KEEP, LIFE_PASS_ON}}};
+                                    {2, {LIFE_KEEP, LIFE_PASS_ON}},
+                                    {2, {LIFE_KEEP, LIFE_PASS_ON_KEPT}},
+                                    {2, {LIFE_KEEP, LIFE_NOTE_END}},
+                                    {2, {LIFE_NOTE_END, LIFE_KEEP}},
+                                    {2, {LIFE_CLAIM, LIFE_PROTECT}},
+                                    {2, {LIFE_CLAIM, LIFE_DISINHERIT}},
+                                    {2, {LIFE_CLAIM, LIFE_SETOPTS_BOTH}}};
 enum { N_NEXTS = sizeof nexts / sizeof *nexts };
 
 /* Of the case at work; there is one at a time. worlds[i] is what i returned calls have made, of the operation itself
@@ -69,9 +77,7 @@ static void first_process(void *context) {
     bool attaches = life->op != LIFE_ATTACH && life->op != LIFE_CREATE && life->op != LIFE_DROP_SEGMENT;
     if (attaches && life_call(&run->setup, LIFE_ATTACH, &table, WAIT_NS) != TMGR_OK)
         _exit(5);
-    if (life->victim_claims && life_call(&run->setup, LIFE_CLAIM, &table, WAIT_NS) != TMGR_OK)
-        _exit(5);
-    if (life->victim_keeps && life_call(&run->setup, LIFE_KEEP, &table, WAIT_NS) != TMGR_OK)
+    if (attaches && life_call(&run->setup, life->beforehand, &table, WAIT_NS) != TMGR_OK)
         _exit(5);
     tracer_begin();
     run->shared->first_status = life_call(&run->setup, life->op, &table, WAIT_NS);
@@ -109,9 +115,9 @@ static void expect_first(void) {
 static void prepare(struct run *run) {
     char problem[PROBLEM_MAX];
     struct people people;
-    /* A victim that first claims is the owner before the call. */
+    /* A victim that first claims, say, is the owner before the call. */
     run->first = (struct process){0};
-    if (run->which->life->victim_claims || run->which->life->victim_keeps)
+    if (run->which->life->beforehand != LIFE_ATTACH)
         run->first = run_process(tracer_fork(first_process, run));
     people = people_of(run);
     if (!world_gather(&run->setup, &people, &at_work.before, problem))
@@ -183,6 +189,8 @@ static bool verify(struct run *run, uint64_t seed, char problem[PROBLEM_MAX]) {
     people.checker = run_process(getpid());
     if (run->next == NO_NEXT)
         expect_first();
+    for (size_t i = 0; i <= at_work.n; i++)
+        world_bury(&at_work.worlds[i]);
     range(run, &from, &to);
     return world_gather(&run->setup, &people, &world, problem) && is_one_of(&world, from, to, problem) &&
            verify_life(&run->setup, run->which->life->op, &people, &world, seed, problem);

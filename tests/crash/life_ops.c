@@ -28,13 +28,27 @@ static int create(const struct setup *setup) {
     return tmgr_create(setup->scratch.segment, "crash", 5, &options, &created);
 }
 
-static int make_heir(struct tmgr_table *table, int64_t wait_ns) {
-    struct tmgr_options options = {.access = TMGR_PUBLIC,
+static int make_heir(struct tmgr_table *table, enum tmgr_access access, int64_t wait_ns) {
+    struct tmgr_options options = {.access = access,
                                    .heir = TMGR_HEIR_PROCESS,
                                    .heir_pid = (uint32_t)getppid(),
                                    .heir_data = LIFE_HEIR,
                                    .heir_data_len = sizeof LIFE_HEIR - 1};
     return tmgr_setopts(table, TMGR_CHANGE_HEIR | TMGR_CHANGE_ACCESS, &options, wait_ns);
+}
+
+/* The other option is not to be looked at. */
+static int change_one(struct tmgr_table *table, enum tmgr_change what, int64_t wait_ns) {
+    struct tmgr_options options = {.access = what == TMGR_CHANGE_ACCESS ? TMGR_PROTECTED : TMGR_PRIVATE,
+                                   .heir = TMGR_HEIR_NONE};
+    return tmgr_setopts(table, what, &options, wait_ns);
+}
+
+static int note_end(struct tmgr_table *table, int64_t wait_ns) {
+    struct tmgr_info info;
+    int status = tmgr_describe(table, &info);
+    return status == TMGR_OK ? tmgr_note_end(table, &info.transfer_from, TMGR_END_KNOWN, -LIFE_SIGNAL, wait_ns)
+                             : status;
 }
 
 int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **table, int64_t wait_ns) {
@@ -56,12 +70,22 @@ int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **ta
         return tmgr_claim(*table, TMGR_CLAIM_ORPHAN_OR_KEPT, wait_ns);
     case LIFE_PASS_ON:
         return tmgr_pass_on(*table, (uint32_t)getppid(), false, wait_ns);
+    case LIFE_PASS_ON_KEPT:
+        return tmgr_pass_on(*table, (uint32_t)getppid(), true, wait_ns);
+    case LIFE_NOTE_END:
+        return note_end(*table, wait_ns);
     case LIFE_SETTLE:
         return tmgr_settle(*table, wait_ns);
     case LIFE_GIVE_AWAY:
         return tmgr_give_away(*table, (uint32_t)getppid(), LIFE_GIFT, sizeof LIFE_GIFT - 1, wait_ns);
     case LIFE_SETOPTS:
-        return make_heir(*table, wait_ns);
+        return make_heir(*table, TMGR_PUBLIC, wait_ns);
+    case LIFE_PROTECT:
+        return change_one(*table, TMGR_CHANGE_ACCESS, wait_ns);
+    case LIFE_DISINHERIT:
+        return change_one(*table, TMGR_CHANGE_HEIR, wait_ns);
+    case LIFE_SETOPTS_BOTH:
+        return make_heir(*table, TMGR_PROTECTED, wait_ns);
     case LIFE_RENAME:
         return tmgr_rename(*table, setup->scratch.other, "renamed", 7);
     case LIFE_DROP:

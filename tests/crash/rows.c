@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rows.c - cases about rows: one writer dies in its operation, the next one of the stripe repairs and inserts a row. */
+/* rows.c - cases about rows: one writer dies in its operation; the next one of the stripe repairs and inserts a row, or
+ * check(repair) passes all stripes and looks at everything. */
 #include "machine.h"
 #include "run.h"
 #include "sequence.h"
@@ -18,7 +19,7 @@ enum { SHORT_WAIT_NS = 5 * 1000 * 1000, CANDIDATES_MAX = 16 };
 /* Of the case at work; there is one at a time. */
 static struct {
     struct bound first, second, beside;
-    const struct item *later; /* what comes after the first: second's, or beside's */
+    const struct item *later; /* what comes after the first: second's, or beside's; NULL: a check, no row */
     struct outcome first_wanted;
     struct model candidates[CANDIDATES_MAX];
     struct sequence sequences[CANDIDATES_MAX]; /* of an ordered_set: the candidates by their keys */
@@ -68,13 +69,28 @@ static void second_call(void *context) {
     tracer_end();
 }
 
+static void ignore(void *context, const char *problem) {
+    (void)context;
+    (void)problem;
+}
+
+static void check_call(void *context) {
+    struct run *run = context;
+    tracer_begin();
+    run->shared->second_status[0] = tmgr_check(at_work.table, true, ignore, NULL, WAIT_NS);
+    run->shared->second_returned = 1;
+    tracer_end();
+}
+
 static void second_writer(void *context) {
     struct run *run = context;
     run_become_repeatable();
     at_work.table = attach_to_write(run);
-    machine_run(second_call, run);
+    machine_run(run->setup.is_checked ? check_call : second_call, run);
     _exit(0);
 }
+
+static bool inserts_second(const struct run *run) { return run->next != NO_NEXT && at_work.later; }
 
 /* In a full table the next writer may be told so, too. */
 static bool second_is_refused(const struct run *run) {
@@ -84,7 +100,7 @@ static bool second_is_refused(const struct run *run) {
 static bool ended(struct run *run, char problem[PROBLEM_MAX]) {
     if (run->next == NO_NEXT || run->shared->second_status[0] == TMGR_OK || second_is_refused(run))
         return true;
-    snprintf(problem, PROBLEM_MAX, "the next writer: %s", tmgr_status_text(run->shared->second_status[0]));
+    snprintf(problem, PROBLEM_MAX, "the next one: %s", tmgr_status_text(run->shared->second_status[0]));
     return false;
 }
 
@@ -97,7 +113,7 @@ static bool expect_next(struct run *run, char problem[PROBLEM_MAX]) {
 /* -- verifying ----------------------------------------------------------------------------------------------------- */
 
 static struct expected expectation(const struct run *run, bool second_started) {
-    bool no_second = run->shared->second_returned && second_is_refused(run);
+    bool no_second = !at_work.later || (run->shared->second_returned && second_is_refused(run));
     return (struct expected){.candidates = at_work.candidates,
                              .n = at_work.n_candidates,
                              .first_returned = run->shared->first_returned,
@@ -154,7 +170,7 @@ static bool is_found(const struct run *run, const struct entry *entry, uint64_t 
         return false;
     if (more == 0)
         return true;
-    return run->next != NO_NEXT && id == run->setup.again.items[0].id && more == next->row_len &&
+    return inserts_second(run) && id == run->setup.again.items[0].id && more == next->row_len &&
            memcmp(reader.buffer.data + len, next->row, more) == 0;
 }
 
@@ -173,7 +189,7 @@ static bool look_for(const struct run *run, uint64_t id, char problem[PROBLEM_MA
 
 /* The rows between two keys, by as many calls as it takes, while the writer stands still: all of before, or of after. */
 static bool look_over(const struct run *run, const struct span *span, char problem[PROBLEM_MAX]) {
-    const struct item *second = run->next == NO_NEXT ? NULL : &run->setup.again.items[0];
+    const struct item *second = inserts_second(run) ? &run->setup.again.items[0] : NULL;
     bool equals[CANDIDATES_MAX] = {false};
     reader.buffer.len = 0;
     int status = span_read(reader.table, span, &reader.buffer);
@@ -205,7 +221,7 @@ static bool look_in_order(const struct run *run, size_t done, char problem[PROBL
 
 /* The next writer's row may be there, and counts. */
 static bool length_is_right(const struct run *run, char problem[PROBLEM_MAX]) {
-    uint64_t rows = 0, more = run->next == NO_NEXT ? 0 : 1;
+    uint64_t rows = 0, more = inserts_second(run) ? 1 : 0;
     int status = tmgr_len(reader.table, &rows);
     bool is_multi = run->setup.op.verb == VERB_DELETE_MANY;
     for (size_t i = 0; i < at_work.n_candidates && status == TMGR_OK; i++)
@@ -220,7 +236,7 @@ static bool all_is_right(const struct run *run, char problem[PROBLEM_MAX]) {
     const struct item *second = &run->setup.again.items[0];
     bool equal = false;
     for (size_t i = 0; i < at_work.n_candidates && !equal; i++)
-        for (int with = 0; with <= (run->next != NO_NEXT) && !equal; with++) {
+        for (int with = 0; with <= inserts_second(run) && !equal; with++) {
             struct model model;
             model_copy(&model, &at_work.candidates[i]);
             if (with)
@@ -294,9 +310,10 @@ static void stop_at(struct run *run, size_t k) {
     run->shared->first_returned = 1;
     run->shared->second_returned = beside == 0;
     run->next = beside == 0 ? 0 : NO_NEXT;
+    const struct item *later = at_work.later;
     at_work.later = run->setup.beside.items;
     run_verify(run, random_next(&run->random));
-    at_work.later = run->setup.again.items;
+    at_work.later = later;
     run->next = NO_NEXT;
 }
 
@@ -328,7 +345,7 @@ static void prepare(struct run *run) {
     op_bind(&at_work.first, &setup->op, &setup->model);
     op_bind(&at_work.second, &setup->again, &setup->model);
     op_bind(&at_work.beside, &setup->beside, &setup->model);
-    at_work.later = setup->again.items;
+    at_work.later = setup->is_checked ? NULL : setup->again.items;
 }
 
 static void release(struct run *run) {
@@ -342,18 +359,10 @@ static void release(struct run *run) {
     bound_free(&at_work.beside);
 }
 
-static const char *const nexts[] = {"insert"};
+static const char *const nexts[] = {"insert"}, *const checks[] = {"check"};
 
-const struct subject subject_rows = {.prepare = prepare,
-                                     .release = release,
-                                     .first = first_writer,
-                                     .second = second_writer,
-                                     .nexts = nexts,
-                                     .n_nexts = 1,
-                                     .reader_begin = reader_begin,
-                                     .reader_look = reader_look,
-                                     .reader_end = reader_end,
-                                     .ended = ended,
-                                     .verify = verify,
-                                     .expect_next = expect_next,
-                                     .stop_at = stop_at};
+#define ROWS(after, n_after)                                                                                            \
+    {.prepare = prepare, .release = release, .first = first_writer, .second = second_writer, .nexts = after,            \
+     .n_nexts = n_after, .reader_begin = reader_begin, .reader_look = reader_look, .reader_end = reader_end,            \
+     .ended = ended, .verify = verify, .expect_next = expect_next, .stop_at = stop_at}
+const struct subject subject_rows = ROWS(nexts, 1), subject_checked_rows = ROWS(checks, 1);

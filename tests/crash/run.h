@@ -43,7 +43,7 @@ struct subject {
     /* Stopped after k instructions, others go on, it goes on itself. */
     void (*stop_at)(struct run *run, size_t k);
 };
-extern const struct subject subject_rows, subject_life;
+extern const struct subject subject_rows, subject_checked_rows, subject_life;
 
 struct run {
     const struct options *options;

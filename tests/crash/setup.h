@@ -19,6 +19,7 @@ struct setup {
     enum tmgr_type type;
     uint32_t n_stripes;
     bool is_ordered, is_bag;       /* of either kind */
+    bool is_checked;               /* what follows a death is check(repair), no writer */
     int refusal;                   /* OK, or what op is answered with, having changed nothing */
     struct op op;                  /* the operation to be killed, of a case about rows */
     struct op again;               /* the next writer's, after a death: an insert in the stripe of op's first item; of a

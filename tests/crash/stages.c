@@ -329,6 +329,8 @@ size_t run_case(const struct options *options, const struct crash_case *which, s
                       .next = NO_NEXT};
     uint64_t begin = run_now_ns();
     setup_make(&run.setup, which, options->seed);
+    if (run.setup.is_checked)
+        run.subject = &subject_checked_rows;
     image_save(&run.image, &run.setup.scratch);
     run.subject->prepare(&run);
     struct coverage repairs = {0};

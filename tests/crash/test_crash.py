@@ -38,6 +38,13 @@ NOT_SAMPLED = {
     "bag_write_after_delete_all",
     "bag_evacuation",
     "bag_create",
+    "check_after_split",
+    "check_after_apply",
+    "check_after_delete_all",
+    "check_after_leaf_split",
+    "pass_on_kept",
+    "note_end_to_heir",
+    "setopts_access",
 }
 
 

@@ -36,6 +36,8 @@ bool facts_of(struct tmgr_table *table, const struct people *people, bool has_ro
                             .access = info.access,
                             .heir = info.heir,
                             .reason = info.transfer_reason,
+                            .end = info.transfer_end,
+                            .exit = info.transfer_exit,
                             .owner = role_of(&info.owner, people),
                             .heir_process = role_of(&info.heir_process, people),
                             .from = role_of(&info.transfer_from, people),
@@ -79,7 +81,7 @@ bool world_gather(const struct setup *setup, const struct people *people, struct
 
 static bool facts_equal(const struct facts *a, const struct facts *b) {
     return a->is_there == b->is_there && a->has_rows == b->has_rows && a->access == b->access && a->heir == b->heir &&
-           a->reason == b->reason && a->owner == b->owner && a->heir_process == b->heir_process && a->from == b->from &&
+           a->reason == b->reason && a->end == b->end && a->exit == b->exit && a->owner == b->owner && a->heir_process == b->heir_process && a->from == b->from &&
            a->seq == b->seq && a->heir_data == b->heir_data && a->transfer_data == b->transfer_data;
 }
 
@@ -97,9 +99,9 @@ void world_text(const struct world *world, char *out, size_t size) {
         char *to = world->at[0].is_there && i > 0 ? out + len : out;
         len = (size_t)snprintf(
             to, size - (size_t)(to - out),
-            "[name %zu: %s, owner %s, from %s (reason %u, seq %llu), heir %u %s, access %u, data %x %x]", i,
+            "[name %zu: %s, owner %s, from %s (reason %u, seq %llu, end %u %d), heir %u %s, access %u, data %x %x]", i,
             facts->has_rows ? "rows" : "empty", roles[facts->owner], roles[facts->from], facts->reason,
-            (unsigned long long)facts->seq, facts->heir, roles[facts->heir_process], facts->access,
+            (unsigned long long)facts->seq, facts->end, (int)facts->exit, facts->heir, roles[facts->heir_process], facts->access,
             (unsigned)facts->heir_data, (unsigned)facts->transfer_data);
     }
 }
@@ -122,18 +124,27 @@ static void hand_over(struct facts *facts, enum role to, uint32_t reason) {
     facts->owner = to;
     facts->reason = reason;
     facts->seq++;
+    facts->end = TMGR_END_OPEN;
+    facts->exit = 0;
+}
+
+/* From one who only kept the table: what is known of the owner before that stays. */
+static void hand_on(struct facts *facts, enum role to, uint32_t reason) {
+    struct facts before = *facts;
+    hand_over(facts, to, reason);
+    facts->from = before.from;
+    facts->end = before.end;
+    facts->exit = before.exit;
 }
 
 /* A manager that only kept the table is nobody's predecessor, and leaves what it was told to its successor. */
 static void inherit(struct facts *facts, enum role to, uint32_t reason) {
-    enum role from = facts->reason == TMGR_KEPT ? facts->from : facts->owner;
     facts->transfer_data = facts->heir_data;
     if (reason != TMGR_KEPT)
         facts->heir_data = digest(NULL, 0);
     facts->heir = TMGR_HEIR_MANAGER;
     facts->heir_process = ROLE_NOBODY;
-    hand_over(facts, to, reason);
-    facts->from = from;
+    (facts->reason == TMGR_KEPT ? hand_on : hand_over)(facts, to, reason);
 }
 
 static int settle(struct facts *facts, enum role who) {
@@ -155,13 +166,37 @@ static int claim(struct facts *facts, enum life_op op, enum role who) {
     return TMGR_OK;
 }
 
-static int pass_on(struct facts *facts, enum role who) {
-    enum role from = facts->from;
+static int pass_on(struct facts *facts, enum role who, uint32_t reason) {
     if (facts->owner != who || facts->reason != TMGR_KEPT)
         return TMGR_NOT_OWNER;
-    hand_over(facts, ROLE_TRACER, TMGR_INHERITED);
-    facts->from = from;
+    hand_on(facts, ROLE_TRACER, reason);
     return TMGR_OK;
+}
+
+static int note_end(struct facts *facts) {
+    if (facts->reason == TMGR_NEVER || facts->reason == TMGR_GIFT || facts->end != TMGR_END_OPEN)
+        return TMGR_ABSENT;
+    facts->end = TMGR_END_KNOWN;
+    facts->exit = -LIFE_SIGNAL;
+    return TMGR_OK;
+}
+
+static int change_options(struct facts *facts, enum life_op op, enum role who) {
+    if (facts->owner != who)
+        return TMGR_NOT_OWNER;
+    if (op != LIFE_DISINHERIT)
+        facts->access = op == LIFE_SETOPTS ? TMGR_PUBLIC : TMGR_PROTECTED;
+    if (op == LIFE_PROTECT)
+        return TMGR_OK;
+    bool has_heir = op != LIFE_DISINHERIT;
+    facts->heir = has_heir ? TMGR_HEIR_PROCESS : TMGR_HEIR_NONE;
+    facts->heir_process = has_heir ? ROLE_TRACER : ROLE_NOBODY;
+    facts->heir_data = has_heir ? digest(LIFE_HEIR, sizeof LIFE_HEIR - 1) : digest(NULL, 0);
+    return TMGR_OK;
+}
+
+bool facts_admit(const struct facts *facts, enum role who) {
+    return facts->access == TMGR_PUBLIC || facts->owner == who;
 }
 
 int facts_after(struct facts *facts, enum life_op op, enum role who) {
@@ -171,7 +206,11 @@ int facts_after(struct facts *facts, enum life_op op, enum role who) {
     case LIFE_CLAIM_KEPT:
         return claim(facts, op, who);
     case LIFE_PASS_ON:
-        return pass_on(facts, who);
+        return pass_on(facts, who, TMGR_INHERITED);
+    case LIFE_PASS_ON_KEPT:
+        return pass_on(facts, who, TMGR_KEPT);
+    case LIFE_NOTE_END:
+        return note_end(facts);
     case LIFE_SETTLE:
         return settle(facts, who);
     case LIFE_GIVE_AWAY:
@@ -181,13 +220,15 @@ int facts_after(struct facts *facts, enum life_op op, enum role who) {
         facts->transfer_data = digest(LIFE_GIFT, sizeof LIFE_GIFT - 1);
         return TMGR_OK;
     case LIFE_SETOPTS:
-        if (facts->owner != who)
-            return TMGR_NOT_OWNER;
-        facts->heir = TMGR_HEIR_PROCESS;
-        facts->heir_process = ROLE_TRACER;
-        facts->heir_data = digest(LIFE_HEIR, sizeof LIFE_HEIR - 1);
-        return TMGR_OK;
+    case LIFE_PROTECT:
+    case LIFE_DISINHERIT:
+    case LIFE_SETOPTS_BOTH:
+        return change_options(facts, op, who);
     case LIFE_DROP:
+        if (!facts_admit(facts, who))
+            return TMGR_ACCESS;
+        *facts = (struct facts){0};
+        return TMGR_OK;
     case LIFE_DROP_SEGMENT:
         *facts = (struct facts){0};
         return TMGR_OK;
@@ -217,6 +258,8 @@ int world_after(struct world *world, enum life_op op, enum role who) {
         return TMGR_NO_TABLE;
     if (op != LIFE_RENAME)
         return facts_after(&world->at[place], op, who);
+    if (!facts_admit(&world->at[place], who))
+        return TMGR_ACCESS;
     if (place == 0 && world->at[1].is_there) {
         settle(&world->at[1], who);
         return TMGR_TABLE_EXISTS;
@@ -226,4 +269,10 @@ int world_after(struct world *world, enum life_op op, enum role who) {
         world->at[0] = (struct facts){0};
     }
     return TMGR_OK;
+}
+
+void world_bury(struct world *world) {
+    for (size_t i = 0; i < PLACES; i++)
+        if (world->at[i].heir == TMGR_HEIR_NONE && !is_alive(world->at[i].owner, ROLE_NOBODY))
+            world->at[i] = (struct facts){0};
 }

@@ -12,7 +12,8 @@ struct people {
 };
 struct facts {
     bool is_there, has_rows;
-    uint32_t access, heir, reason;
+    uint32_t access, heir, reason, end;
+    int32_t exit; /* with an end that is known */
     enum role owner, heir_process, from;
     uint64_t seq, heir_data, transfer_data;
 };
@@ -32,7 +33,11 @@ void world_text(const struct world *world, char *out, size_t size);
 size_t world_find(const struct world *world);
 /* What `op` by `who` makes of it, the tracer and who being alive and all others dead; and the status it returns. */
 int world_after(struct world *world, enum life_op op, enum role who);
+/* When nobody but the tracer and the checker is alive any more: a table without an heir goes with its owner. */
+void world_bury(struct world *world);
 /* The same for the operations on a handle, of the table at that place. */
 int facts_after(struct facts *facts, enum life_op op, enum role who);
+/* Whether `who` may write to the table. */
+bool facts_admit(const struct facts *facts, enum role who);
 
 #endif
