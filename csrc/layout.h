@@ -242,7 +242,9 @@ static_assert(sizeof(struct chunk) == CHUNK_HEADER_PAGES * PAGE_BYTES, "the head
 
 /* -- control ---------------------------------------------------------------------------------------------------------- */
 
-enum table_state { STATE_LIVE = 1, STATE_DROPPED = 2 };
+/* MOVING: its name was taken away by other means than a drop, and it is being copied; nothing is changed in it any more. MOVED:
+ * the copy has the name, and is the table (relink.h). */
+enum table_state { STATE_LIVE = 1, STATE_DROPPED = 2, STATE_MOVING = 3, STATE_MOVED = 4 };
 
 /* Owner word: pid 22 bits | start 40 | record 2. Who owns the table and under which record: COMMIT POINT of every
  * change of owner, heir or access. The record in use is never written; a change fills another one first. */
@@ -279,11 +281,11 @@ struct control {
     word unused_constant[4];
 
     /* Readers, rarely written. */
-    word size;       /* bytes backed by memory. COMMIT POINT of growth, under the arena lock */
-    word state;      /* table_state. COMMIT POINT of a drop, under the segment's flock */
-    word poisoned;   /* 0, or why a repair gave up */
-    word gen;        /* COMMIT POINT of delete_all, under all stripe locks */
-    word owner;      /* owner word, under the control lock */
+    word size;     /* bytes backed by memory. COMMIT POINT of growth, under the arena lock */
+    word state;    /* table_state. COMMIT POINT of a drop, under the segment's flock; MOVING, MOVED: under all locks */
+    word poisoned; /* 0, or why a repair gave up */
+    word gen;      /* COMMIT POINT of delete_all, under all stripe locks */
+    word owner;    /* owner word, under the control lock */
     word name_index; /* which of names[] counts */
     word unused_readers[2];
 
@@ -307,6 +309,6 @@ static_assert(sizeof(struct control) <= PAGE_BYTES, "control is one page");
 enum { RECORDS_OFFSET = PAGE_BYTES, STRIPES_OFFSET = PAGE_BYTES + RECORDS * 2048 };
 
 #define LAYOUT_MAGIC   UINT64_C(0x316c62746d676c62) /* "blgmtbl1" */
-#define LAYOUT_VERSION UINT64_C(2)
+#define LAYOUT_VERSION UINT64_C(3)
 
 #endif

@@ -199,6 +199,10 @@ bool os_segment_name(int fd, char *segment, size_t capacity) {
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t len = readlink(link, path, sizeof path - 1);
     path[len > 0 ? len : 0] = 0;
+    static const char gone[] = " (deleted)"; /* says the kernel of a name that was taken away */
+    size_t kept = strlen(path) > sizeof gone - 1 ? strlen(path) - (sizeof gone - 1) : 0;
+    if (strcmp(path + kept, gone) == 0)
+        path[kept] = 0;
     const char *name = strrchr(path, '/'); /* the directory may go by another name, through a symbolic link */
     if (name == NULL || strlen(name) >= capacity)
         return false;
@@ -214,18 +218,29 @@ bool os_segment_is(const char *segment, int fd) {
 }
 
 int os_segment_stat(int fd, struct os_file *file) {
-    struct stat found;
+    struct stat found, directory;
     if (fstat(fd, &found) != 0)
         return errno;
     if (!S_ISREG(found.st_mode))
         return EINVAL;
+    /* Where there is no such directory (a changed root) there is no second table of the name either. */
+    bool mounted = stat(SHM_DIRECTORY, &directory) != 0 || directory.st_dev == found.st_dev;
     *file = (struct os_file){.bytes = (uint64_t)found.st_size,
                              .reserved = (uint64_t)found.st_blocks * 512,
                              .mode = found.st_mode & 0777,
                              .uid = found.st_uid,
                              .trusted = found.st_uid == geteuid() || found.st_uid == 0,
-                             .linked = found.st_nlink > 0};
+                             .linked = found.st_nlink > 0,
+                             .mounted = mounted,
+                             .gid = found.st_gid};
     return 0;
+}
+
+int os_segment_give(int fd, uint32_t uid, uint32_t gid) {
+    struct stat is;
+    if (fstat(fd, &is) == 0 && is.st_uid == uid && is.st_gid == gid)
+        return 0;
+    return fchown(fd, uid, gid) == 0 && fchmod(fd, is.st_mode & 0777) == 0 ? 0 : errno;
 }
 
 int os_segment_lock(int fd, int64_t wait_ns) {

@@ -42,17 +42,20 @@ int os_segment_open(const char *segment, bool write, int *fd);
 bool os_segment_read(int fd, uint64_t offset, void *to, size_t len);
 int os_segment_unlink(const char *segment);
 int os_segment_rename(const char *from, const char *to);      /* EEXIST, ENOENT */
-bool os_segment_name(int fd, char *segment, size_t capacity); /* what it was last called */
+bool os_segment_name(int fd, char *segment, size_t capacity); /* what it was last called, removed or not */
 bool os_segment_is(const char *segment, int fd);              /* does the name lead to this very segment? */
 struct os_file {
     uint64_t bytes, reserved;
     uint32_t mode, uid;
     bool trusted; /* it belongs to this user or to root: nobody else can have made it what it is */
-    bool linked;
+    bool linked;  /* some name leads to it */
+    bool mounted; /* on the file system where names lead now */
+    uint32_t gid;
 };
 int os_segment_stat(int fd, struct os_file *file);
-int os_segment_lock(int fd, int64_t wait_ns); /* flock. EAGAIN */
-void os_segment_unlock(int fd);               /* and close */
+int os_segment_give(int fd, uint32_t uid, uint32_t gid); /* to be this user's and this group's */
+int os_segment_lock(int fd, int64_t wait_ns);            /* flock. EAGAIN */
+void os_segment_unlock(int fd);                          /* and close */
 /* Backs [from, to) with memory, all or nothing. ENOSPC when the file system or the memory limit would not bear it. */
 int os_segment_reserve(int fd, uint64_t from, uint64_t to);
 uint64_t os_segment_limit(int fd); /* what the file system could hold at most */

@@ -33,15 +33,15 @@ uint64_t owner_read(struct tmgr_table *t, struct owner_record *record) {
 
 /* -- admission ------------------------------------------------------------------------------------------------------------- */
 
-/* Has the table gone without a word in the segment: its name removed by other means than a drop, or its owner dead where
- * there is no heir? Asking the kernel costs microseconds, so it is done at most once per tick of the coarse clock (a few
+/* Has the table gone without a word in the segment: its name removed by other means than a drop, another file system mounted
+ * over all names (whoever asks by name gets another table), or its owner dead where there is no heir? Asking the kernel costs microseconds, so it is done at most once per tick of the coarse clock (a few
  * milliseconds). */
 static bool has_gone(struct tmgr_table *t, uint64_t owner, bool needs_owner) {
     uint64_t tick = os_tick();
     struct os_file file;
     if (load_relaxed(&t->checked_tick) == tick)
         return false;
-    if (os_segment_stat(t->fd, &file) == 0 && !file.linked)
+    if (os_segment_stat(t->fd, &file) == 0 && (!file.linked || !file.mounted))
         return true;
     if (needs_owner && !t->foreign && !owner_word_alive(owner))
         return true;
@@ -75,6 +75,15 @@ static int take_control(struct tmgr_table *t, int64_t wait_ns) {
         return TMGR_READONLY;
     if (t->foreign)
         return TMGR_NAMESPACE;
+    int status = owner_lock(t, wait_ns);
+    if (status == TMGR_OK && load_relaxed(&t->control->state) != STATE_LIVE) {
+        owner_unlock(t); /* a copy that is being made of it, or is the table by now, would not have the change */
+        status = TMGR_NO_TABLE;
+    }
+    return status;
+}
+
+int owner_lock(struct tmgr_table *t, int64_t wait_ns) {
     switch (lock_take(t->control->control_lock, wait_ns)) {
     case LOCK_HELD_DEAD:
         lock_mark_consistent(t->control->control_lock); /* nothing to repair: see the head of owner.h */
@@ -87,6 +96,8 @@ static int take_control(struct tmgr_table *t, int64_t wait_ns) {
         return poison(t, POISON_LOCK);
     }
 }
+
+void owner_unlock(struct tmgr_table *t) { lock_release(t->control->control_lock); }
 
 static void copy_record(struct owner_record *to, const struct owner_record *from) {
     fill_racy((uint8_t *)to, (const uint8_t *)from, sizeof *to);
@@ -110,7 +121,7 @@ static int change(struct tmgr_table *t, uint64_t expected, uint64_t identity, st
     if (status == TMGR_OK) {
         store_relaxed(&next->changes, load_relaxed(&next->changes) + 1);
         status = commit(t, expected, identity, next);
-        lock_release(t->control->control_lock);
+        owner_unlock(t);
     }
     return status;
 }

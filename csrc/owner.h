@@ -72,6 +72,9 @@ static inline int owner_admits(struct tmgr_table *t, bool write) {
 
 /* -- changes --------------------------------------------------------------------------------------------------------------- */
 
+/* The control lock, which all changes of owner, heir and access are made under. */
+int owner_lock(struct tmgr_table *t, int64_t wait_ns);
+void owner_unlock(struct tmgr_table *t);
 int owner_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns);
 /* As tmgr_settle, but where the table has to go it says NO_TABLE and leaves the dropping to the caller. */
 int owner_settle(struct tmgr_table *t, int64_t wait_ns);

@@ -41,6 +41,8 @@ int stripe_lock(struct tmgr_table *t, struct stripe *s, int64_t wait_ns) {
     int status = TMGR_OK;
     if (load_acquire(&t->control->size) > t->mapped)
         status = AGAIN; /* the stripe may use pages that this handle does not map */
+    else if (load_relaxed(&t->control->state) >= STATE_MOVING)
+        status = AGAIN; /* a write here would be missing from the copy: the caller enters anew, which leads there */
     else if (load_relaxed(&t->control->poisoned) != 0)
         status = TMGR_CORRUPT;
     else if (load_relaxed(&s->dirty) != 0)

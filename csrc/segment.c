@@ -172,9 +172,7 @@ static uint64_t window_for(const struct control *control) {
     return (window > size ? window : size) & ~(uint64_t)(PAGE_BYTES - 1);
 }
 
-/* The segment has outgrown the mapping. Whoever comes first maps more, when the calls in flight have left; BUSY if one of them
- * does not leave soon (it may be waiting for a lock that a stopped process holds). */
-static int remap(struct tmgr_table *t) {
+int segment_remap(struct tmgr_table *t) {
     int open = GATE_OPEN;
     if (!atomic_compare_exchange_strong(&t->gate, &open, GATE_REMAP)) {
         os_yield();
@@ -210,6 +208,88 @@ int segment_wait_at_gate(struct tmgr_table *t) {
     }
 }
 
+static int attach_in(struct tmgr_table *t, enum tmgr_mapping mapping);
+
+void segment_last_name(struct tmgr_table *t, char name[256]) {
+    if (!os_segment_name(t->fd, name, 256) || name[1] == '#') /* what never had one when it was opened */
+        memcpy(name, t->segment, sizeof t->segment);
+}
+
+/* What bears the table's name, as a handle that nobody uses yet; NULL: it is not this table, or there is none. */
+static struct tmgr_table *find_copy(struct tmgr_table *t, int *status) {
+    char name[256];
+    segment_last_name(t, name);
+    struct tmgr_table *copy = handle_new(name);
+    *status = copy != NULL ? TMGR_OK : TMGR_NO_MEMORY;
+    if (copy == NULL)
+        return NULL;
+    struct os_file file;
+    bool trusts = t->may_write && os_segment_stat(t->fd, &file) == 0 && !file.trusted; /* it was told to */
+    *status = attach_in(copy, t->head_only   ? TMGR_MAP_HEAD
+                              : trusts       ? TMGR_MAP_WRITE
+                              : t->may_write ? TMGR_MAP_AUTO
+                                             : TMGR_MAP_READ);
+    if (*status == TMGR_OK && load_relaxed(&copy->control->table_id) == load_relaxed(&t->control->table_id) &&
+        load_acquire(&copy->control->state) == STATE_LIVE)
+        return copy;
+    *status = *status == TMGR_NO_MEMORY ? TMGR_NO_MEMORY : TMGR_NO_TABLE;
+    handle_unmap(copy);
+    tmgr_free(copy);
+    return NULL;
+}
+
+/* The table lives on in a copy, which bears its name: this handle is to be one on that. Whoever comes first sees to it, when
+ * the calls in flight have left. */
+static int follow(struct tmgr_table *t) {
+    int open = GATE_OPEN, status;
+    if (!atomic_compare_exchange_strong(&t->gate, &open, GATE_REMAP)) {
+        os_yield();
+        return TMGR_OK; /* somebody else is at it, or it is closed: the caller looks again */
+    }
+    uint64_t until = os_monotonic_ns() + DRAIN_NS;
+    while (atomic_load(&t->in_flight) != 0 && os_monotonic_ns() < until)
+        os_yield();
+    struct tmgr_table *copy = NULL;
+    status = TMGR_BUSY;
+    if (atomic_load(&t->in_flight) == 0 && load_acquire(&t->control->state) >= STATE_MOVING)
+        copy = find_copy(t, &status);
+    else if (atomic_load(&t->in_flight) == 0)
+        status = TMGR_OK; /* another thread has been faster */
+    if (copy != NULL) {
+        lock_private(); /* no fork now: the child would have the handle half moved */
+        handle_unmap(t);
+        t->base = copy->base;
+        t->mapped = copy->mapped;
+        t->fd = copy->fd;
+        t->writable = copy->writable;
+        t->may_write = copy->may_write;
+        t->foreign = copy->foreign;
+        memcpy(t->segment, copy->segment, sizeof t->segment);
+        store_relaxed(&t->checked_tick, 0);
+        handle_adopt(t);
+        copy->base = NULL;
+        copy->fd = -1;
+        unlock_private();
+        tmgr_free(copy);
+    }
+    atomic_store(&t->gate, GATE_OPEN);
+    return status;
+}
+
+int segment_enter_last(struct tmgr_table *t) {
+    for (;;) {
+        int status = segment_enter_any(t);
+        if (status != TMGR_OK || load_acquire(&t->control->state) < STATE_MOVING)
+            return status;
+        segment_leave(t);
+        status = follow(t);
+        if (status == TMGR_NO_TABLE) /* not yet, or not any more: the caller sees the state */
+            return segment_enter_any(t);
+        if (status != TMGR_OK)
+            return status;
+    }
+}
+
 bool segment_make_writable(struct tmgr_table *t) {
     if (!t->writable && t->may_write && os_protect(t->base, t->mapped, true) == 0)
         t->writable = true;
@@ -222,7 +302,7 @@ int segment_admit_fully(struct tmgr_table *t, bool write) {
         int status;
         if ((load_acquire(&t->control->size) > t->mapped || outgrown) && !t->head_only) {
             segment_leave(t);
-            status = remap(t);
+            status = segment_remap(t);
             if (status == TMGR_OK)
                 status = segment_enter_any(t);
             if (status != TMGR_OK)
@@ -230,6 +310,15 @@ int segment_admit_fully(struct tmgr_table *t, bool write) {
             continue;
         }
         status = owner_admits(t, write);
+        if (status == TMGR_NO_TABLE && load_acquire(&t->control->state) >= STATE_MOVING) {
+            segment_leave(t);
+            status = follow(t);
+            if (status == TMGR_OK)
+                status = segment_enter_any(t);
+            if (status != TMGR_OK)
+                return status;
+            continue;
+        }
         if (status == TMGR_OK && load_relaxed(&t->control->poisoned) != 0)
             status = TMGR_CORRUPT;
         if (status == TMGR_OK && (t->head_only || (write && !t->writable && !segment_make_writable(t))))
@@ -548,7 +637,7 @@ int tmgr_name(struct tmgr_table *t, char *name) {
 
 static bool is_linked(struct tmgr_table *t) {
     struct os_file file;
-    return os_segment_stat(t->fd, &file) == 0 && file.linked;
+    return os_segment_stat(t->fd, &file) == 0 && file.linked && file.mounted;
 }
 
 /* Lock the segment under the name that it has now (another process may have renamed it, or be doing so). */
@@ -608,7 +697,7 @@ int segment_drop(struct tmgr_table *t, int64_t wait_ns) {
 }
 
 int tmgr_drop(struct tmgr_table *t, bool force) {
-    int status = segment_enter_any(t);
+    int status = segment_enter_last(t);
     if (status != TMGR_OK)
         return status;
     status = force ? TMGR_OK : owner_admits(t, true);
@@ -661,7 +750,7 @@ int tmgr_rename(struct tmgr_table *t, const char *segment, const char *name, siz
     if (name_len > TMGR_NAME_MAX || strlen(segment) > TMGR_NAME_MAX)
         return TMGR_TOO_LONG;
     char current[256];
-    int lock_fd, status = segment_enter_any(t);
+    int lock_fd, status = segment_enter_last(t);
     if (status != TMGR_OK)
         return status;
     status = owner_admits(t, true);

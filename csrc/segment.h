@@ -14,9 +14,17 @@ static inline int segment_enter_any(struct tmgr_table *t) {
     return atomic_load(&t->gate) == GATE_OPEN ? TMGR_OK : segment_wait_at_gate(t);
 }
 
+/* The same; and where the table lives on in a copy, that is what the handle maps from here on, if it can be found. */
+int segment_enter_last(struct tmgr_table *t);
+/* The segment has outgrown the mapping. Whoever comes first maps more, when the calls in flight have left; BUSY if one of them
+ * does not leave soon (it may be waiting for a lock that a stopped process holds). */
+int segment_remap(struct tmgr_table *t);
+/* The name that the segment has, or had when it was removed. */
+void segment_last_name(struct tmgr_table *t, char name[256]);
+
 int segment_admit_fully(struct tmgr_table *t, bool write);
 /* Behind the gate: may this process read (write) this table here and now? If not, it has left again; and the mapping may
- * have been replaced by a larger one. OK, CLOSED, NO_TABLE, CORRUPT, ACCESS, NAMESPACE, READONLY, NO_MEMORY, BUSY. */
+ * have been replaced by a larger one, or by that of a copy (relink.h). OK, CLOSED, NO_TABLE, CORRUPT, ACCESS, NAMESPACE, READONLY, NO_MEMORY, BUSY. */
 static inline int segment_admit(struct tmgr_table *t, bool write) {
     if (load_acquire(&t->control->size) > t->mapped || t->head_only || load_relaxed(&t->control->poisoned) != 0 ||
         (write && (!t->writable || atomic_load_explicit(&t->outgrown, memory_order_relaxed))) ||

@@ -111,6 +111,9 @@ struct tmgr_info {
     uint64_t retired; /* blocks given up so far: one with each row replaced or deleted, now and then one of the index */
     uint64_t table_id; /* random; tells a table from another that bore the same name before */
     uint32_t dropped, poisoned, foreign_namespace, readonly;
+    uint32_t removed;   /* dropped by nobody, and yet no name leads to it any more: see tmgr_relink */
+    uint32_t moved;     /* a copy was linked in its place, and this handle does not find it: renamed, or removed, too */
+    uint32_t unmounted; /* another file system is mounted where its name was */
     uint32_t transfer_reason;          /* enum tmgr_reason: how the present owner got it */
     struct tmgr_process transfer_from; /* the owner before; not a manager that only kept the table */
     uint64_t transfer_ns;
@@ -205,6 +208,12 @@ int tmgr_drop(struct tmgr_table *table, bool force);
 int tmgr_drop_segment(const char *segment);
 /* Give the table another name. NO_TABLE, TABLE_EXISTS, TOO_LONG, ACCESS. */
 int tmgr_rename(struct tmgr_table *table, const char *segment, const char *name, size_t name_len);
+/* Link a table that was removed by other means than a drop (rm...) back to its name, if nothing bears that: the segment
+ * itself cannot be, so a copy becomes the table, and every handle goes on with that at its next call. OK also if it has
+ * happened, or the table is linked. Needs the right to write, or nobody alive to own it; and memory for the copy.
+ * TABLE_EXISTS, NO_TABLE (dropped, or its owner is dead and there is no heir), ACCESS, READONLY, NAMESPACE, FULL, BUSY,
+ * CORRUPT, OS (EXDEV: another file system is mounted where the name was). */
+int tmgr_relink(struct tmgr_table *table, int64_t wait_ns);
 /* errno of the last TMGR_OS of the calling thread. */
 int tmgr_errno(void);
 const char *tmgr_status_text(int status);

@@ -360,6 +360,10 @@ class Handle:
         self._check(status, "rename")
         self.segment, self._name = segment, name
 
+    def relink(self) -> None:
+        """Link a removed table back to its name. Raises TableExistsError, TableNotFoundError, AccessError, OSError."""
+        self._check(self._patiently(lambda wait: lib.tmgr_relink(self.pointer, wait)), "relink")
+
     def check(self, repair: bool) -> list[str]:
         """Walk everything; one sentence per broken invariant. repair: bring every stripe into order first."""
         problems: list[str] = []
@@ -413,11 +417,11 @@ class Handle:
         """What the segment adds to a refusal. If it turns out that the owner is dead, its heir gets the table now."""
         if status not in _EXPLAINED:
             return ""
-        if status == Status.NO_TABLE:
-            return " any more: it was dropped, or went with its owner"
         info = ffi.new("struct tmgr_info *")
         if lib.tmgr_describe(self.pointer, info) != OK:
-            return ""
+            return " any more" if status == Status.NO_TABLE else ""
+        if status == Status.NO_TABLE:
+            return f" any more: {_where_it_went(info)}"
         if status == Status.FULL:
             return (
                 f": its segment has {info.bytes_reserved} bytes and may have {info.max_bytes} (max_bytes, or what "
@@ -509,6 +513,20 @@ def core_statuses() -> dict[str, int]:
     """The core's own names and numbers of its statuses, without their prefix."""
     names = ffi.typeof("enum tmgr_status").relements
     return {name.removeprefix("TMGR_"): number for name, number in names.items()}
+
+
+def _where_it_went(info: Any) -> str:
+    """Why a handle has no table."""
+    if info.unmounted:
+        return "another file system is mounted at /dev/shm now, where its name does not lead to it"
+    if info.removed:
+        return (
+            "its segment was removed from /dev/shm, and not by a drop (by rm, or by RemoveIPC= of systemd); relink() "
+            "gives it its name back while handles like this one are left"
+        )
+    if info.moved:
+        return "it was removed, linked back, and renamed or removed again: tables() has its name, attach() a new handle"
+    return "it was dropped, or went with its owner"
 
 
 def _text(info: Any) -> str:

@@ -581,6 +581,22 @@ class Table(Selecting):
         if new != self.name:
             self._handle.rename(segment, new)
 
+    def relink(self) -> None:
+        """Give the table its name back after somebody has removed its segment without a drop: rm, RemoveIPC of systemd.
+
+        Until then every handle raises TableNotFoundError and says so. The rows are copied into a new segment, which
+        takes as much memory as the old one until the handles of all processes have made a call and so gone over to it;
+        they need not do anything for that. Does nothing if the table is in its place.
+
+        Needs the right to write, or nobody alive to own the table. Raises TableExistsError (another table has the name
+        by now: never two tables under it), TableNotFoundError (it was dropped), AccessError, TableFullError,
+        LockTimeoutError (call again), OSError (another file system is mounted at /dev/shm).
+
+        Guarantee: there is one table or none at any moment, whoever writes or is killed meanwhile, and what was
+        written before is in it. After a kill in the midst of it any process with a handle may call relink again.
+        """
+        self._handle.relink()
+
     def check(self) -> list[str]:
         """Walk everything and name each broken invariant; an empty list says that the table is sound.
 

@@ -1,9 +1,9 @@
 """Builds the C tests and runs them plainly, under ASan with UBSan, and under TSan; the last line has the counts.
 
 Which program runs where: everything plainly and under ASan with UBSan (there with the segment mapped at two addresses),
-and the one with threads under TSan, on one mapping, for TSan knows memory by its address. test_store_kills is compiled
-with kill_hooks.h in front of every file, so that a process can die before a store; only plainly, for a sanitizer would
-take most of the time for its start in each child.
+and the one with threads under TSan, on one mapping, for TSan knows memory by its address. test_store_kills and
+test_relink are compiled with kill_hooks.h in front of every file, so that a process can die before a store; only
+plainly, for a sanitizer would take most of the time for its start in each child.
 
     python tests/c/run.py [plain] [asan] [tsan]
 """
@@ -29,6 +29,7 @@ PROGRAMS = {
     "test_store_kills": Program(
         "test_store_kills", (TESTS_C / "test_store_kills.c", MODEL), before=TESTS_C / "kill_hooks.h"
     ),
+    "test_relink": Program("test_relink", (TESTS_C / "test_relink.c", MODEL), before=TESTS_C / "kill_hooks.h"),
 }
 # (mode, program, arguments)
 RUNS = [
@@ -39,6 +40,7 @@ RUNS = [
     ("plain", "test_threads", ("one", "20000")),
     ("plain", "test_threads", ("two", "20000")),
     ("plain", "test_store_kills", ()),
+    ("plain", "test_relink", ()),
     ("asan", "test_term", ()),
     ("asan", "test_sortkey", ()),
     ("asan", "test_match", ()),

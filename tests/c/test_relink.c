@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_relink.c - a removed table is given its name back by a process that dies before one store of it, and others carry on.
+ *
+ * Compiled with -include kill_hooks.h. Every atomic store counts, wherever it is made: those into the copy come in between
+ * those into the segment. */
+#include "model.h"
+#include "tablemgr.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+
+enum { WAIT_NS = 1000 * 1000 * 1000, CHILD_SECONDS = 100, ROWS = 300, NEW_ID = 70000, LAST_ID = 80000, KILLED = -1, LOST = -2 };
+
+uint64_t kill_countdown;
+bool kill_counts_relaxed;
+uintptr_t kill_base, kill_bytes;
+
+static char segment[64], path[96];
+
+static const struct kind {
+    uint32_t type, n_stripes;
+} kinds[] = {{TMGR_SET, 1}, {TMGR_SET, 4}, {TMGR_ORDERED_SET, 1}, {TMGR_DUPLICATE_BAG, 2}};
+
+struct scene {
+    struct tmgr_table *table, *other, *reader;
+    struct model model;
+};
+
+static int insert(struct tmgr_table *table, uint64_t id) {
+    uint8_t row[100 + ROW_OVERHEAD_MAX];
+    return tmgr_insert(table, row, row_encode(row, id, 1, 100), WAIT_NS);
+}
+
+static void begin(struct scene *scene, const struct kind *kind) {
+    struct tmgr_options options = {
+        .type = kind->type, .access = TMGR_PUBLIC, .mode = 0600, .n_stripes = kind->n_stripes, .heir = TMGR_HEIR_MANAGER};
+    memset(scene, 0, sizeof *scene);
+    model_init(&scene->model);
+    scene->model.type = kind->type;
+    CHECK(tmgr_create(segment, "t", 1, &options, &scene->table) == TMGR_OK);
+    CHECK(tmgr_attach(segment, TMGR_MAP_AUTO, &scene->other) == TMGR_OK);
+    CHECK(tmgr_attach(segment, TMGR_MAP_READ, &scene->reader) == TMGR_OK);
+    for (uint64_t id = 0; id < ROWS; id++) {
+        CHECK(insert(scene->table, id) == TMGR_OK);
+        model_put(&scene->model, id, 1, 100);
+    }
+}
+
+static void end(struct scene *scene) {
+    CHECK(tmgr_drop(scene->table, true) == TMGR_OK);
+    tmgr_free(scene->table);
+    tmgr_free(scene->other);
+    tmgr_free(scene->reader);
+    model_free(&scene->model);
+    CHECK(access(path, F_OK) != 0);
+}
+
+static int relink(struct tmgr_table *table) { return tmgr_relink(table, WAIT_NS); }
+static int insert_last(struct tmgr_table *table) { return insert(table, LAST_ID); }
+
+/* A child makes the call and dies before its store number nth: KILLED, or the status of the call. */
+static int call_and_die(int (*call)(struct tmgr_table *table), struct tmgr_table *table, uint64_t nth) {
+    int how = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(CHILD_SECONDS);
+        kill_bytes = UINTPTR_MAX;
+        kill_countdown = nth;
+        int status = call(table);
+        kill_countdown = 0;
+        _exit(status);
+    }
+    if (child < 0 || waitpid(child, &how, 0) != child)
+        return LOST;
+    if (WIFSIGNALED(how))
+        return WTERMSIG(how) == SIGKILL ? KILLED : LOST;
+    return WEXITSTATUS(how);
+}
+
+static uint64_t rows_of(struct tmgr_table *table) {
+    uint64_t rows = 0;
+    CHECK(tmgr_len(table, &rows) == TMGR_OK);
+    return rows;
+}
+
+/* All handles are on one table, which has its name, all rows, and whatever one of them writes from now on. */
+static void expect_one_table(struct scene *scene, uint64_t new_id) {
+    struct tmgr_table *handles[] = {scene->reader, scene->table, scene->other}, *fresh = NULL;
+    char problem[PROBLEM_MAX] = "";
+    CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &fresh) == TMGR_OK);
+    for (size_t i = 0; i < sizeof handles / sizeof *handles; i++) {
+        bool equal = table_equals_model(handles[i], &scene->model, problem);
+        CHECK(equal);
+        if (!equal)
+            fprintf(stderr, "%s\n", problem);
+    }
+    CHECK(check_is_clean(fresh, false, problem) && check_is_clean(scene->table, true, problem));
+    CHECK(insert(scene->table, new_id) == TMGR_OK && insert(scene->other, new_id + 1) == TMGR_OK);
+    model_put(&scene->model, new_id, 1, 100);
+    model_put(&scene->model, new_id + 1, 1, 100);
+    CHECK(rows_of(fresh) == scene->model.count && rows_of(scene->reader) == scene->model.count);
+    tmgr_free(fresh);
+}
+
+/* True: the child was killed, so there may be more to kill. */
+static bool a_relinker_dies(const struct kind *kind, uint64_t nth) {
+    struct scene scene;
+    begin(&scene, kind);
+    CHECK(unlink(path) == 0);
+    int status = call_and_die(relink, scene.table, nth);
+    CHECK(status == KILLED || status == TMGR_OK);
+    bool is_back = access(path, F_OK) == 0;
+    CHECK(is_back || status == KILLED);
+    if (!is_back) /* so nobody has it, or it is only not linked yet: no third way */
+        CHECK(tmgr_relink(scene.other, WAIT_NS) == TMGR_OK);
+    expect_one_table(&scene, NEW_ID);
+    CHECK(tmgr_relink(scene.table, WAIT_NS) == TMGR_OK); /* nothing to do */
+    expect_one_table(&scene, NEW_ID + 2);
+    end(&scene);
+    return status == KILLED;
+}
+
+static void test_a_relinker_may_die_before_any_store(void) {
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        uint64_t nth = 1;
+        while (a_relinker_dies(&kinds[i], nth))
+            nth++;
+        CHECK(nth > 3); /* MOVING, the copy's LIVE, MOVED */
+        printf("relink of a table of type %u: killed before %llu stores\n", kinds[i].type, (unsigned long long)nth - 1);
+    }
+}
+
+/* A second one dies in what the first has left, and a third ends it. */
+static void test_relinkers_may_die_one_after_the_other(void) {
+    bool killed = true;
+    for (uint64_t first = 1; killed; first++) {
+        bool again = true;
+        for (uint64_t second = 1; again; second++) {
+            struct scene scene;
+            begin(&scene, &kinds[1]);
+            CHECK(unlink(path) == 0);
+            killed = call_and_die(relink, scene.table, first) == KILLED;
+            again = call_and_die(relink, scene.other, second) == KILLED;
+            CHECK(tmgr_relink(scene.table, WAIT_NS) == TMGR_OK);
+            expect_one_table(&scene, NEW_ID);
+            end(&scene);
+        }
+    }
+}
+
+/* Removed while a dead writer's work is unfinished: that is repaired first, and not copied half done. */
+static void test_what_a_dead_writer_left_is_mended(void) {
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        bool killed = true;
+        for (uint64_t nth = 1; killed; nth++) {
+            struct scene scene;
+            uint8_t key[KEY_BYTES_MAX];
+            begin(&scene, &kinds[i]);
+            killed = call_and_die(insert_last, scene.table, nth) == KILLED;
+            CHECK(unlink(path) == 0);
+            CHECK(relink(scene.other) == TMGR_OK);
+            int status = tmgr_delete(scene.table, key, key_encode(key, LAST_ID), WAIT_NS);
+            CHECK(status == TMGR_OK || (killed && status == TMGR_ABSENT));
+            expect_one_table(&scene, NEW_ID);
+            end(&scene);
+        }
+    }
+}
+
+/* The name is another table's by now: neither is touched. */
+static void test_a_name_that_is_taken_stays_whose_it_is(void) {
+    struct scene scene;
+    struct tmgr_options options = {.access = TMGR_PUBLIC, .mode = 0600, .heir = TMGR_HEIR_MANAGER};
+    struct tmgr_table *squatter;
+    uint64_t rows;
+    begin(&scene, &kinds[0]);
+    CHECK(unlink(path) == 0);
+    CHECK(tmgr_create(segment, "t", 1, &options, &squatter) == TMGR_OK);
+    for (int i = 0; i < 2; i++) {
+        CHECK(tmgr_relink(scene.table, WAIT_NS) == TMGR_TABLE_EXISTS);
+        CHECK(tmgr_len(scene.reader, &rows) == TMGR_NO_TABLE && rows_of(squatter) == 0);
+        CHECK(insert(scene.other, NEW_ID) == TMGR_NO_TABLE);
+    }
+    CHECK(tmgr_drop(squatter, true) == TMGR_OK);
+    tmgr_free(squatter);
+    CHECK(tmgr_relink(scene.other, WAIT_NS) == TMGR_OK);
+    expect_one_table(&scene, NEW_ID);
+    end(&scene);
+}
+
+int main(void) {
+    snprintf(segment, sizeof segment, "/tablemgr-test.%d.relink", (int)getpid());
+    snprintf(path, sizeof path, "/dev/shm%s", segment);
+    test_a_relinker_may_die_before_any_store();
+    test_relinkers_may_die_one_after_the_other();
+    test_what_a_dead_writer_left_is_mended();
+    test_a_name_that_is_taken_stays_whose_it_is();
+    return check_summary();
+}
