@@ -437,7 +437,9 @@ class Handle:
         else:
             if not info.foreign_namespace:
                 lib.tmgr_settle(self.pointer, 0)
-            who = f"the owner, process {owner}, is dead: new_table() takes the table over"
+            who = f"the owner, process {owner}, is dead: " + (
+                "new_table() takes the table over" if info.trusted else f"it belongs to {user_text(info.uid)}"
+            )
         if status == Status.ACCESS:
             return f": it is {('public', 'protected', 'private')[min(info.access, 2)]} and {who}"
         return f": it is {who}" if info.owner_alive else f": {who}"

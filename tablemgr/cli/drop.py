@@ -9,6 +9,7 @@ from tablemgr import segments
 from tablemgr.cli.answers import Answer, Done
 from tablemgr.cli.command import Command
 from tablemgr.cli.exits import ExitStatus, UsageError, message_of, status_of
+from tablemgr.cli.words import is_foreign
 from tablemgr.errors import TableError, TableOwnedError
 
 
@@ -21,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="all tables whose owner is dead, also those that the manager keeps for a successor",
     )
     parser.add_argument("--all", action="store_true", help="all tables of the instance")
+    parser.epilog = "Without --force, --orphans and --all mean the tables of the user who runs this."
     parser.add_argument(
         "--force", action="store_true", help="also damaged tables, and tables of live owners that are not public"
     )
@@ -32,12 +34,13 @@ def run(args: argparse.Namespace) -> Answer:
         raise UsageError("drop takes names of tables, or --orphans, or --all")
     instance = segments.resolve_instance(args.instance)
     force = args.force
-    if args.all:
-        names = [name for name, _ in segments.scan(instance)]
-    elif args.orphans:
-        names = [info.name for info in segments.tables(instance) if info.orphan or info.kept]
-    else:
+    foreign = 0
+    if args.table:
         names = list(dict.fromkeys(args.table))
+    else:
+        found = [info for info in segments.tables(instance) if args.all or info.orphan or info.kept]
+        names = [info.name for info in found if force or not is_foreign(info)]
+        foreign = len(found) - len(names)
     dropped, refused = [], []
     statuses = set()
     for name in names:
@@ -59,7 +62,8 @@ def run(args: argparse.Namespace) -> Answer:
     forcing = "drop NAME --force" if args.orphans else "--force"
     hint = [] if force or statuses <= {ExitStatus.NOT_FOUND} else [f"{forcing} removes what is refused here"]
     status = ExitStatus.OK if not statuses else statuses.pop() if len(statuses) == 1 else ExitStatus.ERROR
-    return Answer(done, status, "; ".join(refused + hint))
+    left = [f"{foreign} of other users left alone"] if foreign else []
+    return Answer(done, status, "; ".join(refused + hint + left))
 
 
 COMMAND = Command("drop", "remove tables", configure, run)

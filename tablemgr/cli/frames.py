@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from tablemgr.cli.words import is_foreign
+from tablemgr.cli.words import is_closed
 from tablemgr.segments import Process, Sighting, TableInfo
 
 State = Literal["owned", "orphan", "kept", "damaged", "closed"]
@@ -86,7 +86,7 @@ class Line:
         """owned by a live process; orphan: claim it; kept by a manager for a successor; damaged; closed: another
         user's, who lets nobody look."""
         if self.info.damaged is not None:
-            return "closed" if not self.info.type and is_foreign(self.info) else "damaged"
+            return "closed" if is_closed(self.info) else "damaged"
         if self.info.orphan:
             return "orphan"
         return "kept" if self.info.kept else "owned"

@@ -8,7 +8,7 @@ import argparse
 from tablemgr import rendezvous, segments
 from tablemgr.cli.answers import Answer, Text
 from tablemgr.cli.command import Command
-from tablemgr.cli.words import printable
+from tablemgr.cli.words import is_foreign, printable
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,11 +18,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Answer:
     """Remove tables without an heir whose owner is dead, those whose dropper was killed on the way, and the socket and
-    lock files of a manager that was killed. Orphans and damaged tables stay, and are counted: `drop` is for them."""
+    lock files of a manager that was killed. Orphans and damaged tables stay, and this user's are counted: `drop` is for
+    them."""
     instance = segments.resolve_instance(args.instance)
     gone = segments.remove_dead(instance)
     files = rendezvous.remove_leftovers(instance)
-    left = segments.tables(instance)
+    left = [info for info in segments.tables(instance) if not is_foreign(info)]
     orphans = [info.name for info in left if info.orphan]
     damaged = [info.name for info in left if info.damaged is not None]
     lines = [f"table {printable(name)} removed: nobody alive has it" for name in gone]

@@ -35,6 +35,7 @@ from tablemgr.cli.words import (
     cut,
     fact_text,
     heir_text,
+    is_closed,
     is_foreign,
     moment_text,
     owner_text,
@@ -154,7 +155,7 @@ def tables_grid(snapshot: Tables) -> Grid | Text:
     for info in sorted(snapshot.tables, key=lambda info: info.name):
         memory = bytes_text(info.bytes_reserved)
         if info.damaged is not None and not info.type:
-            state = Text("not yours") if is_foreign(info) else Text("damaged", style="red")
+            state = Text("not yours") if is_closed(info) else Text("damaged", style="red")
             cells: list[Text | str] = [state, "", "", memory, "", "", "", ""]
         else:
             cells = [

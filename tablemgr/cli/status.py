@@ -9,6 +9,7 @@ from tablemgr import rendezvous
 from tablemgr.cli.answers import Answer, Instance
 from tablemgr.cli.command import Command
 from tablemgr.cli.exits import ExitStatus
+from tablemgr.cli.words import is_closed
 from tablemgr.client import Client
 
 
@@ -40,7 +41,7 @@ def look(name: str | None) -> Instance:
         bytes_reserved=sum(table.bytes_reserved for table in info.tables),
         orphans=sum(table.orphan for table in info.tables),
         kept=sum(table.kept and not table.orphan for table in info.tables),
-        damaged=sum(table.damaged is not None for table in info.tables),
+        damaged=sum(table.damaged is not None and not is_closed(table) for table in info.tables),
         waiting=info.waiting,
     )
 

@@ -18,6 +18,11 @@ def is_foreign(info: TableInfo) -> bool:
     return info.uid != os.geteuid()
 
 
+def is_closed(info: TableInfo) -> bool:
+    """Whether nothing can be said of it because it is another user's, not because it is damaged."""
+    return info.damaged is not None and not info.type and is_foreign(info)
+
+
 def printable(text: str) -> str:
     """The text itself, or, where it holds characters that a terminal would act on, its Python literal."""
     return text if text.isprintable() and text else repr(text)
