@@ -15,7 +15,15 @@
 
 #include "check.h"
 
-enum { WAIT_NS = 1000 * 1000 * 1000, CHILD_SECONDS = 100, ROWS = 300, NEW_ID = 70000, LAST_ID = 80000, KILLED = -1, LOST = -2 };
+enum {
+    WAIT_NS = 1000 * 1000 * 1000,
+    CHILD_SECONDS = 100,
+    ROWS = 300,
+    NEW_ID = 70000,
+    LAST_ID = 80000,
+    KILLED = -1,
+    LOST = -2
+};
 
 uint64_t kill_countdown;
 bool kill_counts_relaxed;
@@ -38,8 +46,11 @@ static int insert(struct tmgr_table *table, uint64_t id) {
 }
 
 static void begin(struct scene *scene, const struct kind *kind) {
-    struct tmgr_options options = {
-        .type = kind->type, .access = TMGR_PUBLIC, .mode = 0600, .n_stripes = kind->n_stripes, .heir = TMGR_HEIR_MANAGER};
+    struct tmgr_options options = {.type = kind->type,
+                                   .access = TMGR_PUBLIC,
+                                   .mode = 0600,
+                                   .n_stripes = kind->n_stripes,
+                                   .heir = TMGR_HEIR_MANAGER};
     memset(scene, 0, sizeof *scene);
     model_init(&scene->model);
     scene->model.type = kind->type;

@@ -304,6 +304,7 @@ static const struct life life_setopts_both = {.op = LIFE_SETOPTS_BOTH, .start = 
 static const struct life life_setopts = {.op = LIFE_SETOPTS, .start = START_ORPHAN, .beforehand = LIFE_CLAIM};
 static const struct life life_rename = {.op = LIFE_RENAME, .start = START_OWNED};
 static const struct life life_rename_over_gone = {.op = LIFE_RENAME, .start = START_OWNED, .other_is_gone = true};
+static const struct life life_relink = {.op = LIFE_RELINK, .start = START_ORPHAN, .beforehand = LIFE_LOSE};
 static const struct life life_drop = {.op = LIFE_DROP, .start = START_OWNED};
 static const struct life life_drop_segment = {.op = LIFE_DROP_SEGMENT, .start = START_ORPHAN};
 
@@ -437,6 +438,7 @@ const struct crash_case crash_cases[] = {
     {"setopts_both", TMGR_SET, 2, small_table, &life_setopts_both},
     {"rename", TMGR_SET, 2, small_table, &life_rename},
     {"rename_over_gone", TMGR_SET, 2, small_table, &life_rename_over_gone},
+    {"relink", TMGR_SET, 2, small_table, &life_relink},
     {"drop", TMGR_SET, 2, small_table, &life_drop},
     {"ordered_create", TMGR_ORDERED_SET, 1, NULL, &life_create},
     {"bag_create", TMGR_BAG, 2, NULL, &life_create},

@@ -13,17 +13,19 @@ enum life_op {
     LIFE_KEEP,       /* a claim as the manager, for whoever comes */
     LIFE_CLAIM_KEPT, /* a claim, also of what a live manager keeps */
     LIFE_SETTLE,
-    LIFE_GIVE_AWAY, /* to the caller's parent, as below */
-    LIFE_PASS_ON,   /* what is kept, likewise */
+    LIFE_GIVE_AWAY,    /* to the caller's parent, as below */
+    LIFE_PASS_ON,      /* what is kept, likewise */
     LIFE_PASS_ON_KEPT, /* to be kept by the parent for others, too */
     LIFE_NOTE_END,     /* of the owner before: killed by LIFE_SIGNAL */
     LIFE_SETOPTS,      /* the parent becomes the heir */
     LIFE_PROTECT,      /* of the options the access alone */
     LIFE_DISINHERIT,   /* the heir alone: nobody */
     LIFE_SETOPTS_BOTH, /* the parent becomes the heir of a protected table */
-    LIFE_RENAME,    /* to the other name */
+    LIFE_RENAME,       /* to the other name */
     LIFE_DROP,
-    LIFE_DROP_SEGMENT
+    LIFE_DROP_SEGMENT,
+    LIFE_LOSE,  /* what rm does to the name */
+    LIFE_RELINK /* by the only process that has the table */
 };
 #define LIFE_GIFT "\xa4gift"
 #define LIFE_HEIR "\xa4heir"

@@ -21,10 +21,10 @@ struct next {
     size_t n;
     enum life_op calls[CALLS_MAX];
 };
-static const char *const names[] = {"attach", "create", "claim",        "settle",           "give_away",  "setopts",
-                                    "rename", "drop",   "drop_segment", "create_and_claim", "claim_kept", "pass_on",
-                                    "pass_on_kept", "note_end", "note_end_again", "protect", "disinherit",
-                                    "setopts_both"};
+static const char *const names[] = {"attach",     "create",     "claim",        "settle",       "give_away",
+                                    "setopts",    "rename",     "drop",         "drop_segment", "create_and_claim",
+                                    "claim_kept", "pass_on",    "pass_on_kept", "note_end",     "note_end_again",
+                                    "protect",    "disinherit", "setopts_both"};
 static const struct next nexts[] = {{1, {LIFE_ATTACH}},
                                     {1, {LIFE_CREATE}},
                                     {1, {LIFE_CLAIM}},
@@ -117,6 +117,9 @@ static void prepare(struct run *run) {
     struct people people;
     /* A victim that first claims, say, is the owner before the call. */
     run->first = (struct process){0};
+    people = people_of(run);
+    if (!world_gather(&run->setup, &people, &at_work.after, problem))
+        run_report(run, problem);
     if (run->which->life->beforehand != LIFE_ATTACH)
         run->first = run_process(tracer_fork(first_process, run));
     people = people_of(run);
@@ -124,8 +127,12 @@ static void prepare(struct run *run) {
         run_report(run, problem);
     if (run->first.pid)
         tracer_kill(run->first.pid);
-    at_work.after = at_work.before;
-    at_work.status = world_after(&at_work.after, run->which->life->op, ROLE_FIRST);
+    if (run->which->life->op == LIFE_RELINK) { /* all is as it was before the name was lost */
+        at_work.status = TMGR_OK;
+    } else {
+        at_work.after = at_work.before;
+        at_work.status = world_after(&at_work.after, run->which->life->op, ROLE_FIRST);
+    }
     expect_first();
 }
 

@@ -2,6 +2,7 @@
 /* life_ops.c - the calls that make up the life of a table; see cases.h. */
 #include "cases.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 struct tmgr_options life_options(const struct setup *setup) {
@@ -90,6 +91,10 @@ int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **ta
         return tmgr_rename(*table, setup->scratch.other, "renamed", 7);
     case LIFE_DROP:
         return tmgr_drop(*table, false);
+    case LIFE_LOSE:
+        return shm_unlink(setup->scratch.segment) == 0 ? TMGR_OK : TMGR_OS;
+    case LIFE_RELINK:
+        return tmgr_relink(*table, wait_ns);
     default:
         return TMGR_OK;
     }

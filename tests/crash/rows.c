@@ -361,8 +361,18 @@ static void release(struct run *run) {
 
 static const char *const nexts[] = {"insert"}, *const checks[] = {"check"};
 
-#define ROWS(after, n_after)                                                                                            \
-    {.prepare = prepare, .release = release, .first = first_writer, .second = second_writer, .nexts = after,            \
-     .n_nexts = n_after, .reader_begin = reader_begin, .reader_look = reader_look, .reader_end = reader_end,            \
-     .ended = ended, .verify = verify, .expect_next = expect_next, .stop_at = stop_at}
+#define ROWS(after, n_after)                                                                                           \
+    {.prepare = prepare,                                                                                               \
+     .release = release,                                                                                               \
+     .first = first_writer,                                                                                            \
+     .second = second_writer,                                                                                          \
+     .nexts = after,                                                                                                   \
+     .n_nexts = n_after,                                                                                               \
+     .reader_begin = reader_begin,                                                                                     \
+     .reader_look = reader_look,                                                                                       \
+     .reader_end = reader_end,                                                                                         \
+     .ended = ended,                                                                                                   \
+     .verify = verify,                                                                                                 \
+     .expect_next = expect_next,                                                                                       \
+     .stop_at = stop_at}
 const struct subject subject_rows = ROWS(nexts, 1), subject_checked_rows = ROWS(checks, 1);

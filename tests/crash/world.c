@@ -81,8 +81,9 @@ bool world_gather(const struct setup *setup, const struct people *people, struct
 
 static bool facts_equal(const struct facts *a, const struct facts *b) {
     return a->is_there == b->is_there && a->has_rows == b->has_rows && a->access == b->access && a->heir == b->heir &&
-           a->reason == b->reason && a->end == b->end && a->exit == b->exit && a->owner == b->owner && a->heir_process == b->heir_process && a->from == b->from &&
-           a->seq == b->seq && a->heir_data == b->heir_data && a->transfer_data == b->transfer_data;
+           a->reason == b->reason && a->end == b->end && a->exit == b->exit && a->owner == b->owner &&
+           a->heir_process == b->heir_process && a->from == b->from && a->seq == b->seq &&
+           a->heir_data == b->heir_data && a->transfer_data == b->transfer_data;
 }
 
 bool worlds_equal(const struct world *a, const struct world *b) {
@@ -101,8 +102,8 @@ void world_text(const struct world *world, char *out, size_t size) {
             to, size - (size_t)(to - out),
             "[name %zu: %s, owner %s, from %s (reason %u, seq %llu, end %u %d), heir %u %s, access %u, data %x %x]", i,
             facts->has_rows ? "rows" : "empty", roles[facts->owner], roles[facts->from], facts->reason,
-            (unsigned long long)facts->seq, facts->end, (int)facts->exit, facts->heir, roles[facts->heir_process], facts->access,
-            (unsigned)facts->heir_data, (unsigned)facts->transfer_data);
+            (unsigned long long)facts->seq, facts->end, (int)facts->exit, facts->heir, roles[facts->heir_process],
+            facts->access, (unsigned)facts->heir_data, (unsigned)facts->transfer_data);
     }
 }
 

@@ -324,6 +324,22 @@ def test_after_everybody_was_killed_it_begins_where_it_ended(daemon: Daemon) -> 
     assert [info.name for info in tm.tables()] == ["t"]
 
 
+def test_a_table_whose_owner_dies_while_it_is_removed_is_inherited_when_it_is_back(daemon: Daemon) -> None:
+    """10 row 11: the manager does not see it meanwhile; whoever has it open links it back, and then it does."""
+    owner = Worker()
+    owner.call(open_table, "t", access="public", heir_data="word")
+    owner.call(on_table, "t", "insert", (1, 2))
+    with tm.attach("t") as table:
+        os.unlink(f"/dev/shm/tablemgr.{table.instance}.t")
+        owner.kill()
+        assert tm.tables() == []
+        table.relink()
+        until_equal(daemon.pid, owner_pid, table)
+    back = tm.new_table("t", access="public")
+    assert back.transfer is not None
+    assert (list(back), back.transfer.from_.pid, back.transfer.data) == ([(1, 2)], owner.pid, "word")
+
+
 def test_what_was_inserted_is_a_copy(daemon: Daemon) -> None:
     """10 row 6, 6.1: what the caller, or another process, does to its value afterwards is not in the table."""
     value: list[Any] = [1, {"a": [2]}]

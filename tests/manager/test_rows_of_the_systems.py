@@ -56,7 +56,7 @@ ROWS: dict[str, dict[str, str]] = {
         "manager, with orphans": "test_defects_of_others:test_clients_and_orphans_outlive_the_manager",
         "manager restarts": "test_manager_killed:test_a_successor_finds_owners_and_orphans_again",
         "manager stops": "test_daemon:test_a_signal_ends_it_cleanly",
-        "owners die meanwhile": "test_manager_killed:test_owners_that_died_while_no_manager_ran_are_settled_at_its_start",
+        "meanwhile": "test_manager_killed:test_owners_that_died_while_no_manager_ran_are_settled_at_its_start",
         "instances": "test_daemon:test_instances_do_not_know_of_each_other",
         "waiting for one": "test_daemon:test_waiting_for_a_manager_ends_with_its_start_or_its_time",
     },
