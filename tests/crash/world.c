@@ -230,6 +230,9 @@ int facts_after(struct facts *facts, enum life_op op, enum role who) {
             return TMGR_ACCESS;
         *facts = (struct facts){0};
         return TMGR_OK;
+    case LIFE_RELINK: /* it has its name */
+        return facts_admit(facts, who) || !is_alive(facts->owner, who) || facts->reason == TMGR_KEPT ? TMGR_OK
+                                                                                                     : TMGR_ACCESS;
     case LIFE_DROP_SEGMENT:
         *facts = (struct facts){0};
         return TMGR_OK;

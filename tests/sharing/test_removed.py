@@ -5,7 +5,9 @@ import contextlib
 import ctypes
 import os
 import signal
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -294,6 +296,51 @@ def test_no_write_that_returned_is_lost_while_the_table_comes_and_goes(table_typ
         table.relink()
     assert dict(table) == counted
     assert table.check() == []
+
+
+@pytest.mark.parametrize("table_type", ["set", "ordered_set"])
+def test_threads_of_one_handle_go_over_together(table_type: str) -> None:
+    """While some read, write and walk, and any of them links the table back; a fork in between gets a sound handle."""
+    table = tm.create("t", type=table_type, access="public", heir="manager")
+    path, ends = path_of(table), threading.Event()
+    table.insert([(("fixed", number), number) for number in range(500)])
+
+    def work(me: int) -> int:
+        counted = 0
+        while not ends.is_set():
+            try:
+                table.update_counter(me, 1, (me, 0))
+                counted += 1
+                assert len(table.match_object((("fixed", tm.ANY), tm.ANY))) == 500
+                assert table.lookup(("fixed", 7)) == [(("fixed", 7), 7)]
+            except tm.TableNotFoundError:
+                with contextlib.suppress(tm.TableNotFoundError):
+                    table.relink()
+        return counted
+
+    with ThreadPoolExecutor(4) as pool:
+        tasks = [pool.submit(work, me) for me in range(4)]
+        for turn in range(40):
+            seen = sum_of_counters(table)
+            path.unlink()
+            while not path.exists() or sum_of_counters(table) <= seen:
+                os.sched_yield()
+            if turn % 10 == 0:
+                assert in_child(lambda: refusal(lambda: table.insert(("child", 1)))) == "none"
+        ends.set()
+        counted = {me: task.result() for me, task in enumerate(tasks)}
+    with contextlib.suppress(tm.TableNotFoundError):
+        table.relink()
+    assert {me: table.lookup_element(me, 1) for me in counted} == counted
+    assert table.check() == []
+
+
+def sum_of_counters(table: tm.Table) -> int:
+    """What the threads have counted; -1 while the table is away."""
+    try:
+        return sum(row[0][1] if row else 0 for row in table.lookup_many(range(4)))
+    except tm.TableNotFoundError:
+        return -1
 
 
 def sum_of(table: tm.Table) -> int:
