@@ -29,6 +29,7 @@ struct tmgr_table {
     bool may_write;        /* the descriptor and the namespaces: the mapping can be made writable */
     bool head_only, foreign;
     char segment[256];
+    uint64_t place; /* of the directory that it was attached in, see os.h */
 
     _Atomic int64_t in_flight;          /* calls inside; close and remap wait for 0 */
     _Atomic int gate;                   /* GATE_*: who may enter */

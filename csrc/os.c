@@ -218,22 +218,25 @@ bool os_segment_is(const char *segment, int fd) {
 }
 
 int os_segment_stat(int fd, struct os_file *file) {
-    struct stat found, directory;
+    struct stat found;
     if (fstat(fd, &found) != 0)
         return errno;
     if (!S_ISREG(found.st_mode))
         return EINVAL;
-    /* Where there is no such directory (a changed root) there is no second table of the name either. */
-    bool mounted = stat(SHM_DIRECTORY, &directory) != 0 || directory.st_dev == found.st_dev;
     *file = (struct os_file){.bytes = (uint64_t)found.st_size,
                              .reserved = (uint64_t)found.st_blocks * 512,
                              .mode = found.st_mode & 0777,
                              .uid = found.st_uid,
                              .trusted = found.st_uid == geteuid() || found.st_uid == 0,
                              .linked = found.st_nlink > 0,
-                             .mounted = mounted,
                              .gid = found.st_gid};
     return 0;
+}
+
+/* Not told by the device of a segment, which may differ from its directory's (overlay file systems). */
+uint64_t os_segments_place(void) {
+    struct stat found;
+    return stat(SHM_DIRECTORY, &found) == 0 ? (uint64_t)found.st_dev << 40 ^ (uint64_t)found.st_ino : 0;
 }
 
 int os_segment_give(int fd, uint32_t uid, uint32_t gid) {

@@ -44,12 +44,13 @@ int os_segment_unlink(const char *segment);
 int os_segment_rename(const char *from, const char *to);      /* EEXIST, ENOENT */
 bool os_segment_name(int fd, char *segment, size_t capacity); /* what it was last called, removed or not */
 bool os_segment_is(const char *segment, int fd);              /* does the name lead to this very segment? */
+/* A number for the directory of all names, 0 if there is none. Another one where another is mounted over it. */
+uint64_t os_segments_place(void);
 struct os_file {
     uint64_t bytes, reserved;
     uint32_t mode, uid;
     bool trusted; /* it belongs to this user or to root: nobody else can have made it what it is */
     bool linked;  /* some name leads to it */
-    bool mounted; /* on the file system where names lead now */
     uint32_t gid;
 };
 int os_segment_stat(int fd, struct os_file *file);

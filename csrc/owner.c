@@ -33,15 +33,20 @@ uint64_t owner_read(struct tmgr_table *t, struct owner_record *record) {
 
 /* -- admission ------------------------------------------------------------------------------------------------------------- */
 
+bool owner_is_hidden(struct tmgr_table *t) {
+    uint64_t place = os_segments_place();
+    return place != 0 && t->place != 0 && place != t->place;
+}
+
 /* Has the table gone without a word in the segment: its name removed by other means than a drop, another file system mounted
- * over all names (whoever asks by name gets another table), or its owner dead where there is no heir? Asking the kernel costs microseconds, so it is done at most once per tick of the coarse clock (a few
- * milliseconds). */
+ * over all names (whoever asks by name gets another table), or its owner dead where there is no heir? Asking the kernel costs
+ * microseconds, so it is done at most once per tick of the coarse clock (a few milliseconds). */
 static bool has_gone(struct tmgr_table *t, uint64_t owner, bool needs_owner) {
     uint64_t tick = os_tick();
     struct os_file file;
     if (load_relaxed(&t->checked_tick) == tick)
         return false;
-    if (os_segment_stat(t->fd, &file) == 0 && (!file.linked || !file.mounted))
+    if ((os_segment_stat(t->fd, &file) == 0 && !file.linked) || owner_is_hidden(t))
         return true;
     if (needs_owner && !t->foreign && !owner_word_alive(owner))
         return true;

@@ -54,6 +54,9 @@ static inline bool same_namespaces(struct tmgr_table *t, const struct os_self *s
            load_relaxed(&t->control->time_namespace) == load_relaxed(&self->time_namespace);
 }
 
+/* Has another file system been mounted over all names since the handle was made? Where there is no such directory any more (the
+ * root was changed) names lead to no other table either. */
+bool owner_is_hidden(struct tmgr_table *t);
 int owner_admits_fully(struct tmgr_table *t, bool write);
 /* May this process read (write) now? OK, NO_TABLE (dropped, or its owner died and there is no heir), ACCESS, NAMESPACE.
  * The usual yes is found here, in every call of every verb; all else by owner_admits_fully. */

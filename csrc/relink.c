@@ -95,8 +95,10 @@ static int move_locked(struct tmgr_table *t, int64_t wait_ns) {
         return segment_error(error);
     if (state == STATE_DROPPED || state == STATE_MOVED) /* MOVED: and by now the copy is not there either */
         return TMGR_NO_TABLE;
+    if (owner_is_hidden(t)) /* for others the table may well be where it was */
+        return segment_error(EXDEV);
     if (file.linked)
-        return file.mounted ? TMGR_OK : segment_error(EXDEV);
+        return TMGR_OK;
     int status = state == STATE_MOVING ? copy_begin(t, &copy) : freeze(t, &copy, wait_ns);
     if (status != TMGR_OK)
         return status;

@@ -6,8 +6,8 @@
  *
  *  1. The control lock, then all stripe locks: each stripe is found in order, nobody is changing anything. Memory for the copy
  *     is reserved: FULL leaves everything as it was.
- *  2. state := MOVING, under all these locks. From here on the old segment is constant: writers look at the state when they
- *     have a stripe's lock, changes of the owner when they have the control lock, readers in every call.
+ *  2. state := MOVING, under all these locks; the stripes' are released. From here on the old segment is constant: writers look
+ *     at the state when they have a stripe's lock, changes of the owner when they have the control lock, readers in every call.
  *  3. The bytes are copied, and the copy's locks made anew.
  *  4. The copy is linked to the name, unless that is taken. COMMIT POINT.
  *  5. state := MOVED. A handle that finds MOVING or MOVED goes to what bears the name, if that has the same table_id.
@@ -17,8 +17,8 @@
  * copy. Nothing leaks: what has no name goes with its last handle. The control lock is held from 1 to 5, so a relinker that
  * is stopped is waited for (BUSY), and none links an older copy later on.
  *
- * One order of events brings back what was written before the first removal, not what was written after it: a death exactly
- * between 4 and 5, the name removed once more, and then a relink through a handle that made no call in between. It is
+ * One order of events brings back what was there before the first removal, not what came after it: a death exactly between 4
+ * and 5, the table removed once more, or dropped, and then a relink through a handle that made no call in between. It is
  * no split: handles on the younger copy say that their segment was removed, as before. */
 #ifndef TMGR_RELINK_H
 #define TMGR_RELINK_H

@@ -83,6 +83,7 @@ static struct tmgr_table *handle_new(const char *segment) {
     }
     memcpy(t->segment, segment, strlen(segment) + 1);
     t->fd = -1;
+    t->place = os_segments_place();
     atomic_store(&t->gate, GATE_CLOSED);
     lock_at_fork(tmgr_after_fork);
     lock_private();
@@ -264,6 +265,7 @@ static int follow(struct tmgr_table *t) {
         t->writable = copy->writable;
         t->may_write = copy->may_write;
         t->foreign = copy->foreign;
+        t->place = copy->place;
         memcpy(t->segment, copy->segment, sizeof t->segment);
         store_relaxed(&t->checked_tick, 0);
         handle_adopt(t);
@@ -637,7 +639,7 @@ int tmgr_name(struct tmgr_table *t, char *name) {
 
 static bool is_linked(struct tmgr_table *t) {
     struct os_file file;
-    return os_segment_stat(t->fd, &file) == 0 && file.linked && file.mounted;
+    return os_segment_stat(t->fd, &file) == 0 && file.linked && !owner_is_hidden(t);
 }
 
 /* Lock the segment under the name that it has now (another process may have renamed it, or be doing so). */

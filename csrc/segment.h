@@ -24,7 +24,8 @@ void segment_last_name(struct tmgr_table *t, char name[256]);
 
 int segment_admit_fully(struct tmgr_table *t, bool write);
 /* Behind the gate: may this process read (write) this table here and now? If not, it has left again; and the mapping may
- * have been replaced by a larger one, or by that of a copy (relink.h). OK, CLOSED, NO_TABLE, CORRUPT, ACCESS, NAMESPACE, READONLY, NO_MEMORY, BUSY. */
+ * have been replaced by a larger one, or by that of a copy (relink.h). OK, CLOSED, NO_TABLE, CORRUPT, ACCESS, NAMESPACE,
+ * READONLY, NO_MEMORY, BUSY. */
 static inline int segment_admit(struct tmgr_table *t, bool write) {
     if (load_acquire(&t->control->size) > t->mapped || t->head_only || load_relaxed(&t->control->poisoned) != 0 ||
         (write && (!t->writable || atomic_load_explicit(&t->outgrown, memory_order_relaxed))) ||

@@ -1255,7 +1255,7 @@ int tmgr_describe(struct tmgr_table *t, struct tmgr_info *info) {
         return status;
     const struct control *control = t->control;
     uint64_t index = load_acquire(&control->name_index) % 2;
-    struct os_file file = {.linked = true, .trusted = true, .mounted = true};
+    struct os_file file = {.linked = true, .trusted = true};
     memset(info, 0, sizeof *info);
     os_segment_stat(t->fd, &file);
     info->bytes_reserved = file.reserved;
@@ -1276,10 +1276,10 @@ int tmgr_describe(struct tmgr_table *t, struct tmgr_info *info) {
     info->last_repair_ns = load_relaxed(&control->last_repair_ns);
     info->repairs = load_relaxed(&control->repairs);
     info->table_id = load_relaxed(&control->table_id);
-    info->dropped = load_acquire(&control->state) != STATE_LIVE || !file.linked || !file.mounted;
+    info->dropped = load_acquire(&control->state) != STATE_LIVE || !file.linked || owner_is_hidden(t);
     info->moved = load_acquire(&control->state) == STATE_MOVED;
     info->removed = load_acquire(&control->state) != STATE_DROPPED && !info->moved && !file.linked;
-    info->unmounted = !file.mounted;
+    info->unmounted = owner_is_hidden(t);
     info->poisoned = load_relaxed(&control->poisoned) != 0;
     info->foreign_namespace = t->foreign;
     info->readonly = !t->may_write;
