@@ -8,7 +8,9 @@
  * There is no list or head that has to be believed after a death: what is free is what has no entry and no bit.
  *
  * Life of a run of pages, each step one `page_step` of the stripe's intent, redone or undone by arena_finish_step():
- *   GRAB   under the arena lock: step, entries := mine.  Undone: entries that are mine := 0. Nothing was in them.
+ *   GRAB   under the arena lock: step, entries := mine.  Undone: entries that are mine := 0. Nothing was in them. The first
+ *          page's entry comes last, and goes first, so that it speaks for all pages of the run: of what a death leaves
+ *          behind it others may take the rest (survey.h skips runs by it).
  *   LIST   slab into the stripe's partial list of its class, at the head.            Redone.
  *   UNLIST out of it.                                                                 Redone.
  *   GIVE   used bits are all zero; entries that are mine := 0, no lock needed.        Redone.

@@ -8,7 +8,8 @@
  * It is no reading of the table: a block may be a row that is not published yet or not any more, or no row at all, and then a bucket is read for nothing.
  * What counts is that it overlooks nothing. Claim: each row that was in the table when the survey began was seen as
  * it was then, or the survey fails. Let B be its block. B's used bit and its page's entry were set before B was published, and stay
- * until B's quarantine ends, as do its bytes; runs of pages do not overlap, so no other run's entry makes the survey skip B's page.
+ * until B's quarantine ends, as do its bytes; runs of pages do not overlap, nor does what a
+ * death left of one have a first page (arena.h, GRAB), so no other run's entry makes the survey skip B's page.
  * B was retired in no epoch before the one that was loaded first, for then what took B's place would have been in the table;
  * so if the epoch moved by at most one until the survey's end, none of these was touched (README.md, "Why a reader needs no lock"). That a
  * bucket without a noted position is not read is thus as if it had been read when the survey began: a sweep is not isolated

@@ -2,6 +2,8 @@
 /* model.c - see model.h. */
 #include "model.h"
 
+#include "match_code.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,6 +224,20 @@ bool row_is_sound(const uint8_t *row, size_t len, uint64_t *id) {
         return false;
     *id = number;
     return true;
+}
+
+size_t program_of_stamped(uint8_t *out) {
+    static const uint8_t row_of[] = {MATCH_ROW_OF, 4, 0, 0, 0, 2, 0, 0, 0, MATCH_ANY, MATCH_BIND, 0, 0, 0, 0};
+    static const uint8_t guard[] = {MATCH_VARIABLE, 0, 0, 0, 0, MATCH_CONSTANT, 1, 0, 0, 0, 1, MATCH_NOT_EQUAL,
+                                    MATCH_REQUIRE};
+    static const uint8_t body[] = {MATCH_RETURN_ROW};
+    uint32_t start = MATCH_HEADER_BYTES + MATCH_CLAUSE_BYTES, len = sizeof row_of + sizeof guard + sizeof body;
+    uint32_t words[] = {MATCH_MAGIC, start + len, 1, 1, start, len, 0, 0, 0, 0};
+    memcpy(out, words, sizeof words);
+    memcpy(out + start, row_of, sizeof row_of);
+    memcpy(out + start + sizeof row_of, guard, sizeof guard);
+    memcpy(out + start + sizeof row_of + sizeof guard, body, sizeof body);
+    return start + len;
 }
 
 /* -- the model ------------------------------------------------------------------------------------------------------ */

@@ -40,6 +40,10 @@ bool row_is_sound(const uint8_t *row, size_t len, uint64_t *id);
 /* Length of the msgpack object at data, which test rows and lists of them are made of; 0: none of ours. */
 size_t object_len(const uint8_t *data, size_t len);
 
+/* A compiled clause (match.h): test rows whose stamp is not 1, as they are. Its length; `out` holds PROGRAM_BYTES. */
+enum { PROGRAM_BYTES = 128 };
+size_t program_of_stamped(uint8_t *out);
+
 /* -- the model ------------------------------------------------------------------------------------------------------ */
 
 struct entry {

@@ -2,10 +2,11 @@
 /* test_store_kills.c - a process dies before one store of the core, and others carry on.
  * Usage: test_store_kills [steps [seed [type]]]
  *
- * Compiled with -include kill_hooks.h. Four sequences whose repair depends on what others do meanwhile are cut short
+ * Compiled with -include kill_hooks.h. Five sequences where it matters what others do meanwhile are cut short
  * before each of their stores in turn. A seeded random program of `steps` steps does the rest: small and full tables,
  * large rows, deaths inside the repair. Hash seeds are fixed too, so a failure happens again with the seed that it
  * was printed with. More steps make a soak; type (enum tmgr_type) makes it one of tables of that type alone. */
+#include "arena.h"
 #include "hash.h"
 #include "model.h"
 #include "repair.h"
@@ -427,7 +428,95 @@ static void test_other_stripes_keep_their_pages_after_every_store_of_a_drain(voi
     }
 }
 
-/* -- 5: a random program ------------------------------------------------------------------------------------------------------ */
+/* -- 5: pages for a slab ------------------------------------------------------------------------------------------------- */
+
+enum { SURVEYED_ROWS = 200, SLAB_ROW = 1000, SLAB_ROWS = 60, SLAB_PAGES = 8 };
+
+/* Pages of the stripe in the first chunk. */
+static uint64_t pages_of_stripe(struct tmgr_table *table, uint32_t stripe) {
+    uint64_t n = 0;
+    for (uint32_t page = CHUNK_HEADER_PAGES; page < CHUNK_PAGES; page++)
+        n += entry_owner(load_relaxed(&chunk_of(table, table->arena)->map[page])) == stripe + 1;
+    return n;
+}
+
+/* A table with enough rows for a survey (survey.h) in both stripes, and `more` rows of the size that matters in stripe 0. */
+static struct tmgr_table *make_surveyed_table(struct model *model, unsigned more, const char *scene) {
+    struct tmgr_table *table = make_table(TMGR_SET, 2, 16 << 20, 1);
+    model_init(model);
+    for (uint64_t i = 0; i < 2 * SURVEYED_ROWS; i++)
+        expect_status(insert_both(table, model, FIRST_ID + i, 100), scene, 0, "preparing");
+    for (unsigned i = 0; i < more; i++)
+        expect_status(insert_both(table, model, id_in(table, 0, ABSENT_FROM, i), SLAB_ROW), scene, 0, "preparing");
+    return table;
+}
+
+/* How many such rows there are before the one that takes a slab of SLAB_PAGES. */
+static unsigned rows_before_a_slab(const char *scene) {
+    struct model model;
+    struct tmgr_table *table = make_surveyed_table(&model, 0, scene);
+    unsigned n = 0;
+    for (uint64_t pages = pages_of_stripe(table, 0), before = pages; pages < before + SLAB_PAGES; n++) {
+        before = pages;
+        expect_status(insert_both(table, &model, id_in(table, 0, ABSENT_FROM, n), SLAB_ROW), scene, 0, "preparing");
+        pages = pages_of_stripe(table, 0);
+    }
+    model_free(&model);
+    drop_table(table);
+    return n - 1;
+}
+
+/* Rows with another stamp than 1: as a query finds them, which may go by a survey. */
+static size_t count_stamped(struct tmgr_table *table, const char *scene, uint64_t nth) {
+    uint8_t bytes[PROGRAM_BYTES];
+    struct tmgr_query query = {0};
+    struct tmgr_cursor cursor = {0};
+    struct tmgr_buffer rows = {0};
+    size_t n = 0, sum = 0;
+    expect_status(tmgr_program_open(bytes, program_of_stamped(bytes), &query.program), scene, nth, "the program");
+    int status = TMGR_OK;
+    while (status == TMGR_OK) {
+        status = tmgr_query(table, &query, TMGR_QUERY_RESULTS, &cursor, SIZE_MAX, SIZE_MAX, &rows, &n, WAIT_NS);
+        sum += n;
+    }
+    expect(status == TMGR_END, scene, nth, "the query ended in another way");
+    tmgr_program_free(query.program);
+    tmgr_buffer_free(&rows);
+    return sum;
+}
+
+/* The dead have some of the pages of a run, and others the rest: no row of theirs is overlooked. */
+static bool a_grab_dies(unsigned before, uint64_t nth) {
+    const char *scene = "insert that takes a slab";
+    struct model model;
+    struct tmgr_table *table = make_surveyed_table(&model, before, scene);
+    struct op insert = one(VERB_INSERT, TMGR_OP_INSERT, id_in(table, 0, ABSENT_FROM, before), SLAB_ROW);
+    struct bound bound;
+    op_bind(&bound, &insert, &model);
+    int status = work_and_die(nth, table, call_bound, &bound);
+    expect(status == KILLED || status == TMGR_OK, scene, nth, "the writer was lost");
+    for (unsigned i = 0; i < SLAB_ROWS; i++) {
+        struct op stamped = one(VERB_INSERT, TMGR_OP_INSERT, id_in(table, 1, ABSENT_FROM, i), SLAB_ROW);
+        stamped.items[0].stamp = 7;
+        expect_status(write_both(table, &model, &stamped), scene, nth, "the other stripe's insert");
+    }
+    expect(count_stamped(table, scene, nth) == SLAB_ROWS, scene, nth, "a query overlooks rows of the other stripe");
+    bound_free(&bound);
+    model_free(&model);
+    drop_table(table);
+    return status == KILLED;
+}
+
+static void test_queries_overlook_nothing_after_every_store_that_takes_a_slab(void) {
+    unsigned before = rows_before_a_slab("counting rows of a slab");
+    uint64_t nth = 1;
+    kill_counts_relaxed = false;
+    while (a_grab_dies(before, nth))
+        nth++;
+    expect(nth > 20, "insert that takes a slab", nth, "it has hardly any store");
+}
+
+/* -- 6: a random program ------------------------------------------------------------------------------------------------------ */
 
 enum { STORM_IDS = 220, ABSENT_ID = 500000, STEPS_PER_TABLE = 120, BATCH_MAX = 40, REPAIR_WRITES = 6 };
 
@@ -611,6 +700,7 @@ int main(int argc, char **argv) {
     test_nothing_leaks_after_every_store_of_a_reclaim();
     test_rows_that_are_moved_survive_every_store_of_it();
     test_other_stripes_keep_their_pages_after_every_store_of_a_drain();
+    test_queries_overlook_nothing_after_every_store_that_takes_a_slab();
     test_contents_survive_deaths_in_writes_and_repairs(steps, seed, argc > 3 ? atoi(argv[3]) : -1);
     return check_summary();
 }

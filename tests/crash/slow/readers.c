@@ -5,8 +5,6 @@
  * stepped through r instructions of the read, the whole script runs meanwhile, and the child goes on to its end. What
  * it then returns must have been true at some moment of the read: every row sound and one that was written; a key that
  * is there throughout found; in a scan each row that is there throughout exactly once; the length one that it had. */
-#include "match_code.h" /* before atomics.h, whose `word` it has for another */
-
 #include "handle.h"
 #include "hash.h"
 #include "lists.h"
@@ -173,28 +171,13 @@ static int read_bucket(struct tmgr_table *table, struct tmgr_buffer *buffer) {
     return status == TMGR_END ? TMGR_OK : status;
 }
 
-/* A compiled clause: rows of four elements whose stamp is not 1, as they are. Those that are overwritten, that is. */
-static size_t program_of_overwritten(uint8_t *out) {
-    static const uint8_t row_of[] = {MATCH_ROW_OF, 4, 0, 0, 0, 2, 0, 0, 0, MATCH_ANY, MATCH_BIND, 0, 0, 0, 0};
-    static const uint8_t guard[] = {MATCH_VARIABLE, 0, 0, 0, 0, MATCH_CONSTANT, 1, 0, 0, 0, 1, MATCH_NOT_EQUAL,
-                                    MATCH_REQUIRE};
-    static const uint8_t body[] = {MATCH_RETURN_ROW};
-    uint32_t start = MATCH_HEADER_BYTES + MATCH_CLAUSE_BYTES, len = sizeof row_of + sizeof guard + sizeof body;
-    uint32_t words[] = {MATCH_MAGIC, start + len, 1, 1, start, len, 0, 0, 0, 0};
-    memcpy(out, words, sizeof words);
-    memcpy(out + start, row_of, sizeof row_of);
-    memcpy(out + start + sizeof row_of, guard, sizeof guard);
-    memcpy(out + start + sizeof row_of + sizeof guard, body, sizeof body);
-    return start + len;
-}
-
 /* A filter rejects three rows of four, and a survey finds where the others are: those that are overwritten, always there. */
 static int read_filtered(struct tmgr_table *table, struct tmgr_buffer *buffer) {
-    static uint8_t seen[FLICKER + 1], bytes[256];
+    static uint8_t seen[FLICKER + 1], bytes[PROGRAM_BYTES];
     struct tmgr_query query = {0};
     struct tmgr_cursor cursor = {0};
     size_t n;
-    int status = tmgr_program_open(bytes, program_of_overwritten(bytes), &query.program);
+    int status = tmgr_program_open(bytes, program_of_stamped(bytes), &query.program);
     if (status != TMGR_OK)
         return status;
     do {
