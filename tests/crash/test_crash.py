@@ -120,7 +120,7 @@ def test_whatever_follows_a_death_in_a_tables_life_is_killed_too(executable: Pat
 def test_a_reader_stopped_anywhere_sees_what_was_so() -> None:
     """A read stopped at sampled instructions while others write gives sound rows, misses none, and none twice."""
     done = subprocess.run(
-        [str(build(READERS)), f"--seed={SEED}", "--stops=12"], capture_output=True, text=True, check=False, timeout=200
+        [str(build(READERS)), f"--seed={SEED}", "--stops=6"], capture_output=True, text=True, check=False, timeout=280
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("failures=0") == done.stdout.count("read=") > 0

@@ -32,6 +32,7 @@ enum {
     SPREAD = 32,
     BACK_ROWS = 7,
     STEPS_LIMIT = 2000000,
+    PAIR_STEPS = 10000000, /* of a read beside a script, about: a long read is stopped less often */
     SECONDS = 10
 };
 
@@ -495,16 +496,25 @@ static void record(const struct reading *reading, struct trace *trace) {
     tracer_kill(child);
 }
 
+/* How likely a stop after r instructions is, beside others: less in later rounds of a loop. */
+static double weight(const struct trace *trace, size_t r) {
+    return r == trace->n || trace->nth[r] < 6 ? 1 : 4.0 / (trace->nth[r] + 1.0);
+}
+
 static size_t run_pair(const struct reading *reading, const struct script *script, const struct trace *trace,
                        size_t most, long only) {
     struct random random = random_from(seed);
     size_t n_failures = 0, n_stops = 0;
     char problem[PROBLEM_MAX];
     pid_t child;
+    double all = 0;
+    if (most > PAIR_STEPS / (trace->n + 1) + 1)
+        most = PAIR_STEPS / (trace->n + 1) + 1;
+    for (size_t r = 0; r <= trace->n; r++)
+        all += weight(trace, r);
     for (size_t r = 0; r <= trace->n && n_failures < 3; r++) {
-        bool is_chosen = only >= 0 ? r == (size_t)only : most == 0 || random_below(&random, trace->n + 1) < most;
-        if (!is_chosen ||
-            (only < 0 && r < trace->n && trace->nth[r] >= 6 && random_below(&random, trace->nth[r] + 1) > 3))
+        double share = weight(trace, r) * (most != 0 ? (double)most / all : 1);
+        if (only >= 0 ? r != (size_t)only : (double)random_below(&random, 1 << 30) >= share * (1 << 30))
             continue;
         bool gone;
         image_restore(&image, &scratch);
@@ -543,7 +553,7 @@ static void on_alarm(int number) {
 
 static const char help[] =
     "usage: readers [--read NAME|all] [--script NAME|all] [--seed N] [--stops N] [--k R] [--cpu N]\n"
-    "  --stops N   about so many stops of each read beside each script; 0: all but later rounds of loops\n"
+    "  --stops N   about so many stops of each read beside each script, of a long read fewer; 0: all but later rounds of loops\n"
     "  --k R       only the stop after R instructions\n";
 
 int main(int argc, char **argv) {
