@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -25,6 +26,9 @@ hypothesis.settings.register_profile(
     "soak", hypothesis.settings.get_profile("repeatable"), derandomize=False, max_examples=2000
 )
 hypothesis.settings.load_profile("soak" if soak_minutes() else "repeatable")
+
+# A shell that runs the tests in the background has them ignore it, and their children would do so, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
