@@ -243,7 +243,10 @@ static_assert(sizeof(struct chunk) == CHUNK_HEADER_PAGES * PAGE_BYTES, "the head
 /* -- control ---------------------------------------------------------------------------------------------------------- */
 
 /* MOVING: its name was taken away by other means than a drop, and it is being copied; nothing is changed in it any more. MOVED:
- * the copy has the name, and is the table (relink.h). */
+ * the copy has the name, and is the table (relink.h). Steps, each made only from the state that it names, for they are made
+ * under different locks: under the flock of a segment that has its name LIVE -> DROPPED, and back where the name cannot be
+ * taken away; under the control lock of a removed one LIVE -> DROPPED, MOVING -> DROPPED, MOVING -> MOVED, and with all
+ * stripe locks LIVE -> MOVING; by whoever has found the copy MOVING -> MOVED. */
 enum table_state { STATE_LIVE = 1, STATE_DROPPED = 2, STATE_MOVING = 3, STATE_MOVED = 4 };
 
 /* Owner word: pid 22 bits | start 40 | record 2. Who owns the table and under which record: COMMIT POINT of every
@@ -278,14 +281,15 @@ struct control {
     word created_ns;
     word pid_namespace, time_namespace;
     word arena_offset;
-    word unused_constant[4];
+    word copies; /* how often the table has been copied to get its name back: a handle follows to a later copy only */
+    word unused_constant[3];
 
     /* Readers, rarely written. */
-    word size;     /* bytes backed by memory. COMMIT POINT of growth, under the arena lock */
-    word state;    /* table_state. COMMIT POINT of a drop, under the segment's flock; MOVING, MOVED: under all locks */
-    word poisoned; /* 0, or why a repair gave up */
-    word gen;      /* COMMIT POINT of delete_all, under all stripe locks */
-    word owner;    /* owner word, under the control lock */
+    word size;       /* bytes backed by memory. COMMIT POINT of growth, under the arena lock */
+    word state;      /* table_state. COMMIT POINT of a drop. Changes only by compare-and-swap, see enum table_state */
+    word poisoned;   /* 0, or why a repair gave up */
+    word gen;        /* COMMIT POINT of delete_all, under all stripe locks */
+    word owner;      /* owner word, under the control lock */
     word name_index; /* which of names[] counts */
     word unused_readers[2];
 
@@ -309,6 +313,6 @@ static_assert(sizeof(struct control) <= PAGE_BYTES, "control is one page");
 enum { RECORDS_OFFSET = PAGE_BYTES, STRIPES_OFFSET = PAGE_BYTES + RECORDS * 2048 };
 
 #define LAYOUT_MAGIC   UINT64_C(0x316c62746d676c62) /* "blgmtbl1" */
-#define LAYOUT_VERSION UINT64_C(3)
+#define LAYOUT_VERSION UINT64_C(4)
 
 #endif

@@ -7,13 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum {
-    FIRST_BYTES = 64 * 1024,
-    NAME_WAIT_NS = 1000000000,
-    NAME_TRIES = 100,
-    DRAIN_NS = 5000000,
-    WINDOW_MOST_LOG2 = 39
-};
+enum { FIRST_BYTES = 64 * 1024, NAME_TRIES = 100, DRAIN_NS = 5000000, WINDOW_MOST_LOG2 = 39 };
 
 static _Thread_local int last_errno;
 
@@ -164,6 +158,13 @@ void tmgr_free(struct tmgr_table *t) {
     free(t);
 }
 
+/* One that nobody has used yet. */
+static void handle_discard(struct tmgr_table *t) {
+    if (t != NULL)
+        handle_unmap(t);
+    tmgr_free(t);
+}
+
 /* -- gate ------------------------------------------------------------------------------------------------------------------------ */
 
 static uint64_t window_for(const struct control *control) {
@@ -216,7 +217,20 @@ void segment_last_name(struct tmgr_table *t, char name[256]) {
         memcpy(name, t->segment, sizeof t->segment);
 }
 
-/* What bears the table's name, as a handle that nobody uses yet; NULL: it is not this table, or there is none. */
+/* Its name leads to something else than what was opened by it, or to nothing. */
+static bool has_lost_name(struct tmgr_table *t) { return t->fd >= 0 && !os_segment_is(t->segment, t->fd); }
+
+/* Is the other one this table, and later? (An earlier copy can have the name only where a relinker died, see relink.h.) */
+static bool is_later_copy(struct tmgr_table *copy, struct tmgr_table *t) {
+    struct os_file file, old;
+    return load_relaxed(&copy->control->table_id) == load_relaxed(&t->control->table_id) &&
+           load_relaxed(&copy->control->copies) > load_relaxed(&t->control->copies) &&
+           load_acquire(&copy->control->state) == STATE_LIVE && os_segment_stat(copy->fd, &file) == 0 &&
+           os_segment_stat(t->fd, &old) == 0 && file.uid == old.uid;
+}
+
+/* What bears the table's name, as a handle that nobody uses yet. NULL with OK: look again, it was just removed; with NO_TABLE: it
+ * is not this table, or there is none; with NO_MEMORY or OS: this process cannot find out. */
 static struct tmgr_table *find_copy(struct tmgr_table *t, int *status) {
     char name[256];
     segment_last_name(t, name);
@@ -230,13 +244,19 @@ static struct tmgr_table *find_copy(struct tmgr_table *t, int *status) {
                               : trusts       ? TMGR_MAP_WRITE
                               : t->may_write ? TMGR_MAP_AUTO
                                              : TMGR_MAP_READ);
-    if (*status == TMGR_OK && load_relaxed(&copy->control->table_id) == load_relaxed(&t->control->table_id) &&
-        load_acquire(&copy->control->state) == STATE_LIVE)
+    if (*status == TMGR_OK && is_later_copy(copy, t))
         return copy;
-    *status = *status == TMGR_NO_MEMORY ? TMGR_NO_MEMORY : TMGR_NO_TABLE;
-    handle_unmap(copy);
-    tmgr_free(copy);
+    bool out_of_files = *status == TMGR_OS && (last_errno == EMFILE || last_errno == ENFILE);
+    if (*status != TMGR_NO_MEMORY && !out_of_files)
+        *status = has_lost_name(copy) ? TMGR_OK : TMGR_NO_TABLE;
+    handle_discard(copy);
     return NULL;
+}
+
+int segment_has_copy(struct tmgr_table *t) {
+    int status;
+    handle_discard(find_copy(t, &status));
+    return status;
 }
 
 /* The table lives on in a copy, which bears its name: this handle is to be one on that. Whoever comes first sees to it, when
@@ -257,6 +277,9 @@ static int follow(struct tmgr_table *t) {
     else if (atomic_load(&t->in_flight) == 0)
         status = TMGR_OK; /* another thread has been faster */
     if (copy != NULL) {
+        if (segment_make_writable(
+                t)) /* before anything is written to the copy: nobody copies the old segment once more */
+            compare_exchange(&t->control->state, STATE_MOVING, STATE_MOVED);
         lock_private(); /* no fork now: the child would have the handle half moved */
         handle_unmap(t);
         t->base = copy->base;
@@ -465,8 +488,7 @@ int tmgr_create(const char *segment, const char *name, size_t name_len, const st
         return TMGR_NO_MEMORY;
     int status = create_in(t, name, name_len, options);
     if (status != TMGR_OK) {
-        handle_unmap(t);
-        tmgr_free(t);
+        handle_discard(t);
         return status;
     }
     atomic_store(&t->gate, GATE_OPEN);
@@ -479,16 +501,18 @@ int tmgr_create(const char *segment, const char *name, size_t name_len, const st
 /* Is this the control of a table of this build, as large as it says? Nothing in it is believed before this. */
 static int verify(const struct control *control, uint64_t file_bytes) {
     uint64_t n = load_relaxed(&control->n_stripes), size = load_relaxed(&control->size);
+    uint64_t state = load_relaxed(&control->state);
     if (load_relaxed(&control->magic) != LAYOUT_MAGIC || load_relaxed(&control->fingerprint) != fingerprint())
         return TMGR_LAYOUT;
     if (n == 0 || n > STRIPES_MAX || (n & (n - 1)) != 0 || load_relaxed(&control->arena_offset) != arena_offset(n) ||
         size <= arena_offset(n) || size > file_bytes || size % PAGE_BYTES != 0 || size >= OFFSET_LIMIT ||
         load_relaxed(&control->max_bytes) < size ||
-        (load_relaxed(&control->type_keypos) & 0xffffffff) > TMGR_DUPLICATE_BAG ||
-        (load_relaxed(&control->state) != STATE_LIVE && load_relaxed(&control->state) != STATE_DROPPED) ||
-        !lock_is_sound(control->control_lock) || !lock_is_sound(control->arena_lock))
+        (load_relaxed(&control->type_keypos) & 0xffffffff) > TMGR_DUPLICATE_BAG || state < STATE_LIVE ||
+        state > STATE_MOVED || !lock_is_sound(control->control_lock) || !lock_is_sound(control->arena_lock))
         return TMGR_CORRUPT;
-    return load_relaxed(&control->type_keypos) << 32 >> 32 == TMGR_ORDERED_SET && n != 1 ? TMGR_CORRUPT : TMGR_OK;
+    if (load_relaxed(&control->type_keypos) << 32 >> 32 == TMGR_ORDERED_SET && n != 1)
+        return TMGR_CORRUPT;
+    return state >= STATE_MOVING ? TMGR_NO_TABLE : TMGR_OK; /* removed since it was opened */
 }
 
 /* A copy of the control, if what is open is a table. All that is in it but its size, state, owner and name is constant. */
@@ -539,12 +563,7 @@ static int attach_in(struct tmgr_table *t, enum tmgr_mapping mapping) {
     return TMGR_OK;
 }
 
-int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_table **table) {
-    if (strlen(segment) > TMGR_NAME_MAX)
-        return TMGR_TOO_LONG;
-    struct tmgr_table *t = handle_new(segment);
-    if (t == NULL)
-        return TMGR_NO_MEMORY;
+static int attach_admitted(struct tmgr_table *t, enum tmgr_mapping mapping) {
     int status = attach_in(t, mapping);
     if (status == TMGR_OK && load_acquire(&t->control->state) == STATE_DROPPED) {
         segment_drop(t, 0); /* the dropper died between marking it and taking its name away */
@@ -558,9 +577,22 @@ int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_tabl
      * mapping made writable, when it writes. */
     if (status == TMGR_OK && mapping == TMGR_MAP_AUTO && t->may_write && owner_admits(t, true) == TMGR_OK)
         segment_make_writable(t);
+    return status;
+}
+
+int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_table **table) {
+    if (strlen(segment) > TMGR_NAME_MAX)
+        return TMGR_TOO_LONG;
+    struct tmgr_table *t = handle_new(segment);
+    if (t == NULL)
+        return TMGR_NO_MEMORY;
+    int status = attach_admitted(t, mapping);
+    for (int tries = 0; status == TMGR_NO_TABLE && has_lost_name(t) && tries < NAME_TRIES; tries++) {
+        handle_unmap(t); /* removed since it was opened: what has the name now? */
+        status = attach_admitted(t, mapping);
+    }
     if (status != TMGR_OK) {
-        handle_unmap(t);
-        tmgr_free(t);
+        handle_discard(t);
         return status;
     }
     atomic_store(&t->gate, GATE_OPEN);
@@ -665,24 +697,36 @@ static int lock_named(struct tmgr_table *t, char name[256], int64_t wait_ns, int
     return is_linked(t) ? TMGR_BUSY : TMGR_NO_TABLE;
 }
 
-/* The state word for a handle whose own mapping must stay read-only. A plain store is right in any namespace. */
-static bool publish_state(struct tmgr_table *t, const char *name, uint64_t state) {
+/* The state word, also for a handle whose own mapping must stay read-only; right in any namespace. True if it was changed. */
+static bool change_state(struct tmgr_table *t, const char *name, uint64_t from, uint64_t to) {
     uint8_t *page;
     uint64_t bytes;
     int fd;
-    if (segment_make_writable(t)) {
-        publish(&t->control->state, state);
-        return true;
-    }
+    if (segment_make_writable(t))
+        return compare_exchange(&t->control->state, from, to);
     if (os_segment_open(name, true, &fd) != 0)
         return false;
-    bool mapped = os_segment_is(name, fd) && os_map(fd, true, PAGE_BYTES, PAGE_BYTES, &page, &bytes) == 0;
-    if (mapped) {
-        publish(&((struct control *)(void *)page)->state, state);
+    bool changed = false;
+    if (os_segment_is(name, fd) && os_segment_is(name, t->fd) && /* not the copy of what was removed meanwhile */
+        os_map(fd, true, PAGE_BYTES, PAGE_BYTES, &page, &bytes) == 0) {
+        changed = compare_exchange(&((struct control *)(void *)page)->state, from, to);
         os_unmap(page, bytes);
     }
     os_close(fd);
-    return mapped;
+    return changed;
+}
+
+/* Once it is marked nobody links it back. If its name is taken away by others before or after that, what bears it is no
+ * business of this drop. */
+static int drop_locked(struct tmgr_table *t, const char *name) {
+    bool marked =
+        change_state(t, name, STATE_LIVE, STATE_DROPPED); /* COMMIT POINT: handles see it at their next call */
+    if (load_acquire(&t->control->state) >= STATE_MOVING)
+        return TMGR_NO_TABLE;
+    int error = os_segment_is(name, t->fd) ? os_segment_unlink(name) : ENOENT;
+    if (marked && error != 0 && error != ENOENT)
+        change_state(t, name, STATE_DROPPED, STATE_LIVE); /* not ours to remove: as it was */
+    return marked && error == ENOENT ? TMGR_OK : segment_error(error);
 }
 
 int segment_drop(struct tmgr_table *t, int64_t wait_ns) {
@@ -690,24 +734,8 @@ int segment_drop(struct tmgr_table *t, int64_t wait_ns) {
     int lock_fd, status = lock_named(t, name, wait_ns, &lock_fd);
     if (status != TMGR_OK)
         return status;
-    bool marked = publish_state(t, name, STATE_DROPPED); /* COMMIT POINT: open handles see it at their next call */
-    status = segment_error(os_segment_unlink(name));
-    if (status != TMGR_OK && marked)
-        publish_state(t, name, STATE_LIVE); /* not ours to remove: as it was */
+    status = drop_locked(t, name);
     os_segment_unlock(lock_fd);
-    return status;
-}
-
-int tmgr_drop(struct tmgr_table *t, bool force) {
-    int status = segment_enter_last(t);
-    if (status != TMGR_OK)
-        return status;
-    status = force ? TMGR_OK : owner_admits(t, true);
-    if (status == TMGR_OK && !force && !t->may_write)
-        status = TMGR_READONLY;
-    if (status == TMGR_OK)
-        status = segment_drop(t, NAME_WAIT_NS);
-    segment_leave(t);
     return status;
 }
 
@@ -727,11 +755,15 @@ static int drop_unsound(const char *segment) {
 
 int tmgr_drop_segment(const char *segment) {
     struct tmgr_table *t;
-    int status = tmgr_attach(segment, TMGR_MAP_HEAD, &t);
-    if (status == TMGR_OK) {
+    int status = TMGR_NO_TABLE;
+    for (int tries = 0; tries < NAME_TRIES; tries++) {
+        status = tmgr_attach(segment, TMGR_MAP_HEAD, &t);
+        if (status != TMGR_OK)
+            break;
         status = segment_drop(t, NAME_WAIT_NS);
         tmgr_free(t);
-        return status;
+        if (status != TMGR_NO_TABLE) /* else it was removed meanwhile, and perhaps linked back */
+            return status;
     }
     return status == TMGR_LAYOUT || status == TMGR_CORRUPT ? drop_unsound(segment) : status;
 }

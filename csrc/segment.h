@@ -5,6 +5,8 @@
 
 #include "owner.h"
 
+enum { NAME_WAIT_NS = 1000000000 }; /* for whoever is changing or removing a name */
+
 static inline void segment_leave(struct tmgr_table *t) { atomic_fetch_sub(&t->in_flight, 1); }
 int segment_wait_at_gate(struct tmgr_table *t);
 /* Through the gate, for calls that any process may make on any table: the handle is open, and stays mapped until
@@ -42,7 +44,9 @@ static inline int segment_enter(struct tmgr_table *t, bool write) {
 bool segment_make_writable(struct tmgr_table *t);
 /* errno of a failed system call of this thread, kept for tmgr_errno; gives the status it stands for. */
 int segment_error(int error);
-/* Drop, whatever the rights of this process in the table. */
+/* Drop what has a name, whatever the rights of this process in the table. NO_TABLE: it has none, or is dropped already. */
 int segment_drop(struct tmgr_table *t, int64_t wait_ns);
+/* Does what bears the table's name hold a later copy of it? OK, NO_TABLE, NO_MEMORY, OS. */
+int segment_has_copy(struct tmgr_table *t);
 
 #endif

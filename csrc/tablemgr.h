@@ -201,8 +201,9 @@ int tmgr_name(struct tmgr_table *table, char *name);
 void tmgr_close(struct tmgr_table *table);
 /* Closes and releases the handle itself: when no thread can call with it any more. NULL is allowed. */
 void tmgr_free(struct tmgr_table *table);
-/* Remove the table for everybody: marks it dropped, then removes the name. Needs write access unless force.
- * NO_TABLE if it is already gone. */
+/* Remove the table for everybody: marks it dropped, then removes the name. Needs write access unless force. One that was
+ * removed by other means is dropped too, which needs what tmgr_relink needs. NO_TABLE if it is dropped already; or it was
+ * linked back, and then renamed or removed again, and this handle does not find it. */
 int tmgr_drop(struct tmgr_table *table, bool force);
 /* Remove what bears this segment name, sound or not, without attaching. NO_TABLE, OS. */
 int tmgr_drop_segment(const char *segment);

@@ -7,9 +7,11 @@
 #include "tablemgr.h"
 
 #include <dirent.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -184,6 +186,13 @@ static void test_what_a_dead_writer_left_is_mended(void) {
     }
 }
 
+/* At the next tick of the coarse clock at the latest. */
+static void until_noticed(struct tmgr_table *table) {
+    uint64_t rows;
+    while (tmgr_len(table, &rows) == TMGR_OK)
+        sched_yield();
+}
+
 /* The name is another table's by now: neither is touched. */
 static void test_a_name_that_is_taken_stays_whose_it_is(void) {
     struct scene scene;
@@ -193,6 +202,8 @@ static void test_a_name_that_is_taken_stays_whose_it_is(void) {
     begin(&scene, &kinds[0]);
     CHECK(unlink(path) == 0);
     CHECK(tmgr_create(segment, "t", 1, &options, &squatter) == TMGR_OK);
+    until_noticed(scene.reader);
+    until_noticed(scene.other);
     for (int i = 0; i < 2; i++) {
         CHECK(tmgr_relink(scene.table, WAIT_NS) == TMGR_TABLE_EXISTS);
         CHECK(tmgr_len(scene.reader, &rows) == TMGR_NO_TABLE && rows_of(squatter) == 0);
@@ -205,6 +216,81 @@ static void test_a_name_that_is_taken_stays_whose_it_is(void) {
     end(&scene);
 }
 
+/* The relinker dies when the name is linked and before the old segment says so: the copy is the table, and what was written to it
+ * is not replaced by what was there before, not even for a handle that has slept. */
+static void test_an_older_copy_never_takes_the_place_of_a_later_one(void) {
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct scene scene;
+        uint64_t nth = 0;
+        int status;
+        do {
+            if (nth++ > 0)
+                end(&scene);
+            begin(&scene, &kinds[i]);
+            CHECK(unlink(path) == 0);
+            status = call_and_die(relink, scene.table, nth);
+            if (access(path, F_OK) != 0)
+                CHECK(status == KILLED && tmgr_relink(scene.table, WAIT_NS) == TMGR_OK);
+            else
+                break;
+        } while (status == KILLED);
+        CHECK(status == KILLED);
+        CHECK(insert(scene.other, NEW_ID) == TMGR_OK);
+        model_put(&scene.model, NEW_ID, 1, 100);
+        CHECK(unlink(path) == 0);
+        CHECK(tmgr_relink(scene.table, WAIT_NS) == TMGR_NO_TABLE && access(path, F_OK) != 0);
+        CHECK(tmgr_relink(scene.other, WAIT_NS) == TMGR_OK);
+        expect_one_table(&scene, NEW_ID + 1);
+        end(&scene);
+    }
+}
+
+/* True: the relinker was killed, so there may be more to kill. */
+static bool a_removed_table_is_dropped(uint64_t nth) {
+    struct scene scene;
+    begin(&scene, &kinds[1]);
+    CHECK(unlink(path) == 0);
+    int status = nth == 0 ? KILLED : call_and_die(relink, scene.table, nth);
+    CHECK(tmgr_drop(scene.other, false) == TMGR_OK && access(path, F_OK) != 0);
+    CHECK(tmgr_relink(scene.table, WAIT_NS) == TMGR_NO_TABLE && tmgr_relink(scene.other, WAIT_NS) == TMGR_NO_TABLE);
+    CHECK(access(path, F_OK) != 0 && tmgr_drop(scene.table, true) == TMGR_NO_TABLE);
+    tmgr_free(scene.table);
+    tmgr_free(scene.other);
+    tmgr_free(scene.reader);
+    model_free(&scene.model);
+    return status == KILLED;
+}
+
+/* Whether nobody has begun to link it back, or has died at any point of it. */
+static void test_a_drop_of_a_removed_table_is_for_good(void) {
+    uint64_t nth = 0;
+    while (a_removed_table_is_dropped(nth))
+        nth++;
+    CHECK(nth > 3);
+}
+
+/* A handle that cannot look says why, and not that there is no table; what is another user's is not followed to. */
+static void test_what_a_handle_follows_to(void) {
+    struct scene scene;
+    struct rlimit before, none;
+    uint64_t rows;
+    begin(&scene, &kinds[0]);
+    CHECK(unlink(path) == 0 && tmgr_relink(scene.table, WAIT_NS) == TMGR_OK);
+    CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    none = before;
+    none.rlim_cur = 0;
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    CHECK(tmgr_len(scene.other, &rows) == TMGR_OS && tmgr_drop(scene.other, true) == TMGR_OS);
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    if (geteuid() == 0) {
+        CHECK(chown(path, 12345, (gid_t)-1) == 0);
+        CHECK(tmgr_len(scene.other, &rows) == TMGR_NO_TABLE && tmgr_len(scene.reader, &rows) == TMGR_NO_TABLE);
+        CHECK(chown(path, 0, (gid_t)-1) == 0);
+    }
+    expect_one_table(&scene, NEW_ID);
+    end(&scene);
+}
+
 int main(void) {
     snprintf(segment, sizeof segment, "/tablemgr-test.%d.relink", (int)getpid());
     snprintf(path, sizeof path, "/dev/shm%s", segment);
@@ -212,5 +298,8 @@ int main(void) {
     test_relinkers_may_die_one_after_the_other();
     test_what_a_dead_writer_left_is_mended();
     test_a_name_that_is_taken_stays_whose_it_is();
+    test_an_older_copy_never_takes_the_place_of_a_later_one();
+    test_a_drop_of_a_removed_table_is_for_good();
+    test_what_a_handle_follows_to();
     return check_summary();
 }

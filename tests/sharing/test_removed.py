@@ -191,6 +191,40 @@ def test_it_grows_on_and_is_removed_again() -> None:
     assert tm.tables() == []
 
 
+def test_a_drop_of_a_removed_table_is_for_good() -> None:
+    """Nobody links it back, through whatever handle: it was dropped, and says so."""
+    table = filled()
+    other = tm.attach("t")
+    remove(table)
+    table.drop()
+    assert "dropped" in refusal(other.relink)
+    assert "dropped" in refusal(lambda: len(other))
+    assert tm.tables() == []
+
+
+def test_all_who_link_a_table_back_at_once_have_it() -> None:
+    """One of them makes the copy; the others wait for that, and go over to it."""
+    table = filled(heir="manager")
+    table.insert([(("large", number), "z" * 3000) for number in range(3000)])
+    rows = len(table)
+
+    def relink(pipe: Connection) -> tuple[str, int]:
+        mine = tm.attach("t")
+        pipe.send("ready")
+        pipe.recv()
+        return refusal(mine.relink), len(mine)
+
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(Child(relink)) for _ in range(3)]
+        for child in children:
+            child.receive()
+        path_of(table).unlink()
+        for child in children:
+            child.send("go")
+        assert [child.result() for child in children] == [("none", rows)] * 3
+    assert len(table) == rows
+
+
 def test_who_may_link_a_table_back() -> None:
     """Who may write to it; of another's table nobody else, unless nobody alive owns it."""
     owner = Child(own_protected)
