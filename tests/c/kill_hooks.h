@@ -16,14 +16,15 @@
 #include <unistd.h>
 
 extern uint64_t kill_countdown; /* 0: nobody dies */
+extern int kill_signal; /* SIGKILL; or SIGSTOP: it makes the store when it is let go on */
 extern bool kill_counts_relaxed;
 extern uintptr_t kill_base, kill_bytes; /* where the segment is mapped */
 
 static inline void kill_count(const volatile void *at, memory_order order) {
     bool counts = (uintptr_t)at - kill_base < kill_bytes && (order != memory_order_relaxed || kill_counts_relaxed);
     if (kill_countdown != 0 && counts && --kill_countdown == 0) {
-        kill(getpid(), SIGKILL);
-        for (;;)
+        kill(getpid(), kill_signal);
+        while (kill_signal == SIGKILL)
             pause();
     }
 }

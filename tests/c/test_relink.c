@@ -28,6 +28,7 @@ enum {
 };
 
 uint64_t kill_countdown;
+int kill_signal = SIGKILL;
 bool kill_counts_relaxed;
 uintptr_t kill_base, kill_bytes;
 
@@ -269,6 +270,46 @@ static void test_a_drop_of_a_removed_table_is_for_good(void) {
     CHECK(nth > 3);
 }
 
+/* True: the dropper was stopped before a store. Meanwhile the table is removed and, unless the drop is past its commit point,
+ * linked back: the drop drops the copy, which is the table, and none of the handles brings anything back. */
+static bool a_dropper_is_overtaken(uint64_t nth) {
+    struct scene scene;
+    int how = 0;
+    begin(&scene, &kinds[1]);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(CHILD_SECONDS);
+        kill_bytes = UINTPTR_MAX;
+        kill_signal = SIGSTOP;
+        kill_countdown = nth;
+        _exit(tmgr_drop(scene.other, false));
+    }
+    CHECK(child > 0 && waitpid(child, &how, WUNTRACED) == child);
+    bool stopped = WIFSTOPPED(how);
+    if (stopped) {
+        CHECK(unlink(path) == 0);
+        int status = relink(scene.table);
+        CHECK(status == TMGR_OK || status == TMGR_NO_TABLE);
+        CHECK(insert(scene.table, NEW_ID) == status); /* now that handle is on the copy */
+        CHECK(kill(child, SIGCONT) == 0 && waitpid(child, &how, 0) == child);
+    }
+    CHECK(WIFEXITED(how) && WEXITSTATUS(how) == TMGR_OK && access(path, F_OK) != 0);
+    CHECK(relink(scene.table) == TMGR_NO_TABLE && relink(scene.other) == TMGR_NO_TABLE);
+    CHECK(access(path, F_OK) != 0);
+    tmgr_free(scene.table);
+    tmgr_free(scene.other);
+    tmgr_free(scene.reader);
+    model_free(&scene.model);
+    return stopped;
+}
+
+static void test_a_dropper_may_be_overtaken_before_any_store(void) {
+    uint64_t nth = 1;
+    while (a_dropper_is_overtaken(nth))
+        nth++;
+    CHECK(nth > 1); /* DROPPED */
+}
+
 /* A handle that cannot look says why, and not that there is no table; what is another user's is not followed to. */
 static void test_what_a_handle_follows_to(void) {
     struct scene scene;
@@ -300,6 +341,7 @@ int main(void) {
     test_a_name_that_is_taken_stays_whose_it_is();
     test_an_older_copy_never_takes_the_place_of_a_later_one();
     test_a_drop_of_a_removed_table_is_for_good();
+    test_a_dropper_may_be_overtaken_before_any_store();
     test_what_a_handle_follows_to();
     return check_summary();
 }

@@ -29,6 +29,7 @@ enum {
 };
 
 uint64_t kill_countdown;
+int kill_signal = SIGKILL;
 bool kill_counts_relaxed;
 uintptr_t kill_base, kill_bytes;
 
