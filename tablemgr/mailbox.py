@@ -98,8 +98,12 @@ class Mailbox:
             self._note(seen)
 
     def _worth_it(self, names: Iterable[str]) -> list[str]:
-        """Those of the tables of which there may be something to tell, in the order of their creation."""
+        """Those of the tables of which there may be something to tell, in the order of their creation.
+
+        Whether an owner is alive is asked once for all its tables: one that ends meanwhile is told of in a later look.
+        """
         me = _ffi.self_process()
+        alive: dict[tuple[int, int], bool] = {}
         found = []
         for name in set(names):
             with contextlib.suppress(ValueError):  # not a name: anybody can ring
@@ -109,7 +113,7 @@ class Mailbox:
                 if glance.owner == me:
                     worth_it = glance.transfer_seq > 0 and self._told.get(glance.table_id, 0) <= 2 * glance.transfer_seq
                 else:  # it may be this process's as soon as somebody notices a death
-                    worth_it = glance.heir_process == me and not _ffi.process_alive(*glance.owner)
+                    worth_it = glance.heir_process == me and not _is_alive(glance.owner, alive)
                 if worth_it:
                     found.append((glance.created_ns, name))
         return [name for _, name in sorted(found)]
@@ -218,6 +222,12 @@ class Mailbox:
         self._queue.append(event)
         if len(self._queue) == 1:
             os.eventfd_write(self.ready, 1)
+
+
+def _is_alive(process: tuple[int, int], known: dict[tuple[int, int], bool]) -> bool:
+    if process not in known:
+        known[process] = _ffi.process_alive(*process)
+    return known[process]
 
 
 def _transfer(raw: RawInfo) -> TableTransfer:

@@ -362,3 +362,25 @@ def test_a_monitor_waits_until_it_is_said_how_an_owner_ended(instance: str) -> N
 def attach_handle(state: State, instance: str, name: str) -> None:
     """In a worker: attach to a table as a manager does."""
     state[name] = segments.attach(instance, name, _ffi.MAP_HEAD)
+
+
+def test_an_owner_that_ends_during_a_look_is_told_of_with_all_its_tables(
+    instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of one of them, its death, and then of the others."""
+    owner = Worker()
+    for name in ("c", "a", "b"):
+        owner.call(create, name, heir=os.getpid())
+    assert list(tm.events(0)) == []
+    real = _ffi.process_alive
+
+    def ends_when_asked(pid: int, start: int) -> bool:
+        alive = real(pid, start)
+        if pid == owner.pid and alive:
+            owner.kill()
+        return alive
+
+    monkeypatch.setattr(_ffi, "process_alive", ends_when_asked)
+    monkeypatch.setattr("tablemgr.mailbox._END_SECONDS", 0.0)
+    told = shown(list(islice(tm.events(30), 6)))
+    assert [kind for kind, *_ in told] == ["transfer"] * 3 + ["died"] * 3
