@@ -492,8 +492,17 @@ static bool has_key_twice(const struct tmgr_table *t, const struct items *items,
     return false;
 }
 
-static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out,
-                            size_t *n_rows, uint64_t *before, uint64_t *after) {
+/* Away with what stands before a position. */
+static void items_from(struct items *items, uint64_t least) {
+    size_t n = 0;
+    for (size_t i = 0; i < items->n; i++)
+        if (items->list[i].position >= least)
+            items->list[n++] = items->list[i];
+    items->n = n;
+}
+
+static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t position, uint64_t least,
+                            struct tmgr_buffer *out, size_t *n_rows, uint64_t *before, uint64_t *after) {
     struct hset_view view;
     *before = 0;
     *after = UINT64_C(1) << 32;
@@ -507,6 +516,8 @@ static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t pos
     items.n = 0;
     items.capacity = ITEMS_INLINE;
     status = collect(t, &view, number, &items);
+    if (least > *before)
+        items_from(&items, least);
     for (size_t i = 0; i < items.n && status == TMGR_OK; i++) {
         items.list[i].start = out->len;
         if (t->bag) {
@@ -523,14 +534,14 @@ static int bucket_rows_once(struct tmgr_table *t, struct stripe *s, uint64_t pos
     return status;
 }
 
-int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out, size_t *n_rows,
-                     uint64_t *before, uint64_t *after) {
+int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, uint64_t least, struct tmgr_buffer *out,
+                     size_t *n_rows, uint64_t *before, uint64_t *after) {
     size_t len = out->len;
     uint64_t start = changes(t, s);
     int status = TMGR_BUSY;
     for (int tries = 0; status == TMGR_BUSY && tries < READ_TRIES; tries++) {
         out->len = len;
-        status = bucket_rows_once(t, s, position, out, n_rows, before, after);
+        status = bucket_rows_once(t, s, position, least, out, n_rows, before, after);
     }
     if (status != TMGR_OK)
         out->len = len;

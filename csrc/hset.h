@@ -57,10 +57,12 @@ const struct bucket *hset_prefetch_bucket(struct tmgr_table *t, struct stripe *s
 void hset_prefetch_row(struct tmgr_table *t, const struct bucket *bucket, uint64_t hash);
 /* Start loading the rows of the bucket that holds `position`, and the bucket after it. */
 void hset_prefetch_position(struct tmgr_table *t, struct stripe *s, uint64_t position);
-/* All rows of the bucket that holds `position` (reversed hash bits), in order, those of a list together, appended to out. *after: first position
- * behind the bucket, 2^32 at the stripe's end; *before: its first one. */
-int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, struct tmgr_buffer *out, size_t *n_rows,
-                     uint64_t *before, uint64_t *after);
+/* All rows of the bucket that holds `position` (reversed hash bits) from the position `least` on, in order, those of a list
+ * together, appended to out. *after: first position behind the bucket, 2^32 at the stripe's end; *before: its first one.
+ * Whoever goes forwards gives `least` = position: after a delete_all there are fewer buckets, and the position at which a walk goes
+ * on may be in the middle of one, whose first rows it has seen if they are back by now. */
+int hset_bucket_rows(struct tmgr_table *t, struct stripe *s, uint64_t position, uint64_t least, struct tmgr_buffer *out,
+                     size_t *n_rows, uint64_t *before, uint64_t *after);
 
 /* For sweep.h, which walks buckets itself. As a reader begins: OK, ABSENT (the stripe is empty), BUSY (a delete_all came between
  * two loads); the bucket that holds a position, and its interval; and whether what was loaded since counts: the epoch moved by

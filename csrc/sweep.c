@@ -9,6 +9,8 @@ enum {
 /* A bucket that is to come. What is prepared here serves as long as the number of buckets is what it was. */
 struct stop {
     uint64_t number, after;
+    uint64_t
+        least; /* position from which on its rows are asked for: not the bucket's first one after a delete_all (hset.h) */
     uint32_t mask; /* the bits of a hash that are `number` in the bucket's rows */
     const struct bucket *bucket;
 };
@@ -40,7 +42,8 @@ static void course_fill(struct tmgr_table *t, struct course *course, const struc
     while (course->n <= AHEAD_BUCKETS && (course->next = survey_next(course->survey, course->next)) < POSITION_END) {
         struct stop *stop = stop_at(course, course->n);
         uint64_t before;
-        stop->number = hset_interval(view->n_buckets, course->next, &before, &stop->after);
+        stop->least = course->next;
+        stop->number = hset_interval(view->n_buckets, stop->least, &before, &stop->after);
         stop->mask = (uint32_t)((POSITION_END / (stop->after - before)) - 1);
         stop->bucket = hset_bucket(t, view->root, stop->number);
         __builtin_prefetch(stop->bucket);
@@ -146,7 +149,8 @@ static int look_at_bucket(struct tmgr_table *t, struct stripe *s, const struct h
     }
     for (uint32_t i = 0; i < candidates.n; i++) {
         struct candidate candidate = candidates.list[i];
-        if (candidate.wants_more && survey_rejects_on_second_look(t, candidate.offset, candidate.head, filter))
+        if (candidate.position < stop->least ||
+            (candidate.wants_more && survey_rejects_on_second_look(t, candidate.offset, candidate.head, filter)))
             continue;
         candidate.start = out->len;
         int status = row_copy(t, s, view->epoch, candidate.offset, out);
@@ -172,7 +176,7 @@ static int read_bucket(struct tmgr_table *t, struct stripe *s, uint64_t position
                        size_t *n_rows, size_t *looked_at, uint64_t *after) {
     size_t n = 0, len = out->len;
     uint64_t before;
-    int status = hset_bucket_rows(t, s, position, out, &n, &before, after);
+    int status = hset_bucket_rows(t, s, position, position, out, &n, &before, after);
     if (status == TMGR_OK) {
         *n_rows += n;
         *looked_at += out->len - len;

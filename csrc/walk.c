@@ -8,7 +8,8 @@ int walk_rows(struct tmgr_table *t, struct tmgr_cursor *cursor, size_t want_byte
     while (!cursor->done && cursor->stripe < t->n_stripes && (out->len < want_bytes || *n_rows == 0)) {
         size_t n;
         uint64_t before, after;
-        status = hset_bucket_rows(t, &t->stripes[cursor->stripe], cursor->position, out, &n, &before, &after);
+        status = hset_bucket_rows(t, &t->stripes[cursor->stripe], cursor->position, cursor->position, out, &n, &before,
+                                  &after);
         if (status != TMGR_OK)
             break;
         *n_rows += n;
@@ -70,7 +71,7 @@ static int step_from(struct tmgr_table *t, int direction, const struct standing 
         size_t n;
         uint64_t before, after;
         rows->len = 0;
-        int status = hset_bucket_rows(t, &t->stripes[stripe], position, rows, &n, &before, &after);
+        int status = hset_bucket_rows(t, &t->stripes[stripe], position, 0, rows, &n, &before, &after);
         if (status == TMGR_OK)
             status = nearest(t, direction, from, rows, n, found);
         if (status != TMGR_OK || found->len != 0)

@@ -118,3 +118,19 @@ def test_a_step_that_is_refused_names_what_was_called(verb: str) -> None:
     table.close()
     with pytest.raises(tm.TableClosedError, match=rf"^{verb.removesuffix('_lookup')}(_lookup)?: "):
         getattr(table, verb)(*([] if verb.startswith(("first", "last")) else [1]))
+
+
+@pytest.mark.parametrize("kind", ["set", "bag", "duplicate_bag"])
+def test_rows_that_come_back_after_a_delete_all_are_not_seen_again(kind: str) -> None:
+    """The table has fewer buckets then, and where the iteration goes on is in the middle of one."""
+    table = tm.create("t", type=kind, access="public")
+    table.insert([(n, "x" * 50) for n in range(20_000)])
+    rows = iter(table)
+    for stop in range(1_000, 20_000, 2_111):
+        seen = [next(rows) for _ in range(stop)]
+        table.delete_all()
+        table.insert(seen)
+        rest = list(rows)
+        assert not {key for key, _ in seen} & {key for key, _ in rest}
+        table.insert([(n, "x" * 50) for n in range(20_000)])
+        rows = iter(table)
