@@ -174,17 +174,26 @@ static uint64_t window_for(const struct control *control) {
     return (window > size ? window : size) & ~(uint64_t)(PAGE_BYTES - 1);
 }
 
-int segment_remap(struct tmgr_table *t) {
+/* The gate shut for a mapping to take another's place. False: somebody else is at it, or the handle is closed, and the caller looks
+ * again. *drained: the calls in flight have left, which they are given a moment for. */
+static bool gate_shut(struct tmgr_table *t, bool *drained) {
     int open = GATE_OPEN;
     if (!atomic_compare_exchange_strong(&t->gate, &open, GATE_REMAP)) {
         os_yield();
-        return TMGR_OK; /* somebody else is at it, or it is closed: the caller looks again */
+        return false;
     }
     uint64_t until = os_monotonic_ns() + DRAIN_NS;
-    while (atomic_load(&t->in_flight) != 0 && os_monotonic_ns() < until)
+    while (!(*drained = atomic_load(&t->in_flight) == 0) && os_monotonic_ns() < until)
         os_yield();
+    return true;
+}
+
+int segment_remap(struct tmgr_table *t) {
+    bool drained;
+    if (!gate_shut(t, &drained))
+        return TMGR_OK;
     int status = TMGR_BUSY;
-    if (atomic_load(&t->in_flight) == 0) {
+    if (drained) {
         uint64_t size = load_relaxed(&t->control->size), least = size > t->mapped ? size : t->mapped + PAGE_BYTES;
         uint64_t window = least > window_for(t->control) ? least : window_for(t->control);
         lock_private(); /* no fork now: the child would have the handle half moved */
@@ -262,19 +271,14 @@ int segment_has_copy(struct tmgr_table *t) {
 /* The table lives on in a copy, which bears its name: this handle is to be one on that. Whoever comes first sees to it, when
  * the calls in flight have left. */
 static int follow(struct tmgr_table *t) {
-    int open = GATE_OPEN, status;
-    if (!atomic_compare_exchange_strong(&t->gate, &open, GATE_REMAP)) {
-        os_yield();
-        return TMGR_OK; /* somebody else is at it, or it is closed: the caller looks again */
-    }
-    uint64_t until = os_monotonic_ns() + DRAIN_NS;
-    while (atomic_load(&t->in_flight) != 0 && os_monotonic_ns() < until)
-        os_yield();
+    bool drained;
+    if (!gate_shut(t, &drained))
+        return TMGR_OK;
     struct tmgr_table *copy = NULL;
-    status = TMGR_BUSY;
-    if (atomic_load(&t->in_flight) == 0 && load_acquire(&t->control->state) >= STATE_MOVING)
+    int status = TMGR_BUSY;
+    if (drained && load_acquire(&t->control->state) >= STATE_MOVING)
         copy = find_copy(t, &status);
-    else if (atomic_load(&t->in_flight) == 0)
+    else if (drained)
         status = TMGR_OK; /* another thread has been faster */
     if (copy != NULL) {
         if (segment_make_writable(
