@@ -18,6 +18,7 @@ if __name__ == "__main__":
 
 from tests.c.toolchain import TESTS_C, Program, build, run
 
+KILLS = TESTS_C / "kills.c"
 MODEL = TESTS_C / "model.c"
 SEQUENCE = TESTS_C / "sequence.c"
 PROGRAMS = {
@@ -27,9 +28,9 @@ PROGRAMS = {
     "test_table": Program("test_table", (TESTS_C / "test_table.c", MODEL, SEQUENCE)),
     "test_threads": Program("test_threads", (TESTS_C / "test_threads.c", MODEL, SEQUENCE)),
     "test_store_kills": Program(
-        "test_store_kills", (TESTS_C / "test_store_kills.c", MODEL), before=TESTS_C / "kill_hooks.h"
+        "test_store_kills", (TESTS_C / "test_store_kills.c", KILLS, MODEL), before=TESTS_C / "kill_hooks.h"
     ),
-    "test_relink": Program("test_relink", (TESTS_C / "test_relink.c", MODEL), before=TESTS_C / "kill_hooks.h"),
+    "test_relink": Program("test_relink", (TESTS_C / "test_relink.c", KILLS, MODEL), before=TESTS_C / "kill_hooks.h"),
 }
 # (mode, program, arguments)
 RUNS = [

@@ -3,6 +3,7 @@
  *
  * Compiled with -include kill_hooks.h. Every atomic store counts, wherever it is made: those into the copy come in between
  * those into the segment. */
+#include "kills.h"
 #include "model.h"
 #include "tablemgr.h"
 
@@ -17,20 +18,7 @@
 
 #include "check.h"
 
-enum {
-    WAIT_NS = 1000 * 1000 * 1000,
-    CHILD_SECONDS = 100,
-    ROWS = 300,
-    NEW_ID = 70000,
-    LAST_ID = 80000,
-    KILLED = -1,
-    LOST = -2
-};
-
-uint64_t kill_countdown;
-int kill_signal = SIGKILL;
-bool kill_counts_relaxed;
-uintptr_t kill_base, kill_bytes;
+enum { ROWS = 300, NEW_ID = 70000, LAST_ID = 80000 };
 
 static char segment[64], path[96];
 
@@ -80,7 +68,6 @@ static int insert_last(struct tmgr_table *table) { return insert(table, LAST_ID)
 
 /* A child makes the call and dies before its store number nth: KILLED, or the status of the call. */
 static int call_and_die(int (*call)(struct tmgr_table *table), struct tmgr_table *table, uint64_t nth) {
-    int how = 0;
     pid_t child = fork();
     if (child == 0) {
         alarm(CHILD_SECONDS);
@@ -90,11 +77,7 @@ static int call_and_die(int (*call)(struct tmgr_table *table), struct tmgr_table
         kill_countdown = 0;
         _exit(status);
     }
-    if (child < 0 || waitpid(child, &how, 0) != child)
-        return LOST;
-    if (WIFSIGNALED(how))
-        return WTERMSIG(how) == SIGKILL ? KILLED : LOST;
-    return WEXITSTATUS(how);
+    return end_of_child(child);
 }
 
 static uint64_t rows_of(struct tmgr_table *table) {

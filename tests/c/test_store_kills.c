@@ -8,6 +8,7 @@
  * was printed with. More steps make a soak; type (enum tmgr_type) makes it one of tables of that type alone. */
 #include "arena.h"
 #include "hash.h"
+#include "kills.h"
 #include "model.h"
 #include "repair.h"
 
@@ -19,19 +20,7 @@
 
 #include "check.h"
 
-enum {
-    ABSENT_FROM = 700000,
-    WAIT_NS = 1000 * 1000 * 1000,
-    CHILD_SECONDS = 100,
-    REPORTS_MAX = 6,
-    KILLED = -1,
-    LOST = -2
-};
-
-uint64_t kill_countdown;
-int kill_signal = SIGKILL;
-bool kill_counts_relaxed;
-uintptr_t kill_base, kill_bytes;
+enum { ABSENT_FROM = 700000, REPORTS_MAX = 6 };
 
 static char segment[64];
 
@@ -88,13 +77,12 @@ static uint64_t id_in(struct tmgr_table *table, uint32_t stripe, uint64_t from, 
 
 typedef int (*work_fn)(struct tmgr_table *table, void *context);
 
-/* Has a child do the work and die before its store number nth. KILLED; the work's status if it has fewer stores; LOST if
- * the child ended in another way, which is a failure. */
+/* Has a child do the work and die before its store number nth. As end_of_child: KILLED, the work's status, LOST. */
 static int work_and_die(uint64_t nth, struct tmgr_table *table, work_fn work, void *context) {
     pid_t child = fork();
     if (child == 0) {
         tmgr_after_fork();
-        alarm(CHILD_SECONDS); /* a list that leads in a circle */
+        alarm(CHILD_SECONDS);
         kill_base = (uintptr_t)table->base;
         kill_bytes = table->mapped;
         kill_countdown = nth;
@@ -102,12 +90,7 @@ static int work_and_die(uint64_t nth, struct tmgr_table *table, work_fn work, vo
         kill_countdown = 0;
         _exit(status);
     }
-    int how = 0;
-    if (child < 0 || waitpid(child, &how, 0) != child)
-        return LOST;
-    if (WIFSIGNALED(how))
-        return WTERMSIG(how) == SIGKILL ? KILLED : LOST;
-    return WEXITSTATUS(how);
+    return end_of_child(child);
 }
 
 static int call_bound(struct tmgr_table *table, void *bound) {
