@@ -12,7 +12,9 @@ import pytest
 from tablemgr import Client
 from tablemgr.errors import ManagerUnavailableError, TableNotFoundError
 from tablemgr.segments import drop, scan
+from tablemgr.supervisor import family
 
+from .supervised import Clock
 from .support import Daemon, Worker
 
 
@@ -54,3 +56,11 @@ def no_traces(runtime: Path) -> Iterator[None]:
     yield
     directory = runtime / "tablemgr"
     assert not directory.exists() or not list(directory.iterdir())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which this process's supervisors count restarts."""
+    clock = Clock()
+    monkeypatch.setattr(family, "time", clock)
+    return clock

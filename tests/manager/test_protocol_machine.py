@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 import os
 import signal
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -101,18 +102,22 @@ def whereis(client: tm.Client, name: str) -> int | None:
 def read(client: tm.Client, count: int) -> list[tuple[Any, ...]]:
     """At least so many events of tables, unless they do not come, and all others that there are."""
     found: list[tuple[Any, ...]] = []
-    deadline = time.monotonic() + TIMEOUT / 3
-    while True:
-        for event in client.events(0):
+
+    def take(silence: float, most: float) -> None:
+        for event in client.events(silence):
             if isinstance(event, tm.TableTransfer):
                 found.append(("transfer", event.name, event.from_.pid, event.reason, event.data, event.when))
             elif isinstance(event, tm.OwnerDied):
                 found.append(("died", event.name, event.process.pid, event.exit))
             else:
                 found.append((type(event).__name__, None))
-        if sum(name is not None for _, name, *_ in found) >= count or time.monotonic() > deadline:
-            return found
-        time.sleep(0.002)
+            if sum(name is not None for _, name, *_ in found) >= most:
+                break
+
+    if count > 0:
+        take(TIMEOUT / 3, count)
+    take(0, math.inf)
+    return found
 
 
 def serve(state: State) -> None:
@@ -194,10 +199,9 @@ class ProtocolMachine(RuleBasedStateMachine):
             while served := self.model.served(name):
                 who = self.first_answered(served)
                 assert self.workers[self.people.index(who)].result() == self.model.serve(who, KIND_OF_LINES)
-        deadline = time.monotonic() + TIMEOUT
-        while (found := self.found()) != (expected := self.expected()) and time.monotonic() < deadline:
-            time.sleep(0.001)
-        assert found == expected
+        with contextlib.suppress(AssertionError):  # what is compared below says more
+            eventually(lambda: self.found() == self.expected())
+        assert self.found() == self.expected()
         for slot, who in enumerate(self.people):
             assert who.wants is None or not self.workers[slot].has_result()
 

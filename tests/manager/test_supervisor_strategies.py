@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from tablemgr import Child, ChildExited, ChildStarted, Supervisor, TooManyRestar
 from tablemgr.supervisor import Event
 
 from .supervised import (
+    Clock,
     FailingContext,
     count_starts,
     exit_with,
@@ -217,14 +217,14 @@ def test_nobody_is_started_after_one_that_did_not_get_its_tables(daemon: Daemon,
     assert {event.name for event in events if isinstance(event, ChildStarted)} == set(started)
 
 
-def test_a_restart_window_slides(instance: str) -> None:
+def test_a_restart_window_slides(instance: str, clock: Clock) -> None:
     """More than max_restarts in any max_seconds are too many, not more than that between two full stops."""
-    with Supervisor([Child("c", idle)], max_restarts=1, max_seconds=0.2, context="fork") as supervisor:
-        for _ in range(3):
+    with Supervisor([Child("c", idle)], max_restarts=1, max_seconds=10, context="fork") as supervisor:
+        for _ in range(4):
+            clock.now += 10.1
             kill(supervisor, "c")
             until(supervisor, ChildStarted)
-            time.sleep(0.21)  # the time that has to pass is what is tested
-        supervisor._family.max_seconds = TIMEOUT
+        clock.now += 9.9
         kill(supervisor, "c")
         with pytest.raises(TooManyRestartsError):
             list(supervisor.events(TIMEOUT))
