@@ -195,8 +195,22 @@ static void note_transfer(struct owner_record *record, uint64_t from, uint64_t r
     store_relaxed(&record->seq, load_relaxed(&record->seq) + 1);
 }
 
+static bool is_said(const struct tmgr_ending *ending) {
+    return ending != NULL && (ending->end == TMGR_END_UNKNOWN || ending->end == TMGR_END_KNOWN);
+}
+
+/* What a rule says of the end of the owner before, `from`; 0 if the ending is another process's, or not said. */
+static uint64_t rule_of_ending(const struct tmgr_ending *ending, uint64_t from) {
+    struct tmgr_process before = owner_process(from);
+    if (!is_said(ending) || ending->process.pid != before.pid || ending->process.start != before.start)
+        return 0;
+    uint64_t status = ending->end == TMGR_END_KNOWN ? (uint32_t)ending->exit : 0;
+    return (uint64_t)ending->end << RULE_END_SHIFT | status << RULE_EXIT_SHIFT;
+}
+
 /* With the heir's data; the heir is the manager from then on. A manager that only kept the table is no predecessor. */
-static void note_inheritance(struct owner_record *record, uint64_t owner, uint64_t reason) {
+static void note_inheritance(struct owner_record *record, uint64_t owner, uint64_t reason,
+                             const struct tmgr_ending *ending) {
     uint64_t rule = load_relaxed(&record->rule), from = owner, ends = 0;
     if (rule_reason(rule) == TMGR_KEPT) {
         from = load_relaxed(&record->from);
@@ -209,10 +223,12 @@ static void note_inheritance(struct owner_record *record, uint64_t owner, uint64
     store_relaxed(&record->heir, 0);
     store_relaxed(&record->rule, rule_make(rule_access(rule), TMGR_HEIR_MANAGER, 0));
     note_transfer(record, from, reason);
+    if (ends == 0)
+        ends = rule_of_ending(ending, from);
     store_relaxed(&record->rule, load_relaxed(&record->rule) | ends);
 }
 
-int owner_settle(struct tmgr_table *t, int64_t wait_ns) {
+int owner_settle(struct tmgr_table *t, const struct tmgr_ending *ending, int64_t wait_ns) {
     struct owner_record record;
     uint64_t owner = load_acquire(&t->control->owner);
     if (t->foreign || owner_word_alive(owner))
@@ -230,14 +246,14 @@ int owner_settle(struct tmgr_table *t, int64_t wait_ns) {
     uint64_t heir = load_relaxed(&record.heir);
     if (!owner_word_alive(heir))
         return TMGR_ABSENT;
-    note_inheritance(&record, owner, TMGR_INHERITED);
+    note_inheritance(&record, owner, TMGR_INHERITED, ending);
     return change(t, owner, heir, &record, wait_ns);
 }
 
-int owner_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns) {
+int owner_claim(struct tmgr_table *t, enum tmgr_claim what, const struct tmgr_ending *ending, int64_t wait_ns) {
     struct owner_record record;
     uint64_t self = load_relaxed(&os_self()->identity), owner = load_acquire(&t->control->owner);
-    int status = owner_settle(t, wait_ns);
+    int status = owner_settle(t, ending, wait_ns);
     if (status == TMGR_OK)
         return (load_acquire(&t->control->owner) & IDENTITY_MASK) == self ? TMGR_OK : TMGR_OWNED;
     if (status != TMGR_ABSENT && status != TMGR_OWNED)
@@ -249,7 +265,7 @@ int owner_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns) {
         if (t->foreign || !is_kept || what != TMGR_CLAIM_ORPHAN_OR_KEPT)
             return (owner & IDENTITY_MASK) == self && !t->foreign ? TMGR_OK : TMGR_OWNED;
     }
-    note_inheritance(&record, owner, what == TMGR_CLAIM_TO_KEEP ? TMGR_KEPT : TMGR_CLAIMED);
+    note_inheritance(&record, owner, what == TMGR_CLAIM_TO_KEEP ? TMGR_KEPT : TMGR_CLAIMED, ending);
     return change(t, owner, self, &record, wait_ns);
 }
 
@@ -292,19 +308,16 @@ int owner_pass_on(struct tmgr_table *t, uint32_t pid, bool kept, int64_t wait_ns
     return change(t, owner, receiver, &record, wait_ns);
 }
 
-int owner_note_end(struct tmgr_table *t, const struct tmgr_process *from, enum tmgr_end end, int32_t exit,
-                   int64_t wait_ns) {
+int owner_note_end(struct tmgr_table *t, const struct tmgr_ending *ending, int64_t wait_ns) {
     struct owner_record record;
     uint64_t owner = owner_read(t, &record), rule = load_relaxed(&record.rule);
-    struct tmgr_process before = owner_process(load_relaxed(&record.from));
+    uint64_t ends = rule_of_ending(ending, load_relaxed(&record.from));
     uint32_t reason = rule_reason(rule);
-    if (end != TMGR_END_UNKNOWN && end != TMGR_END_KNOWN)
+    if (!is_said(ending))
         return TMGR_BAD_OPTION;
-    if (reason == TMGR_NEVER || reason == TMGR_GIFT || rule_end(rule) != TMGR_END_OPEN || before.pid != from->pid ||
-        before.start != from->start)
+    if (reason == TMGR_NEVER || reason == TMGR_GIFT || rule_end(rule) != TMGR_END_OPEN || ends == 0)
         return TMGR_ABSENT;
-    uint64_t status = end == TMGR_END_KNOWN ? (uint32_t)exit : 0;
-    store_relaxed(&record.rule, rule | (uint64_t)end << RULE_END_SHIFT | status << RULE_EXIT_SHIFT);
+    store_relaxed(&record.rule, rule | ends);
     return change(t, owner, owner, &record, wait_ns);
 }
 

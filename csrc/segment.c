@@ -426,7 +426,7 @@ static int clear_gone(const char *segment, uint64_t until) {
     }
     if (status != TMGR_OK)
         return TMGR_TABLE_EXISTS;
-    status = tmgr_settle(old, NAME_WAIT_NS);
+    status = tmgr_settle(old, NULL, NAME_WAIT_NS);
     tmgr_free(old);
     if (status == TMGR_NO_TABLE)
         wait_for_remover(segment, until);

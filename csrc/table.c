@@ -1314,22 +1314,22 @@ static int drop_if_gone(struct tmgr_table *t, int status) {
     return status == TMGR_OK || status == TMGR_BUSY ? TMGR_NO_TABLE : status;
 }
 
-int tmgr_claim(struct tmgr_table *t, enum tmgr_claim what, int64_t wait_ns) {
+int tmgr_claim(struct tmgr_table *t, enum tmgr_claim what, const struct tmgr_ending *ending, int64_t wait_ns) {
     int status = enter_control(t, true);
     if (status != TMGR_OK)
         return status;
-    status = drop_if_gone(t, owner_claim(t, what, wait_ns));
+    status = drop_if_gone(t, owner_claim(t, what, ending, wait_ns));
     segment_leave(t);
     return status;
 }
 
-int tmgr_settle(struct tmgr_table *t, int64_t wait_ns) {
+int tmgr_settle(struct tmgr_table *t, const struct tmgr_ending *ending, int64_t wait_ns) {
     int status = enter_control(t, false);
     if (status != TMGR_OK)
         return status;
     if (!t->foreign && !owner_word_alive(load_acquire(&t->control->owner)))
         segment_make_writable(t);
-    status = owner_settle(t, wait_ns);
+    status = owner_settle(t, ending, wait_ns);
     status = drop_if_gone(t, status == TMGR_READONLY ? TMGR_ABSENT : status);
     segment_leave(t);
     return status;
@@ -1353,12 +1353,11 @@ int tmgr_pass_on(struct tmgr_table *t, uint32_t pid, bool kept, int64_t wait_ns)
     return status;
 }
 
-int tmgr_note_end(struct tmgr_table *t, const struct tmgr_process *from, enum tmgr_end end, int32_t exit,
-                  int64_t wait_ns) {
+int tmgr_note_end(struct tmgr_table *t, const struct tmgr_ending *ending, int64_t wait_ns) {
     int status = enter_control(t, true);
     if (status != TMGR_OK)
         return status;
-    status = owner_note_end(t, from, end, exit, wait_ns);
+    status = owner_note_end(t, ending, wait_ns);
     segment_leave(t);
     return status;
 }

@@ -81,6 +81,13 @@ struct tmgr_process {
     uint64_t start;
 };
 
+/* How a process ended, if that is known or known to be unknown (not OPEN). exit: status, or minus the signal. */
+struct tmgr_ending {
+    struct tmgr_process process;
+    enum tmgr_end end;
+    int32_t exit;
+};
+
 struct tmgr_options {
     uint32_t type;      /* enum tmgr_type */
     uint32_t access;    /* enum tmgr_access */
@@ -319,21 +326,22 @@ int tmgr_describe(struct tmgr_table *table, struct tmgr_info *info);
  * keeps. TO_KEEP: an orphan, as its heir the manager, for whoever comes for it (reason KEPT instead of CLAIMED). */
 enum tmgr_claim { TMGR_CLAIM_ORPHAN = 0, TMGR_CLAIM_ORPHAN_OR_KEPT = 1, TMGR_CLAIM_TO_KEEP = 2 };
 /* Become the owner. The heir becomes the manager. OK also if the caller owns it already, and then nothing changes. Of any
- * number of claimants exactly one succeeds; the others are told OWNED. */
-int tmgr_claim(struct tmgr_table *table, enum tmgr_claim what, int64_t wait_ns);
+ * number of claimants exactly one succeeds; the others are told OWNED. ending: how the dead owner ended, put down in the
+ * same step; NULL, or of another process: whoever knows may say it later. */
+int tmgr_claim(struct tmgr_table *table, enum tmgr_claim what, const struct tmgr_ending *ending, int64_t wait_ns);
 /* If the owner is dead, do what its heir says: hand the table to a live heir process (OK), or drop it where there is
- * none (NO_TABLE). Otherwise OWNED (the owner is alive) or ABSENT (an orphan: the manager's, or the heir died). */
-int tmgr_settle(struct tmgr_table *table, int64_t wait_ns);
+ * none (NO_TABLE). Otherwise OWNED (the owner is alive) or ABSENT (an orphan: the manager's, or the heir died).
+ * ending: as tmgr_claim. */
+int tmgr_settle(struct tmgr_table *table, const struct tmgr_ending *ending, int64_t wait_ns);
 /* Owner only. data: a msgpack object for the receiver. NO_PROCESS, SELF, TOO_LONG. */
 int tmgr_give_away(struct tmgr_table *table, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns);
 /* The manager only, of a table that it keeps: hand it to a process, which may be the manager's own, as inherited from the
  * owner before (reason INHERITED, with what that left for its heir). kept: the receiver keeps it for others, too (KEPT).
  * NOT_OWNER, also if the table is not kept; NO_PROCESS. */
 int tmgr_pass_on(struct tmgr_table *table, uint32_t pid, bool kept, int64_t wait_ns);
-/* Put down how the owner before ended, if that is `from`, the present one has the table by its death, and nobody has said so
- * yet; else ABSENT. Any process that may write the segment may say it. */
-int tmgr_note_end(struct tmgr_table *table, const struct tmgr_process *from, enum tmgr_end end, int32_t exit,
-                  int64_t wait_ns);
+/* Put down how the owner before ended, if it is that process, the present one has the table by its death, and nobody has
+ * said so yet; else ABSENT. Any process that may write the segment may say it. */
+int tmgr_note_end(struct tmgr_table *table, const struct tmgr_ending *ending, int64_t wait_ns);
 enum tmgr_change { TMGR_CHANGE_HEIR = 1, TMGR_CHANGE_ACCESS = 2 };
 /* Owner only; what: a sum of enum tmgr_change. Fields of options: heir, heir_pid, heir_data, access. */
 int tmgr_setopts(struct tmgr_table *table, uint32_t what, const struct tmgr_options *options, int64_t wait_ns);

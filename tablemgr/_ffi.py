@@ -132,6 +132,13 @@ class Glance(NamedTuple):
         return self.transfer_reason == REASON_KEPT
 
 
+class Ending(NamedTuple):
+    """How a process, (pid, start), ended: status as in subprocess; None: it cannot be learned."""
+
+    process: tuple[int, int]
+    status: int | None
+
+
 class Handle:
     """One process's view of a table's segment.
 
@@ -289,21 +296,23 @@ class Handle:
 
     # -- ownership ------------------------------------------------------------------------------------------------
 
-    def claim(self, what: int = CLAIM_ORPHAN) -> None:
+    def claim(self, what: int = CLAIM_ORPHAN, ending: Ending | None = None) -> None:
         """Become the owner of an orphan, of many claimants as the only one. Raises TableOwnedError. One atomic step.
 
         what: CLAIM_ORPHAN, CLAIM_ORPHAN_OR_KEPT (also from a live manager that keeps the table), or CLAIM_TO_KEEP (as
-        the manager, for whoever comes for it).
+        the manager, for whoever comes for it). ending: of the owner before, put down in the same step.
         """
-        self._check(self._patiently(lambda wait: lib.tmgr_claim(self.pointer, what, wait)), "claim")
+        told = _ending(ending)
+        self._check(self._patiently(lambda wait: lib.tmgr_claim(self.pointer, what, told, wait)), "claim")
 
-    def settle(self) -> int:
-        """Carry out what the heir says if the owner is dead.
+    def settle(self, ending: Ending | None = None) -> int:
+        """Carry out what the heir says if the owner is dead. ending: of that owner, put down in the same step.
 
         OK: handed to the live heir process, NO_TABLE: had no heir and is gone now, OWNED: its owner is alive,
         ABSENT: it is an orphan. Raises AccessError, LockTimeoutError, CorruptTableError, OSError.
         """
-        status = self._patiently(lambda wait: lib.tmgr_settle(self.pointer, wait))
+        told = _ending(ending)
+        status = self._patiently(lambda wait: lib.tmgr_settle(self.pointer, told, wait))
         if status not in (OK, NO_TABLE, OWNED, ABSENT):
             self._check(status, "settle")
         return status
@@ -321,14 +330,13 @@ class Handle:
         """
         self._check(self._patiently(lambda wait: lib.tmgr_pass_on(self.pointer, pid, kept, wait)), "pass on")
 
-    def note_end(self, process: tuple[int, int], status: int | None) -> bool:
+    def note_end(self, ending: Ending) -> bool:
         """Put down how the previous owner ended, for whoever has the table by its death; one atomic step.
 
-        status: as in subprocess; None: it cannot be learned. False if that is said already, or of another owner.
+        False if that is said already, or of another owner.
         """
-        before = ffi.new("struct tmgr_process *", {"pid": process[0], "start": process[1]})
-        end = END_UNKNOWN if status is None else END_KNOWN
-        answer = self._patiently(lambda wait: lib.tmgr_note_end(self.pointer, before, end, status or 0, wait))
+        told = _ending(ending)
+        answer = self._patiently(lambda wait: lib.tmgr_note_end(self.pointer, told, wait))
         if answer != ABSENT:
             self._check(answer, "note the end of its owner")
         return answer == OK
@@ -436,7 +444,7 @@ class Handle:
             who = f"owned by process {owner}, which is alive"
         else:
             if not info.foreign_namespace:
-                lib.tmgr_settle(self.pointer, 0)
+                lib.tmgr_settle(self.pointer, ffi.NULL, 0)
             who = f"the owner, process {owner}, is dead: " + (
                 "new_table() takes the table over" if info.trusted else f"it belongs to {user_text(info.uid)}"
             )
@@ -540,6 +548,15 @@ def _options(*, heir_data: bytes, **fields: int) -> tuple[Any, Any]:
     keep = ffi.new("char[]", heir_data)
     options = ffi.new("struct tmgr_options *", {**fields, "heir_data": keep, "heir_data_len": len(heir_data)})
     return options, keep
+
+
+def _ending(ending: Ending | None) -> Any:
+    """struct tmgr_ending, or NULL."""
+    if ending is None:
+        return ffi.NULL
+    (pid, start), status = ending
+    end = END_UNKNOWN if status is None else END_KNOWN
+    return ffi.new("struct tmgr_ending *", {"process": {"pid": pid, "start": start}, "end": end, "exit": status or 0})
 
 
 def _option_trouble(status: int, max_bytes: int) -> str:

@@ -255,12 +255,10 @@ def _went_with_owner(handle: Handle, raw: RawInfo, mapping: int) -> bool:
 
 def _settle(handle: Handle, raw: RawInfo) -> int:
     """Do what the heir says, and tell a live one what there is to tell."""
-    status = handle.settle()
+    end = processes.exit_status(*raw.owner, None)
+    status = handle.settle(None if end is None else _ffi.Ending(raw.owner, end))
     parsed = parse_segment_name(handle.segment)
     if status == _ffi.OK and parsed is not None:
-        end = processes.exit_status(*raw.owner, None)
-        if end is not None:
-            handle.note_end(raw.owner, end)
         bell.ring(parsed[0], raw.heir_process, [raw.name])
     return status
 

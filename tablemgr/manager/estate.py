@@ -26,6 +26,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from tablemgr import _ffi, mailbox, processes, segments
+from tablemgr._ffi import Ending
 from tablemgr.errors import LockTimeoutError, NotOwnerError, Status, TableError, TableNotFoundError, TableOwnedError
 from tablemgr.manager.decisions import Identity, Record, in_order
 from tablemgr.manager.journal import Event, Journal
@@ -76,16 +77,16 @@ class Seen(Protocol):
 class TableHandle(Protocol):
     """What the estate asks of `_ffi.Handle`."""
 
-    def settle(self) -> int:
-        """Carry out what the heir says if the owner is dead."""
+    def settle(self, ending: Ending | None) -> int:
+        """Carry out what the heir says if the owner is dead, and put down how it ended."""
 
-    def claim(self, what: int) -> None:
-        """Become the owner of an orphan."""
+    def claim(self, what: int, ending: Ending | None) -> None:
+        """Become the owner of an orphan, and put down how the owner before ended."""
 
     def pass_on(self, pid: int, kept: bool) -> None:
         """Make another process the owner of a table that is kept; kept: it keeps it, too."""
 
-    def note_end(self, process: tuple[int, int], status: int | None) -> bool:
+    def note_end(self, ending: Ending) -> bool:
         """Put down how the owner before ended."""
 
     def close(self) -> None:
@@ -343,16 +344,20 @@ class Estate:
     def _settle(self, name: str) -> Seen | None:
         """Do what the heir of a dead owner's table says, the manager being the heir where that is another dead one."""
         with self._attached(name) as (handle, seen):
-            status = handle.settle()
+            # In one step with the change of owner: the kernel may have told us alone, and we may be killed between.
+            ending = self._ending(seen.transfer_from if seen.kept else seen.owner)
+            known = None if ending.status is None else ending
+            status = handle.settle(known)
             if status == _ffi.NO_TABLE:
                 return None
             if status == _ffi.ABSENT:
                 with suppress(TableOwnedError):  # another was faster
-                    handle.claim(_ffi.CLAIM_TO_KEEP)
+                    handle.claim(_ffi.CLAIM_TO_KEEP, known)
                     self._journal.note(Event.INHERITED, table=name, previous=seen.owner[0])
-            if status in (_ffi.OK, _ffi.ABSENT) and not seen.kept:
-                handle.note_end(seen.owner, self._exit_of(Identity(*seen.owner)))
             return self._outside.glance_of(name, handle)
+
+    def _ending(self, process: tuple[int, int]) -> Ending:
+        return Ending(process, self._exit_of(Identity(*process)))
 
     def _note(self, name: str, seen: Seen) -> None:
         """Say in the segment how the owner before ended, and remember whom the change of owner concerns."""
@@ -360,8 +365,8 @@ class Estate:
             return
         is_open = seen.transfer_reason != _ffi.REASON_GIFT and seen.transfer_end == _ffi.END_OPEN
         if is_open:
-            with self._attached(name) as (handle, _):
-                handle.note_end(seen.transfer_from, self._exit_of(Identity(*seen.transfer_from)))
+            with self._attached(name, seen.table_id) as (handle, _):
+                handle.note_end(self._ending(seen.transfer_from))
         if self._told.get(name) != (seen.table_id, seen.transfer_seq):
             self._told[name] = seen.table_id, seen.transfer_seq
         elif not is_open:

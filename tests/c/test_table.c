@@ -1020,7 +1020,7 @@ static int write_elsewhere(const char *segment) {
 static int claim_elsewhere(const char *segment) {
     struct tmgr_table *table;
     int status = tmgr_attach(segment, TMGR_MAP_AUTO, &table);
-    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS);
+    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_ORPHAN, NULL, WAIT_NS);
 }
 
 static int create_and_end(const char *segment) {
@@ -1068,10 +1068,10 @@ static void test_an_orphan_can_be_claimed_and_given(void) {
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.owner_alive == 0 && info.rows == 1);
     uint32_t creator = info.owner.pid;
     CHECK(tmgr_setopts(table, TMGR_CHANGE_ACCESS, &(struct tmgr_options){.access = 2}, WAIT_NS) == TMGR_NOT_OWNER);
-    CHECK(tmgr_settle(table, WAIT_NS) == TMGR_ABSENT);
-    CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS) == TMGR_OK &&
-          tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS) == TMGR_OK);
-    CHECK(tmgr_settle(table, WAIT_NS) == TMGR_OWNED);
+    CHECK(tmgr_settle(table, NULL, WAIT_NS) == TMGR_ABSENT);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN, NULL, WAIT_NS) == TMGR_OK &&
+          tmgr_claim(table, TMGR_CLAIM_ORPHAN, NULL, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_settle(table, NULL, WAIT_NS) == TMGR_OWNED);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.owner.pid == self.pid && info.transfer_from.pid == creator);
     CHECK(info.transfer_reason == TMGR_CLAIMED && info.heir == TMGR_HEIR_MANAGER);
     CHECK(tmgr_give_away(table, self.pid, "\xc0", 1, WAIT_NS) == TMGR_SELF);
@@ -1105,7 +1105,7 @@ static void test_a_live_heir_inherits(void) {
     name_segment(segment);
     CHECK(in_child(create_and_end, segment) == TMGR_OK);
     CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
-    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, NULL, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_KEPT);
     options.heir = TMGR_HEIR_PROCESS;
     options.heir_pid = (uint32_t)getppid();
@@ -1120,13 +1120,13 @@ static void test_a_live_heir_inherits(void) {
 static int keep_and_end(const char *segment) {
     struct tmgr_table *table;
     int status = tmgr_attach(segment, TMGR_MAP_HEAD, &table);
-    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_TO_KEEP, WAIT_NS);
+    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_TO_KEEP, NULL, WAIT_NS);
 }
 
 static int claim_what_is_kept(const char *segment) {
     struct tmgr_table *table;
     int status = tmgr_attach(segment, TMGR_MAP_HEAD, &table);
-    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_ORPHAN_OR_KEPT, WAIT_NS);
+    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_ORPHAN_OR_KEPT, NULL, WAIT_NS);
 }
 
 /* Passed on by a manager, it comes from the owner before, with that owner's word, however many managers kept it. */
@@ -1140,7 +1140,7 @@ static void test_a_keeper_is_no_predecessor(void) {
     CHECK(tmgr_describe(table, &info) == TMGR_OK);
     uint32_t creator = info.owner.pid;
     CHECK(in_child(keep_and_end, segment) == TMGR_OK);
-    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, NULL, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_KEPT);
     CHECK(info.owner.pid == (uint32_t)getpid() && info.transfer_from.pid == creator);
     CHECK(in_child(claim_elsewhere, segment) == TMGR_OWNED); /* a claim leaves it to its live keeper */
@@ -1171,17 +1171,47 @@ static void test_the_end_of_an_owner_is_said_once_and_stays(void) {
     CHECK(in_child(create_and_end, segment) == TMGR_OK);
     CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
     CHECK(tmgr_describe(table, &info) == TMGR_OK);
-    struct tmgr_process creator = info.owner, other = {creator.pid, creator.start + 1};
-    CHECK(tmgr_note_end(table, &creator, TMGR_END_KNOWN, -9, WAIT_NS) == TMGR_ABSENT); /* its owner still */
-    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_OPEN, 0));
-    CHECK(tmgr_note_end(table, &other, TMGR_END_KNOWN, -9, WAIT_NS) == TMGR_ABSENT);
-    CHECK(tmgr_note_end(table, &creator, TMGR_END_OPEN, 0, WAIT_NS) == TMGR_BAD_OPTION);
-    CHECK(tmgr_note_end(table, &creator, TMGR_END_KNOWN, -9, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
-    CHECK(tmgr_note_end(table, &creator, TMGR_END_KNOWN, 3, WAIT_NS) == TMGR_ABSENT);
+    struct tmgr_ending killed = {info.owner, TMGR_END_KNOWN, -9}, returned = {info.owner, TMGR_END_KNOWN, 3},
+                       open = {info.owner, TMGR_END_OPEN, 0}, other = killed;
+    other.process.start++;
+    CHECK(tmgr_note_end(table, &killed, WAIT_NS) == TMGR_ABSENT); /* its owner still */
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, &other, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_OPEN, 0));
+    CHECK(tmgr_note_end(table, &other, WAIT_NS) == TMGR_ABSENT);
+    CHECK(tmgr_note_end(table, &open, WAIT_NS) == TMGR_BAD_OPTION);
+    CHECK(tmgr_note_end(table, &killed, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
+    CHECK(tmgr_note_end(table, &returned, WAIT_NS) == TMGR_ABSENT);
     CHECK(tmgr_pass_on(table, (uint32_t)getpid(), true, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
     CHECK(tmgr_pass_on(table, (uint32_t)getpid(), false, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
     CHECK(tmgr_setopts(table, TMGR_CHANGE_ACCESS, &options, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
     CHECK(tmgr_give_away(table, (uint32_t)getppid(), NULL, 0, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_OPEN, 0));
+    CHECK(tmgr_drop(table, true) == TMGR_OK);
+    tmgr_free(table);
+}
+
+/* In the same step as the change of owner, by whoever knows then; a second keeper does not know better. */
+static void test_the_end_of_an_owner_comes_with_the_inheritance(void) {
+    struct tmgr_info info;
+    struct tmgr_table *table;
+    char segment[64];
+    name_segment(segment);
+    CHECK(in_child(create_and_end, segment) == TMGR_OK);
+    CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK);
+    struct tmgr_ending killed = {info.owner, TMGR_END_KNOWN, -9}, wrong = {info.owner, (enum tmgr_end)5, -9};
+    CHECK(tmgr_settle(table, &killed, WAIT_NS) == TMGR_ABSENT && end_is(table, TMGR_END_OPEN, 0));
+    CHECK(in_child(keep_and_end, segment) == TMGR_OK && end_is(table, TMGR_END_OPEN, 0));
+    CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN_OR_KEPT, &wrong, WAIT_NS) == TMGR_OK);
+    CHECK(end_is(table, TMGR_END_OPEN, 0));
+    CHECK(tmgr_drop(table, true) == TMGR_OK);
+    tmgr_free(table);
+
+    CHECK(in_child(create_and_end, segment) == TMGR_OK);
+    CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK);
+    struct tmgr_ending returned = {info.owner, TMGR_END_KNOWN, 3};
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, &returned, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, 3));
+    CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_seq == 1);
+    CHECK(tmgr_pass_on(table, (uint32_t)getpid(), false, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, 3));
     CHECK(tmgr_drop(table, true) == TMGR_OK);
     tmgr_free(table);
 }
@@ -1196,7 +1226,7 @@ static void test_a_glance_tells_whose_a_segment_is(void) {
     CHECK(tmgr_glance(segment, &glance) == TMGR_NO_TABLE);
     CHECK(in_child(create_and_end, segment) == TMGR_OK);
     CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
-    CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN, NULL, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && tmgr_glance(segment, &glance) == TMGR_OK);
     CHECK(glance.owner.pid == info.owner.pid && glance.owner.start == info.owner.start);
     CHECK(glance.transfer_from.pid == info.transfer_from.pid && glance.transfer_reason == info.transfer_reason);
@@ -1221,7 +1251,7 @@ static void test_of_claimants_of_a_kept_table_one_succeeds(void) {
     CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
     CHECK(tmgr_describe(table, &info) == TMGR_OK);
     uint32_t creator = info.owner.pid;
-    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, NULL, WAIT_NS) == TMGR_OK);
     CHECK(in_child(claim_what_is_kept, segment) == TMGR_OK);
     CHECK(tmgr_pass_on(table, (uint32_t)getppid(), false, WAIT_NS) == TMGR_NOT_OWNER);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_CLAIMED);
@@ -1297,6 +1327,7 @@ int main(void) {
     test_a_live_heir_inherits();
     test_a_keeper_is_no_predecessor();
     test_the_end_of_an_owner_is_said_once_and_stays();
+    test_the_end_of_an_owner_comes_with_the_inheritance();
     test_a_glance_tells_whose_a_segment_is();
     test_of_claimants_of_a_kept_table_one_succeeds();
     test_a_forked_child_is_another_process();

@@ -207,8 +207,8 @@ static int use(void) {
     if (tmgr_attach(scratch.segment, TMGR_MAP_HEAD, &table) == TMGR_OK) {
         struct tmgr_info info;
         tmgr_describe(table, &info);
-        tmgr_settle(table, WAIT_NS);
-        tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS);
+        tmgr_settle(table, NULL, WAIT_NS);
+        tmgr_claim(table, TMGR_CLAIM_ORPHAN, NULL, WAIT_NS);
         tmgr_drop(table, true);
         tmgr_free(table);
     }

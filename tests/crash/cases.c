@@ -296,6 +296,8 @@ static const struct life life_settle = {.op = LIFE_SETTLE, .start = START_HEIR};
 static const struct life life_give_away = {.op = LIFE_GIVE_AWAY, .start = START_ORPHAN, .beforehand = LIFE_CLAIM};
 static const struct life life_pass_on = {.op = LIFE_PASS_ON, .start = START_ORPHAN, .beforehand = LIFE_KEEP};
 static const struct life life_pass_on_kept = {.op = LIFE_PASS_ON_KEPT, .start = START_ORPHAN, .beforehand = LIFE_KEEP};
+static const struct life life_inherit_told = {.op = LIFE_KEEP_TOLD, .start = START_ORPHAN};
+static const struct life life_settle_told = {.op = LIFE_SETTLE_TOLD, .start = START_HEIR};
 static const struct life life_note_end = {.op = LIFE_NOTE_END, .start = START_ORPHAN, .beforehand = LIFE_KEEP};
 static const struct life life_note_end_to_heir = {.op = LIFE_NOTE_END, .start = START_HEIR, .beforehand = LIFE_SETTLE};
 static const struct life life_protect = {.op = LIFE_PROTECT, .start = START_ORPHAN, .beforehand = LIFE_CLAIM};
@@ -430,6 +432,8 @@ const struct crash_case crash_cases[] = {
     {"give_away", TMGR_SET, 2, small_table, &life_give_away},
     {"pass_on", TMGR_SET, 2, small_table, &life_pass_on},
     {"pass_on_kept", TMGR_SET, 2, small_table, &life_pass_on_kept},
+    {"inherit_told", TMGR_SET, 2, small_table, &life_inherit_told},
+    {"settle_told", TMGR_SET, 2, small_table, &life_settle_told},
     {"note_end", TMGR_SET, 2, small_table, &life_note_end},
     {"note_end_to_heir", TMGR_SET, 2, small_table, &life_note_end_to_heir},
     {"setopts", TMGR_SET, 2, small_table, &life_setopts},

@@ -13,10 +13,12 @@ enum life_op {
     LIFE_KEEP,       /* a claim as the manager, for whoever comes */
     LIFE_CLAIM_KEPT, /* a claim, also of what a live manager keeps */
     LIFE_SETTLE,
+    LIFE_KEEP_TOLD, /* with how the owner ended: by LIFE_SIGNAL */
+    LIFE_SETTLE_TOLD,
     LIFE_GIVE_AWAY,    /* to the caller's parent, as below */
     LIFE_PASS_ON,      /* what is kept, likewise */
     LIFE_PASS_ON_KEPT, /* to be kept by the parent for others, too */
-    LIFE_NOTE_END,     /* of the owner before: killed by LIFE_SIGNAL */
+    LIFE_NOTE_END,     /* of the owner before, likewise */
     LIFE_SETOPTS,      /* the parent becomes the heir */
     LIFE_PROTECT,      /* of the options the access alone */
     LIFE_DISINHERIT,   /* the heir alone: nobody */

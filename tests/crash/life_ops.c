@@ -45,11 +45,17 @@ static int change_one(struct tmgr_table *table, enum tmgr_change what, int64_t w
     return tmgr_setopts(table, what, &options, wait_ns);
 }
 
-static int note_end(struct tmgr_table *table, int64_t wait_ns) {
+/* Where it is told how an owner ended. */
+static int call_told(struct tmgr_table *table, enum life_op op, int64_t wait_ns) {
     struct tmgr_info info;
     int status = tmgr_describe(table, &info);
-    return status == TMGR_OK ? tmgr_note_end(table, &info.transfer_from, TMGR_END_KNOWN, -LIFE_SIGNAL, wait_ns)
-                             : status;
+    if (status != TMGR_OK)
+        return status;
+    bool is_before = op == LIFE_NOTE_END || info.transfer_reason == TMGR_KEPT;
+    struct tmgr_ending ending = {is_before ? info.transfer_from : info.owner, TMGR_END_KNOWN, -LIFE_SIGNAL};
+    if (op == LIFE_KEEP_TOLD)
+        return tmgr_claim(table, TMGR_CLAIM_TO_KEEP, &ending, wait_ns);
+    return op == LIFE_SETTLE_TOLD ? tmgr_settle(table, &ending, wait_ns) : tmgr_note_end(table, &ending, wait_ns);
 }
 
 int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **table, int64_t wait_ns) {
@@ -64,19 +70,21 @@ int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **ta
     }
     switch (op) {
     case LIFE_CLAIM:
-        return tmgr_claim(*table, TMGR_CLAIM_ORPHAN, wait_ns);
+        return tmgr_claim(*table, TMGR_CLAIM_ORPHAN, NULL, wait_ns);
     case LIFE_KEEP:
-        return tmgr_claim(*table, TMGR_CLAIM_TO_KEEP, wait_ns);
+        return tmgr_claim(*table, TMGR_CLAIM_TO_KEEP, NULL, wait_ns);
     case LIFE_CLAIM_KEPT:
-        return tmgr_claim(*table, TMGR_CLAIM_ORPHAN_OR_KEPT, wait_ns);
+        return tmgr_claim(*table, TMGR_CLAIM_ORPHAN_OR_KEPT, NULL, wait_ns);
     case LIFE_PASS_ON:
         return tmgr_pass_on(*table, (uint32_t)getppid(), false, wait_ns);
     case LIFE_PASS_ON_KEPT:
         return tmgr_pass_on(*table, (uint32_t)getppid(), true, wait_ns);
+    case LIFE_KEEP_TOLD:
+    case LIFE_SETTLE_TOLD:
     case LIFE_NOTE_END:
-        return note_end(*table, wait_ns);
+        return call_told(*table, op, wait_ns);
     case LIFE_SETTLE:
-        return tmgr_settle(*table, wait_ns);
+        return tmgr_settle(*table, NULL, wait_ns);
     case LIFE_GIVE_AWAY:
         return tmgr_give_away(*table, (uint32_t)getppid(), LIFE_GIFT, sizeof LIFE_GIFT - 1, wait_ns);
     case LIFE_SETOPTS:

@@ -213,8 +213,8 @@ static bool use(const struct setup *setup, size_t place, struct facts *facts, ui
     settled = claimed;
     int settle = facts_after(&settled, LIFE_SETTLE, ROLE_CHECKER);
     bool good = check_is_clean(table, false, problem) && table_equals_model(table, &model, problem) &&
-                expect(tmgr_claim(table, TMGR_CLAIM_ORPHAN, WAIT_NS), claim, "claim", problem) &&
-                expect(tmgr_settle(table, WAIT_NS), settle, "settle", problem);
+                expect(tmgr_claim(table, TMGR_CLAIM_ORPHAN, NULL, WAIT_NS), claim, "claim", problem) &&
+                expect(tmgr_settle(table, NULL, WAIT_NS), settle, "settle", problem);
     *facts = claimed;
     uint64_t removed;
     if (good && facts_admit(facts, ROLE_CHECKER)) {

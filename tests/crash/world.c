@@ -157,13 +157,31 @@ static int settle(struct facts *facts, enum role who) {
     return TMGR_OK;
 }
 
-static int claim(struct facts *facts, enum life_op op, enum role who) {
+static int note_end(struct facts *facts) {
+    if (facts->reason == TMGR_NEVER || facts->reason == TMGR_GIFT || facts->end != TMGR_END_OPEN)
+        return TMGR_ABSENT;
+    facts->end = TMGR_END_KNOWN;
+    facts->exit = -LIFE_SIGNAL;
+    return TMGR_OK;
+}
+
+/* In the step that changes the owner. */
+static int settle_told(struct facts *facts, enum role who) {
     int status = settle(facts, who);
+    if (status == TMGR_OK)
+        note_end(facts);
+    return status;
+}
+
+static int claim(struct facts *facts, enum life_op op, enum role who) {
+    int status = op == LIFE_KEEP_TOLD ? settle_told(facts, who) : settle(facts, who);
     if (status == TMGR_OK)
         return facts->owner == who ? TMGR_OK : TMGR_OWNED;
     if (status == TMGR_OWNED && (op != LIFE_CLAIM_KEPT || facts->reason != TMGR_KEPT))
         return facts->owner == who ? TMGR_OK : TMGR_OWNED;
-    inherit(facts, who, op == LIFE_KEEP ? TMGR_KEPT : TMGR_CLAIMED);
+    inherit(facts, who, op == LIFE_KEEP || op == LIFE_KEEP_TOLD ? TMGR_KEPT : TMGR_CLAIMED);
+    if (op == LIFE_KEEP_TOLD)
+        note_end(facts);
     return TMGR_OK;
 }
 
@@ -171,14 +189,6 @@ static int pass_on(struct facts *facts, enum role who, uint32_t reason) {
     if (facts->owner != who || facts->reason != TMGR_KEPT)
         return TMGR_NOT_OWNER;
     hand_on(facts, ROLE_TRACER, reason);
-    return TMGR_OK;
-}
-
-static int note_end(struct facts *facts) {
-    if (facts->reason == TMGR_NEVER || facts->reason == TMGR_GIFT || facts->end != TMGR_END_OPEN)
-        return TMGR_ABSENT;
-    facts->end = TMGR_END_KNOWN;
-    facts->exit = -LIFE_SIGNAL;
     return TMGR_OK;
 }
 
@@ -205,6 +215,7 @@ int facts_after(struct facts *facts, enum life_op op, enum role who) {
     case LIFE_CLAIM:
     case LIFE_KEEP:
     case LIFE_CLAIM_KEPT:
+    case LIFE_KEEP_TOLD:
         return claim(facts, op, who);
     case LIFE_PASS_ON:
         return pass_on(facts, who, TMGR_INHERITED);
@@ -212,6 +223,8 @@ int facts_after(struct facts *facts, enum life_op op, enum role who) {
         return pass_on(facts, who, TMGR_KEPT);
     case LIFE_NOTE_END:
         return note_end(facts);
+    case LIFE_SETTLE_TOLD:
+        return settle_told(facts, who);
     case LIFE_SETTLE:
         return settle(facts, who);
     case LIFE_GIVE_AWAY:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tablemgr import _ffi
+from tablemgr._ffi import Ending
 from tablemgr.errors import CorruptTableError, LockTimeoutError, NotOwnerError, TableNotFoundError
 from tablemgr.manager.decisions import Identity
 from tablemgr.manager.estate import Estate, Given, UnmanageableError
@@ -37,10 +38,11 @@ class FakeTable:
     transfer_seq: int = 0
     transfer_end: int = _ffi.END_OPEN
     transfer_exit: int | None = None
+    n_notes: int = 0
     trouble: Exception | None = None
     history: list[tuple[int, int]] = field(default_factory=list)
 
-    def settle(self) -> int:
+    def settle(self, ending: Ending | None) -> int:
         if self.trouble is not None:
             raise self.trouble
         if self.owner not in self.world.dead:
@@ -51,11 +53,14 @@ class FakeTable:
             return _ffi.NO_TABLE
         return _ffi.ABSENT
 
-    def claim(self, what: int) -> None:
+    def claim(self, what: int, ending: Ending | None) -> None:
         assert what == _ffi.CLAIM_TO_KEEP
         assert self.owner in self.world.dead
+        before = self.transfer_from if self.kept else self.owner
         self.kept = True
-        self._move(self.world.me, _ffi.REASON_KEPT, self.owner)
+        self._move(self.world.me, _ffi.REASON_KEPT, before)
+        if ending is not None:
+            self._tell(ending)
 
     def pass_on(self, pid: int, kept: bool) -> None:
         if self.dropped:
@@ -68,14 +73,18 @@ class FakeTable:
         self.kept = kept
         self._move(receiver, _ffi.REASON_KEPT if kept else _ffi.REASON_INHERITED, self.transfer_from)
 
-    def note_end(self, process: tuple[int, int], status: int | None) -> bool:
-        assert process == self.transfer_from
-        self.transfer_end = _ffi.END_UNKNOWN if status is None else _ffi.END_KNOWN
-        self.transfer_exit = status
+    def note_end(self, ending: Ending) -> bool:
+        self.n_notes += 1
+        self._tell(ending)
         return True
 
     def close(self) -> None:
         self.world.open_handles -= 1
+
+    def _tell(self, ending: Ending) -> None:
+        assert ending.process == self.transfer_from
+        self.transfer_end = _ffi.END_UNKNOWN if ending.status is None else _ffi.END_KNOWN
+        self.transfer_exit = ending.status
 
     def _move(self, owner: Identity, reason: int, before: tuple[int, int]) -> None:
         self.owner = owner
@@ -199,6 +208,15 @@ def test_in_a_visit_a_hand_over_needs_one_handle(world: FakeWorld, estate: Estat
     assert estate.take_concerned() == {ME: ["t"], OTHER: ["t"]}
     estate.round()
     assert not estate.take_concerned(), "told once"
+
+
+def test_a_known_end_is_put_down_in_the_step_of_the_inheritance(world: FakeWorld) -> None:
+    """A manager killed after it leaves nothing to be said; where nobody can say it, that is noted afterwards."""
+    known, unknown = world.add("known", owner=OWNER), world.add("unknown", owner=OTHER)
+    world.dead |= {OWNER, OTHER}
+    Estate(world, exit_of={OWNER: -9}.get).round()
+    assert (known.transfer_end, known.transfer_exit, known.n_notes) == (_ffi.END_KNOWN, -9, 0)
+    assert (unknown.transfer_end, unknown.n_notes) == (_ffi.END_UNKNOWN, 1)
 
 
 def test_in_a_visit_a_table_is_not_taken_for_its_successor(world: FakeWorld, estate: Estate) -> None:

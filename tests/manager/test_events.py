@@ -352,7 +352,7 @@ def test_a_monitor_waits_until_it_is_said_how_an_owner_ended(instance: str) -> N
         manager.call(on_table, "t", "claim", _ffi.CLAIM_TO_KEEP)
         monitor.due = 0.0  # as if the bell had been rung
         assert monitor.look(has_manager=True) == ([], True)
-        manager.call(on_table, "t", "note_end", dead, -signal.SIGKILL)
+        manager.call(on_table, "t", "note_end", _ffi.Ending(dead, -signal.SIGKILL))
         told = eventually(lambda: monitor.look(has_manager=True)[0])
         assert told == [tm.OwnerDied("t", tm.Process(*dead, alive=False), -signal.SIGKILL)]
         assert monitor.look(has_manager=True) == ([], True)
