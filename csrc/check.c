@@ -306,13 +306,25 @@ static void check_record(struct walk *w, const struct tx_record *record, bool co
         w->rows++;
 }
 
+static void check_kept_log(struct walk *w) {
+    uint64_t offset = load_relaxed(&w->s->kept_log);
+    if (offset == 0 || !reach_counted(w, offset, KEPT_LOG_BYTES, "the kept log"))
+        return;
+    const struct tx_log *log = at(w->t, offset);
+    uint64_t n = load_relaxed(&log->n), done = load_relaxed(&log->done);
+    if (load_relaxed(&log->capacity) != KEPT_LOG_RECORDS || n > KEPT_LOG_RECORDS ||
+        (done != n && load_relaxed(&w->s->leftover) == 0))
+        problem(w, "I4 stripe %u: the kept log at %llu is damaged", number(w), (unsigned long long)offset);
+}
+
 static void check_logs(struct walk *w) {
-    uint64_t sibling = load_relaxed(&w->s->leftover), steps = 0;
+    uint64_t sibling = load_relaxed(&w->s->leftover), kept = load_relaxed(&w->s->kept_log), steps = 0;
+    check_kept_log(w);
     while (sibling != 0 && steps++ < 1 << 20) {
         uint64_t offset = sibling;
         sibling = 0;
         for (bool first = true; offset != 0; first = false) {
-            uint64_t size = reach(w, offset, "a log");
+            uint64_t size = offset == kept ? KEPT_LOG_BYTES : reach(w, offset, "a log");
             const struct tx_log *log = at(w->t, offset);
             const struct descriptor *descriptor = size != 0 ? descriptor_of(w->t, load_relaxed(&log->tx)) : NULL;
             uint64_t status = descriptor != NULL ? load_acquire(&descriptor->status) : 0;
@@ -322,7 +334,7 @@ static void check_logs(struct walk *w) {
                 problem(w, "I4 stripe %u: the log at %llu is damaged", number(w), (unsigned long long)offset);
                 return;
             }
-            w->block_bytes += txn_log_bytes(log);
+            w->block_bytes += offset == kept ? 0 : txn_log_bytes(log);
             for (uint64_t i = load_relaxed(&log->done); i < n; i++)
                 check_record(w, &log->records[i], (status & 3) == TX_COMMITTED);
             if (first)

@@ -141,6 +141,7 @@ struct tx_record {
     word
         new_slot; /* what it holds if tx committed; changes only while tx is pending, in a bag also when it was aborted */
 };
+enum { KEPT_LOG_RECORDS = 14, KEPT_LOG_BYTES = 64 + KEPT_LOG_RECORDS * 32 };
 struct tx_log {
     word next;    /* next block of this log, or 0 */
     word sibling; /* in a leftover's first block: next leftover log, or 0 */
@@ -152,6 +153,7 @@ struct tx_log {
     struct tx_record records[];
 };
 static_assert(sizeof(struct tx_log) == 64 && sizeof(struct tx_record) == 32, "records are aligned to units");
+static_assert(KEPT_LOG_BYTES == 512, "what a block has; a stripe of a small table has one, too");
 
 /* -- stripe ----------------------------------------------------------------------------------------------------------- */
 
@@ -188,7 +190,7 @@ struct stripe {
     word tx_log;   /* first block of the log of `tx` */
     word leftover; /* first block of the first log that is decided but not yet resolved: the to-do list */
     word dirty;    /* 1: a holder died and its work has not been repaired yet */
-    word unused_counts[1];
+    word kept_log; /* tx_log whose records serve one small transaction after the other, or 0 */
 
     struct descriptor descriptors[DESCRIPTORS];
     struct root root[2]; /* the other one is being torn down after delete_all, or empty */
@@ -313,6 +315,6 @@ static_assert(sizeof(struct control) <= PAGE_BYTES, "control is one page");
 enum { RECORDS_OFFSET = PAGE_BYTES, STRIPES_OFFSET = PAGE_BYTES + RECORDS * 2048 };
 
 #define LAYOUT_MAGIC   UINT64_C(0x316c62746d676c62) /* "blgmtbl1" */
-#define LAYOUT_VERSION UINT64_C(4)
+#define LAYOUT_VERSION UINT64_C(5)
 
 #endif

@@ -497,7 +497,8 @@ static bool reclaim_stripe(struct tmgr_table *t, struct stripe *s, uint64_t want
     int status = stripe_lock(t, s, RECLAIM_WAIT_NS);
     if (status != TMGR_OK)
         return status != TMGR_BUSY;
-    if (stripe_catch_up(t, s) == TMGR_OK && stripe_flush(t, s) == TMGR_OK && arena_trim(t, s) == TMGR_OK)
+    if (stripe_catch_up(t, s) == TMGR_OK && txn_release_log(t, s) == TMGR_OK && stripe_flush(t, s) == TMGR_OK &&
+        arena_trim(t, s) == TMGR_OK)
         evacuate(t, s, want, pages);
     stripe_unlock(s);
     return true;

@@ -47,13 +47,74 @@ static struct tx_record *record_of(struct tmgr_table *t, uint64_t slot) {
     return slot & SLOT_PENDING ? at_checked(t, slot_offset(slot), sizeof(struct tx_record)) : NULL;
 }
 
+static void log_init(struct tx_log *log, uint64_t bytes) {
+    store_relaxed(&log->next, 0);
+    store_relaxed(&log->sibling, 0);
+    store_relaxed(&log->tx, 0);
+    store_relaxed(&log->capacity, (bytes - sizeof *log) / sizeof(struct tx_record));
+    store_relaxed(&log->n, 0);
+    store_relaxed(&log->done, 0);
+}
+
+static struct tx_log *kept_log(struct tmgr_table *t, const struct stripe *s) {
+    struct tx_log *log = at_checked(t, load_relaxed(&s->kept_log), KEPT_LOG_BYTES);
+    bool is_sound = log != NULL && load_relaxed(&log->capacity) == KEPT_LOG_RECORDS &&
+                    load_relaxed(&log->n) <= KEPT_LOG_RECORDS && load_relaxed(&log->done) == load_relaxed(&log->n);
+    return is_sound ? log : NULL;
+}
+
+/* Of a small transaction, the first block that it needs is the stripe's kept log, as long as that has room. No record of it is
+ * written twice, for readers may still be at those of the transactions before: a full one is retired by the
+ * micro-operation that takes the next. ABSENT: the transaction is not small, or the log is a leftover itself, perhaps. */
+static int reuse_log(struct tmgr_table *t, struct txn *txn, struct stripe *s, uint64_t n) {
+    uint64_t old = load_relaxed(&s->kept_log), offset = old;
+    struct tx_log *log = NULL;
+    if (n > KEPT_LOG_RECORDS || load_relaxed(&s->leftover) != 0)
+        return TMGR_ABSENT;
+    if (old != 0 && (log = kept_log(t, s)) == NULL)
+        return poison(t, POISON_LOG);
+    if (log == NULL || load_relaxed(&log->n) + n > KEPT_LOG_RECORDS) {
+        if (load_relaxed(&t->control->short_of_memory) != 0)
+            return TMGR_ABSENT; /* rows may need its page more */
+        int status = stripe_make_room(t, s);
+        if (status == TMGR_OK)
+            status = stripe_begin(t, s, KEPT_LOG_BYTES, &offset);
+        if (status != TMGR_OK)
+            return status == TMGR_FULL ? TMGR_ABSENT : status; /* a smaller one may do */
+        log = at(t, offset);
+        log_init(log, KEPT_LOG_BYTES);
+        stripe_commit(t, s, &s->kept_log, offset, 0, KEPT_LOG_BYTES, old, old != 0 ? KEPT_LOG_BYTES : 0);
+    }
+    store_relaxed(&log->next, 0); /* a death before tx_log: nobody asks whose it is */
+    store_relaxed(&log->sibling, 0);
+    store_relaxed(&log->tx, txn->name);
+    publish(&s->tx_log, offset);
+    txn->log[stripe_number(t, s)] = log;
+    return TMGR_OK;
+}
+
+int txn_release_log(struct tmgr_table *t, struct stripe *s) {
+    uint64_t old = load_relaxed(&s->kept_log);
+    if (old == 0 || load_relaxed(&s->leftover) != 0)
+        return TMGR_OK;
+    if (kept_log(t, s) == NULL)
+        return poison(t, POISON_LOG);
+    int status = stripe_make_room(t, s);
+    if (status == TMGR_OK)
+        stripe_commit(t, s, &s->kept_log, 0, 0, 0, old, KEPT_LOG_BYTES);
+    return status;
+}
+
 static int log_block(struct tmgr_table *t, struct txn *txn, struct stripe *s) {
     enum { MOST = (RUN_BYTES_MAX - sizeof(struct tx_log)) / sizeof(struct tx_record) };
     struct tx_log *last = txn->log[stripe_number(t, s)];
     uint64_t n = txn->expected[stripe_number(t, s)], offset;
+    int status = last == NULL ? reuse_log(t, txn, s, n) : TMGR_ABSENT;
+    if (status != TMGR_ABSENT)
+        return status;
     n = last != NULL || n > MOST ? MOST : n;
     uint64_t bytes;
-    int status = TMGR_FULL;
+    status = TMGR_FULL;
     for (; n > 0 && status == TMGR_FULL; n /= 2) { /* a full table may have no run of so many pages */
         bytes = arena_block_size(sizeof(struct tx_log) + n * sizeof(struct tx_record));
         status = stripe_begin(t, s, bytes, &offset);
@@ -61,12 +122,8 @@ static int log_block(struct tmgr_table *t, struct txn *txn, struct stripe *s) {
     if (status != TMGR_OK)
         return status;
     struct tx_log *log = at(t, offset);
-    store_relaxed(&log->next, 0);
-    store_relaxed(&log->sibling, 0);
+    log_init(log, bytes);
     store_relaxed(&log->tx, txn->name);
-    store_relaxed(&log->capacity, (bytes - sizeof(struct tx_log)) / sizeof(struct tx_record));
-    store_relaxed(&log->n, 0);
-    store_relaxed(&log->done, 0);
     stripe_commit(t, s, last != NULL ? &last->next : &s->tx_log, offset, 0, bytes, 0, 0);
     txn->log[stripe_number(t, s)] = log;
     return TMGR_OK;
@@ -340,8 +397,8 @@ int txn_resolve_slot(struct tmgr_table *t, struct stripe *s, const word *slot) {
     return status == TMGR_OK ? resolve_record(t, s, record, committed) : status;
 }
 
-/* A block of the leftover is through: on to the next. The participants bit is cleared with the last one, before the block
- * goes. Whoever finds the block again after a death clears the bit again; it is not a later transaction's, for that would
+/* A block of the leftover is through: on to the next. It is retired, unless it is the kept log. The participants bit is
+ * cleared with the last one, before the block goes. Whoever finds the block again after a death clears the bit again; it is not a later transaction's, for that would
  * have needed this stripe's lock and so have come by here first. */
 static int log_done(struct tmgr_table *t, struct stripe *s, struct tx_log *log, struct descriptor *descriptor) {
     uint64_t next = load_relaxed(&log->next), sibling = load_relaxed(&log->sibling);
@@ -356,7 +413,10 @@ static int log_done(struct tmgr_table *t, struct stripe *s, struct tx_log *log, 
     } else {
         fetch_and(&descriptor->participants, ~stripe_bit(t, s));
     }
-    stripe_commit(t, s, &s->leftover, next != 0 ? next : sibling, 0, 0, offset_of(t, log), txn_log_bytes(log));
+    if (offset_of(t, log) == load_relaxed(&s->kept_log))
+        publish(&s->leftover, next != 0 ? next : sibling);
+    else
+        stripe_commit(t, s, &s->leftover, next != 0 ? next : sibling, 0, 0, offset_of(t, log), txn_log_bytes(log));
     return TMGR_OK;
 }
 

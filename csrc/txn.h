@@ -49,6 +49,8 @@ int txn_end(struct tmgr_table *t, struct txn *txn, bool commit);
 int txn_resolve(struct tmgr_table *t, struct stripe *s, uint64_t *units);
 /* The one pending slot of a leftover that stands in the way. */
 int txn_resolve_slot(struct tmgr_table *t, struct stripe *s, const word *slot);
+/* Give back the log that is kept for small transactions. Under the stripe's lock, with nothing left over. */
+int txn_release_log(struct tmgr_table *t, struct stripe *s);
 /* What a block of a log counts for. */
 uint64_t txn_log_bytes(const struct tx_log *log);
 /* After a death: decide, and the rest of step 3 for this stripe. */

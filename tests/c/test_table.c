@@ -322,6 +322,39 @@ static void test_apply_does_all_or_nothing(void) {
     close_pair(&pair);
 }
 
+static void overwrite_together(struct pair *pair, struct model *model, size_t n) {
+    struct bound bound;
+    struct outcome got, wanted;
+    struct op op = {.verb = VERB_APPLY, .n = n};
+    for (uint64_t i = 0; i < n; i++)
+        op.items[i] = (struct item){.kind = TMGR_OP_INSERT, .id = i, .stamp = 1 + model->count, .payload = 30};
+    op_bind(&bound, &op, model);
+    op_run(&bound, pair->writer, WAIT_NS, &got);
+    op_model(&bound, model, &wanted);
+    bound_free(&bound);
+    CHECK(outcomes_equal(&got, &wanted) && got.status == TMGR_OK);
+}
+
+/* Of 14 records three transactions of 4 rows have theirs: the fourth retires the log for another. */
+static void test_small_transactions_have_a_log_in_common(void) {
+    enum { ROWS = 4, TIMES = 30 };
+    struct pair pair = open_public(1);
+    struct tmgr_info before, after;
+    struct model model;
+    model_init(&model);
+    overwrite_together(&pair, &model, ROWS);
+    CHECK(tmgr_describe(pair.reader, &before) == TMGR_OK);
+    for (int i = 0; i < TIMES; i++)
+        overwrite_together(&pair, &model, ROWS);
+    CHECK(tmgr_describe(pair.reader, &after) == TMGR_OK && after.bytes_used == before.bytes_used);
+    CHECK(after.retired - before.retired == ROWS * TIMES + TIMES / 3);
+    CHECK(equals(pair.reader, &model));
+    overwrite_together(&pair, &model, 40); /* has a log of its own, which goes with it */
+    CHECK(tmgr_describe(pair.reader, &after) == TMGR_OK && after.bytes_used < before.bytes_used + 36 * 100);
+    model_free(&model);
+    close_pair(&pair);
+}
+
 static void mixed_operations_match_a_model(uint32_t type, uint32_t n_stripes) {
     struct pair pair = open_type(type, n_stripes);
     struct model model;
@@ -1297,6 +1330,7 @@ int main(void) {
     test_compare_and_swap_wants_the_very_row();
     test_counters_count_and_refuse();
     test_apply_does_all_or_nothing();
+    test_small_transactions_have_a_log_in_common();
     test_a_thousand_mixed_operations_match_a_model();
     test_a_table_grows_to_many_rows_and_uses_its_memory_again();
     test_freed_memory_serves_rows_of_any_size();

@@ -203,6 +203,37 @@ static void prepare_apply(struct setup *setup) {
     op_add(&setup->op, TMGR_OP_INSERT, 7, 14, 40);
 }
 
+/* A transaction of a few rows, whose log is kept for the next. */
+static void apply_before(struct setup *setup, uint64_t n) {
+    struct op op = {.verb = VERB_APPLY};
+    for (uint64_t i = 0; i < n; i++)
+        op_add(&op, TMGR_OP_INSERT, 20 + i, 50 + i, 50);
+    setup_run(setup, &op);
+}
+
+static void prepare_apply_again(struct setup *setup) {
+    prepare_apply(setup);
+    apply_before(setup, 3);
+}
+
+/* Its log has no room for another ten. */
+static void prepare_apply_with_full_log(struct setup *setup) {
+    prepare_apply(setup);
+    apply_before(setup, 12);
+}
+
+/* A full table gives the log back when it looks for memory. */
+static void prepare_full_apply(struct setup *setup) {
+    setup_limit(setup, FULL_BYTES);
+    small_table(setup);
+    apply_before(setup, 3);
+    setup_until(setup, EVENT_REFUSAL, make_big_insert);
+    setup->op = (struct op){.verb = VERB_APPLY};
+    op_add(&setup->op, TMGR_OP_INSERT, 3, 6, 30);
+    op_add(&setup->op, TMGR_OP_INSERT, 1000, 5, 60);
+    op_add(&setup->op, TMGR_OP_INSERT, 1001, 7, 7000);
+}
+
 static void prepare_apply_bulk(struct setup *setup) {
     small_table(setup);
     setup->op = (struct op){.verb = VERB_APPLY};
@@ -346,6 +377,10 @@ const struct crash_case crash_cases[] = {
     {"apply_four_stripes", TMGR_SET, 4, prepare_apply, NULL},
     {"apply_bulk", TMGR_SET, 4, prepare_apply_bulk, NULL},
     {"apply_bulk_one_stripe", TMGR_SET, 1, prepare_apply_bulk, NULL},
+    {"apply_again", TMGR_SET, 1, prepare_apply_again, NULL},
+    {"apply_again_four_stripes", TMGR_SET, 4, prepare_apply_again, NULL},
+    {"apply_with_full_log", TMGR_SET, 1, prepare_apply_with_full_log, NULL},
+    {"full_apply", TMGR_SET, 1, prepare_full_apply, NULL},
     {"apply_advances_epoch", TMGR_SET, 1, prepare_apply_advance, NULL},
     {"apply_aborts", TMGR_SET, 4, prepare_apply_aborts, NULL},
     {"apply_refused", TMGR_SET, 4, prepare_apply_refused, NULL},

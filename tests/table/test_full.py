@@ -172,7 +172,7 @@ def insert_until_full(table: tm.Table, first: int, length: int) -> int:
 @pytest.mark.parametrize("new", [30, 150, 1000, 3000, 5000, 20_000, 100_000, 700_000])
 def test_rows_that_are_deleted_at_random_make_room_for_rows_of_another_size(new: int) -> None:
     """Half of the small rows of a full table go: most of what they held, rows of any other size get."""
-    assert share_used_again(16 * MIB, 100, new) >= 0.85
+    assert share_used_again(16 * MIB, 100, new) >= 0.8
 
 
 @pytest.mark.parametrize("old", [150, 1000, 5000, 20_000, 100_000])
