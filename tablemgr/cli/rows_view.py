@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import pprint
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import ClassVar, Final
 
 from rich.text import Text
@@ -91,10 +92,15 @@ class RowsScreen(Screen[None]):
         trouble.display = bool(page.trouble)
         table: DataTable[Text] = self.query_one("#rows", DataTable)
         table.clear(columns=True)
-        for position in range(max(map(len, page.rows), default=0)):
-            table.add_column(Text(f"{position} (key)" if position == page.keypos else str(position), style="bold"))
-        for row in page.rows:
-            cells = [Text(cut(repr(value)), style="bold" if at == page.keypos else "") for at, value in enumerate(row)]
+        rows = [
+            [Text(cut(repr(value)), style="bold" if at == page.keypos else "") for at, value in enumerate(row)]
+            for row in page.rows
+        ]
+        for position, column in enumerate(zip_longest(*rows, fillvalue=Text())):
+            title = Text(f"{position} (key)" if position == page.keypos else str(position), style="bold")
+            # said, as a table that is cleared and filled again may miss its own measuring of the new rows
+            table.add_column(title, width=max(text.cell_len for text in (title, *column)))
+        for cells in rows:
             table.add_row(*cells, *[Text()] * (len(table.columns) - len(cells)))
         self.query_one("#where", Static).update(Text(_where(page), style="dim"))
 
