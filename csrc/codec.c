@@ -19,13 +19,14 @@
  *       length() scan() step(direction[, key])
  *       insert(row | rows) insert_new(row | rows) put(key, value) take(key) delete(key) delete_many(keys)
  *       delete_object(row) delete_all() compare_and_swap(old, new)
- *       update_counter(key, op[, default]) update_element(key, spec[, default]) batch()
+ *       update_counter(key, op[, default]) update_element(key, spec[, default])
  *       pages(want_bytes) insert_packed(data)   rows as they are packed
  *       query(mode, plan, reverse, limit, cursor)
  *   language(ANY, ROW, VARS, Variable, Call)   what clauses are made of
  *   Plan(code, is_rows, keys, keys_backwards, prefix)   a compiled query
  *   Prepared, ClauseParts, AskVerbs        bases of Query, Clause and Selecting
- *   Batch, from batch(): insert insert_new delete delete_object update_counter update_element commit()
+ *   Batch(binding)                         base of Atomic: insert insert_new delete delete_object update_counter
+ *                                          update_element, in a with statement
  *   DictVerbs, base of SharedDict: _use(binding), then by operators and get(key[, default]) increment(key[, by, default]) */
 #include "codec_ask.h"
 #include "codec_dict.h"
@@ -144,7 +145,6 @@ static PyMethodDef binding_methods[] = {
     {"compare_and_swap", FASTCALL(binding_compare_and_swap), METH_FASTCALL, "compare_and_swap(old, new): bool"},
     {"update_counter", FASTCALL(binding_update_counter), METH_FASTCALL, "update_counter(key, op[, default])"},
     {"update_element", FASTCALL(binding_update_element), METH_FASTCALL, "update_element(key, spec[, default]): bool"},
-    {"batch", (PyCFunction)binding_batch, METH_NOARGS, "batch(): Batch"},
     {"pages", (PyCFunction)binding_pages, METH_O, "pages(want_bytes): iterator over (number of rows, bytes)"},
     {"insert_packed", (PyCFunction)binding_insert_packed, METH_O, "insert_packed(data): int"},
     {NULL, NULL, 0, NULL},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* codec_batch.h - two objects with a life of their own: Scan, the iterator over all rows or those of a range, and Batch, the operations of an
- * atomic() block. Neither holds anything in shared memory between calls. */
+/* codec_batch.h - two objects with a life of their own: Scan, the iterator over all rows or those of a range, and Batch, the
+ * base of Atomic: the operations of an atomic() block. Neither holds anything in shared memory between calls. */
 #ifndef TABLEMGR_CODEC_BATCH_H
 #define TABLEMGR_CODEC_BATCH_H
 
@@ -218,233 +218,245 @@ static PyType_Spec scan_spec = {
 
 /* -- Batch --------------------------------------------------------------------------------------------------------------- */
 
+/* One call at a time records: Python code that the encoding runs, or another thread, may come back meanwhile, and is
+ * refused. So what is in the scratch stays in its place until that call has ended. */
+enum phase { NEW, OPEN, RECORDING, ENDED };
+
 struct batch {
     PyObject_HEAD struct binding *binding;
-    struct tmgr_buffer bytes; /* the encodings of all ops, in order */
-    struct tmgr_buffer ops;   /* an array of struct tmgr_op */
-    PyObject *keys;           /* list: for each op the key of an update, else None; a KeyError names it */
-    bool busy;
-    bool has_ended;
+    struct scratch *scratch; /* the Binding's, taken from the begin of the block to its end: all ops, in order */
+    enum phase phase;
 };
 
-/* Take over what was encoded into a scratch: all of it, or nothing. */
-static bool batch_append(struct batch *self, const struct scratch *scratch, PyObject *key) {
-    size_t n = scratch->ops.len / sizeof(struct tmgr_op);
-    if (!reserve(&self->bytes, scratch->arguments.len) || !reserve(&self->ops, scratch->ops.len)) {
+/* Go from one phase to another; false: the block is not in the first. */
+static inline bool pass(struct batch *self, enum phase from, enum phase to) {
+#ifdef Py_GIL_DISABLED
+    return __atomic_compare_exchange_n(&self->phase, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+#else
+    bool is_there = self->phase == from;
+    self->phase = is_there ? to : self->phase;
+    return is_there;
+#endif
+}
+
+/* Raise that the block is not open. Returns NULL. */
+static PyObject *refuse_phase(struct batch *self) {
+    enum phase phase = __atomic_load_n(&self->phase, __ATOMIC_RELAXED);
+    if (phase == NEW || phase == ENDED) {
+        PyErr_SetString(PyExc_RuntimeError, "an atomic block records between its begin and its end only: "
+                                            "with table.atomic() as tx");
+    } else {
+        PyErr_SetString(PyExc_ValueError, "this atomic block is in use by another call");
+    }
+    return NULL;
+}
+
+/* What is recorded, by enum tmgr_op_kind. */
+static const struct verb {
+    const char *name;
+    const char *arguments[MOST_ARGUMENTS + 1];
+    Py_ssize_t n_required;
+} batch_verbs[] = {
+    [TMGR_OP_INSERT] = {"insert", {"rows"}, 1},
+    [TMGR_OP_INSERT_NEW] = {"insert_new", {"rows"}, 1},
+    [TMGR_OP_DELETE] = {"delete", {"key"}, 1},
+    [TMGR_OP_DELETE_OBJECT] = {"delete_object", {"row"}, 1},
+    [TMGR_OP_UPDATE_COUNTER] = {"update_counter", {"key", "op", "default"}, 2},
+    [TMGR_OP_UPDATE_ELEMENT] = {"update_element", {"key", "spec", "default"}, 2},
+};
+
+/* A list, an op for each row. One of new rows goes in whole or, if one of its keys is there, not at all. */
+static bool encode_group(struct binding *binding, struct scratch *scratch, uint32_t kind, PyObject *list) {
+    size_t first = scratch->ops.len;
+    if (!encode_rows(binding, scratch, list, kind)) {
         return false;
     }
-    Py_ssize_t before = PyList_GET_SIZE(self->keys);
-    for (size_t i = 0; i < n; i++) {
-        if (PyList_Append(self->keys, key) < 0) {
-            PyList_SetSlice(self->keys, before, PY_SSIZE_T_MAX, NULL);
-            return false;
-        }
-    }
-    if (n > 0) {
-        memcpy(self->bytes.data + self->bytes.len, scratch->arguments.data, scratch->arguments.len);
-        memcpy(self->ops.data + self->ops.len, scratch->ops.data, scratch->ops.len);
-        self->bytes.len += scratch->arguments.len;
-        self->ops.len += scratch->ops.len;
+    size_t n = (scratch->ops.len - first) / sizeof(struct tmgr_op);
+    if (kind == TMGR_OP_INSERT_NEW && n > 1) {
+        ((struct tmgr_op *)(void *)(scratch->ops.data + first))->group = (uint32_t)n;
     }
     return true;
 }
 
-/* What is to be recorded. */
-struct record {
-    uint32_t kind;
-    const char *verb;
-    PyObject *const *arguments;
-    Py_ssize_t n;
-};
-
-/* A list goes in whole or, if one of its keys is there, not at all. */
-static void mark_group(const struct record *record, struct scratch *scratch) {
-    size_t n = scratch->ops.len / sizeof(struct tmgr_op);
-    if (record->kind == TMGR_OP_INSERT_NEW && n > 1) {
-        ((struct tmgr_op *)(void *)scratch->ops.data)->group = (uint32_t)n;
-    }
-}
-
-/* Encode the arguments of one recorded call; false with an exception set. */
-static bool encode_record(struct binding *binding, struct scratch *scratch, const struct record *record) {
-    struct tmgr_op op = {.kind = record->kind};
-    if (record->kind == TMGR_OP_UPDATE_COUNTER || record->kind == TMGR_OP_UPDATE_ELEMENT) {
-        return encode_update(binding, scratch, record->arguments, record->n, &op, record->verb) &&
+/* Append the ops of one call; false with an exception set. */
+static bool encode_record(struct binding *binding, struct scratch *scratch, uint32_t kind, PyObject *const *values) {
+    struct tmgr_op op = {.kind = kind};
+    if (kind == TMGR_OP_UPDATE_COUNTER || kind == TMGR_OP_UPDATE_ELEMENT) {
+        return encode_update(binding, scratch, values, values[2] == NULL ? 2 : 3, &op, batch_verbs[kind].name) &&
                append_op(&scratch->ops, &op);
     }
-    PyObject *argument = record->arguments[0];
-    bool is_delete = record->kind == TMGR_OP_DELETE;
-    if (PyList_CheckExact(argument) && (record->kind == TMGR_OP_INSERT || record->kind == TMGR_OP_INSERT_NEW)) {
-        if (!encode_rows(binding, scratch, argument, record->kind)) {
-            return false;
-        }
-        mark_group(record, scratch);
-        return true;
+    if (PyList_CheckExact(values[0]) && (kind == TMGR_OP_INSERT || kind == TMGR_OP_INSERT_NEW)) {
+        return encode_group(binding, scratch, kind, values[0]);
     }
+    size_t start = scratch->arguments.len;
+    bool is_delete = kind == TMGR_OP_DELETE;
     struct encoder e = encoder_for(binding, &scratch->arguments, is_delete ? &key_place : &row_place);
-    bool done = is_delete ? encode_key(&e, argument) : encode_row(&e, argument, binding->keypos, NULL);
-    *(is_delete ? &op.key_len : &op.row_len) = scratch->arguments.len;
+    bool done = is_delete ? encode_key(&e, values[0]) : encode_row(&e, values[0], binding->keypos, NULL);
+    *(is_delete ? &op.key_len : &op.row_len) = scratch->arguments.len - start;
     return done && append_op(&scratch->ops, &op);
 }
 
-static PyObject *batch_record(struct batch *self, const struct record *record) {
-    struct binding *binding = self->binding;
-    bool is_update = record->kind == TMGR_OP_UPDATE_COUNTER || record->kind == TMGR_OP_UPDATE_ELEMENT;
-    if (self->has_ended) {
-        PyErr_Format(PyExc_RuntimeError, "%s: this atomic block has ended", record->verb);
+/* Record a call, all of it or nothing. */
+static PyObject *batch_record(PyObject *object, uint32_t kind, PyObject *const *arguments, Py_ssize_t n,
+                              PyObject *names) {
+    const struct verb *verb = &batch_verbs[kind];
+    struct batch *self = (struct batch *)object;
+    PyObject *values[MOST_ARGUMENTS];
+    if (UNLIKELY(!take_arguments(verb->name, verb->arguments, 0, verb->n_required, arguments, n, names, values))) {
         return NULL;
     }
-    struct scratch *scratch = scratch_take(binding);
-    if (scratch == NULL) {
-        return NULL;
+    if (UNLIKELY(!pass(self, OPEN, RECORDING))) {
+        return refuse_phase(self);
     }
-    bool done = encode_record(binding, scratch, record);
-    if (!done) {
-        refuse_arguments(binding, record->verb, true);
-    } else if (enter_object(&self->busy, "atomic block")) {
-        done = batch_append(self, scratch, is_update ? record->arguments[0] : Py_None);
-        leave_object(&self->busy);
-    } else {
-        done = false;
+    struct scratch *scratch = self->scratch;
+    size_t bytes_before = scratch->arguments.len;
+    size_t ops_before = scratch->ops.len;
+    bool done = encode_record(self->binding, scratch, kind, values);
+    if (UNLIKELY(!done)) {
+        scratch->arguments.len = bytes_before;
+        scratch->ops.len = ops_before;
+        refuse_arguments(self->binding, verb->name, true);
     }
-    scratch_give(binding, scratch);
-    if (!done) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    pass(self, RECORDING, OPEN);
+    return LIKELY(done) ? Py_NewRef(Py_None) : NULL;
 }
 
-static PyObject *batch_insert(struct batch *self, PyObject *rows) {
-    return batch_record(self, &(struct record){TMGR_OP_INSERT, "insert", &rows, 1});
+static PyObject *batch_insert(PyObject *self, PyObject *const *arguments, Py_ssize_t n, PyObject *names) {
+    return batch_record(self, TMGR_OP_INSERT, arguments, n, names);
 }
 
-static PyObject *batch_insert_new(struct batch *self, PyObject *rows) {
-    return batch_record(self, &(struct record){TMGR_OP_INSERT_NEW, "insert_new", &rows, 1});
+static PyObject *batch_insert_new(PyObject *self, PyObject *const *arguments, Py_ssize_t n, PyObject *names) {
+    return batch_record(self, TMGR_OP_INSERT_NEW, arguments, n, names);
 }
 
-static PyObject *batch_delete(struct batch *self, PyObject *key) {
-    return batch_record(self, &(struct record){TMGR_OP_DELETE, "delete", &key, 1});
+static PyObject *batch_delete(PyObject *self, PyObject *const *arguments, Py_ssize_t n, PyObject *names) {
+    return batch_record(self, TMGR_OP_DELETE, arguments, n, names);
 }
 
-static PyObject *batch_delete_object(struct batch *self, PyObject *row) {
-    return batch_record(self, &(struct record){TMGR_OP_DELETE_OBJECT, "delete_object", &row, 1});
+static PyObject *batch_delete_object(PyObject *self, PyObject *const *arguments, Py_ssize_t n, PyObject *names) {
+    return batch_record(self, TMGR_OP_DELETE_OBJECT, arguments, n, names);
 }
 
-static PyObject *batch_update_counter(struct batch *self, PyObject *const *arguments, Py_ssize_t n) {
-    return batch_record(self, &(struct record){TMGR_OP_UPDATE_COUNTER, "update_counter", arguments, n});
+static PyObject *batch_update_counter(PyObject *self, PyObject *const *arguments, Py_ssize_t n, PyObject *names) {
+    return batch_record(self, TMGR_OP_UPDATE_COUNTER, arguments, n, names);
 }
 
-static PyObject *batch_update_element(struct batch *self, PyObject *const *arguments, Py_ssize_t n) {
-    return batch_record(self, &(struct record){TMGR_OP_UPDATE_ELEMENT, "update_element", arguments, n});
+static PyObject *batch_update_element(PyObject *self, PyObject *const *arguments, Py_ssize_t n, PyObject *names) {
+    return batch_record(self, TMGR_OP_UPDATE_ELEMENT, arguments, n, names);
+}
+
+/* A copy of the key of an op. */
+static PyObject *decode_key(struct binding *binding, const struct tmgr_op *op) {
+    struct decoder d = {.state = binding->state, .at = op->key, .end = op->key + op->key_len};
+    return decode_value(&d);
 }
 
 /* Raise what was wrong with the op that the core refused. Returns NULL. */
-static PyObject *refuse_op(struct batch *self, int status, size_t failed) {
-    static const char *const verbs[] = {
-        [TMGR_OP_INSERT] = "insert",
-        [TMGR_OP_INSERT_NEW] = "insert_new",
-        [TMGR_OP_DELETE] = "delete",
-        [TMGR_OP_DELETE_OBJECT] = "delete_object",
-        [TMGR_OP_UPDATE_COUNTER] = "update_counter",
-        [TMGR_OP_UPDATE_ELEMENT] = "update_element",
-    };
-    const struct tmgr_op *ops = (const struct tmgr_op *)(void *)self->ops.data;
-    size_t n = self->ops.len / sizeof *ops;
-    if (status == TMGR_ABSENT && failed < n) {
-        return refuse(self->binding, status, verbs[ops[failed].kind], PyList_GET_ITEM(self->keys, (Py_ssize_t)failed));
+static PyObject *refuse_op(struct binding *binding, int status, const struct request *r) {
+    if (r->failed >= r->n || status == TMGR_BUSY || status == RAISED) {
+        return refuse(binding, status, "atomic", NULL);
     }
-    if (failed >= n || status == TMGR_BUSY || status == RAISED) {
-        return refuse(self->binding, status, "atomic", NULL);
-    }
-    PyObject *detail = PyUnicode_FromFormat("operation %zu of the atomic block", failed);
+    const struct tmgr_op *op = &r->ops[r->failed];
+    PyObject *detail = status == TMGR_ABSENT ? decode_key(binding, op)
+                                             : PyUnicode_FromFormat("operation %zu of the atomic block", r->failed);
     if (detail != NULL) {
-        refuse(self->binding, status, verbs[ops[failed].kind], detail);
+        refuse(binding, status, batch_verbs[op->kind].name, detail);
         Py_DECREF(detail);
     }
     return NULL;
 }
 
-static int batch_apply(struct batch *self, size_t *failed) {
-    struct binding *binding = self->binding;
-    struct request r = {.api = binding->api, .table = binding->table, .failed = SIZE_MAX};
-    request_ops(&r, &self->ops, &self->bytes);
-    if (r.n == 0) {
-        return binding->api->admit(binding->table, true);
-    }
-    bool is_long_call = r.n > LONG_ROWS || self->bytes.len > LONG_BYTES;
-    int status = is_long_call ? wait_for_lock(binding, &r, step_apply) : do_write(binding, &r, step_apply);
-    *failed = r.failed;
-    return status;
-}
-
-/* commit(): run what was recorded, all of it or nothing. The block has ended then, either way. */
-static PyObject *batch_commit(struct batch *self, PyObject *unused) {
+static PyObject *batch_enter(PyObject *object, PyObject *unused) {
     (void)unused;
-    size_t failed = SIZE_MAX;
-    if (!enter_object(&self->busy, "atomic block")) {
+    struct batch *self = (struct batch *)object;
+    if (!pass(self, NEW, RECORDING)) {
+        PyErr_SetString(PyExc_RuntimeError, "an atomic block runs once: call table.atomic() again");
         return NULL;
     }
-    bool had_ended = self->has_ended;
-    self->has_ended = true;
-    int status = had_ended ? RAISED : batch_apply(self, &failed);
-    if (had_ended) {
-        PyErr_SetString(PyExc_RuntimeError, "commit: this atomic block has ended");
-    } else if (status != TMGR_OK) {
-        refuse_op(self, status, failed);
-    }
-    leave_object(&self->busy);
-    if (status != TMGR_OK) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    self->scratch = scratch_take(self->binding);
+    bool done = self->scratch != NULL;
+    pass(self, RECORDING, done ? OPEN : NEW);
+    return done ? Py_NewRef(object) : NULL;
 }
 
-static PyObject *binding_batch(struct binding *self, PyObject *unused) {
-    (void)unused;
-    struct batch *batch = (struct batch *)self->state->batch_type->tp_alloc(self->state->batch_type, 0);
-    if (batch == NULL) {
+/* Run what was recorded, all of it or nothing; nothing after an exception. The block has ended then, either way. */
+static PyObject *batch_exit(PyObject *object, PyObject *const *arguments, Py_ssize_t n) {
+    struct batch *self = (struct batch *)object;
+    if (!has_arguments("__exit__", n, 3, 3)) {
         return NULL;
     }
-    Py_INCREF(self);
-    batch->binding = self;
-    batch->keys = PyList_New(0);
-    if (batch->keys == NULL) {
-        Py_DECREF(batch);
-        return NULL;
+    if (!pass(self, OPEN, ENDED)) {
+        return refuse_phase(self);
     }
-    return (PyObject *)batch;
+    struct scratch *scratch = self->scratch;
+    self->scratch = NULL;
+    int status = TMGR_OK;
+    if (arguments[0] == Py_None) {
+        struct request r = request_for(self->binding, scratch);
+        r.failed = SIZE_MAX;
+        status = apply(self->binding, scratch, &r);
+        if (UNLIKELY(status != TMGR_OK)) {
+            refuse_op(self->binding, status, &r);
+        }
+    }
+    scratch_give(self->binding, scratch);
+    return status == TMGR_OK ? Py_NewRef(Py_None) : NULL;
 }
 
-static int batch_traverse(struct batch *self, visitproc visit, void *arg) {
-    Py_VISIT(self->binding);
-    Py_VISIT(self->keys);
+/* From a Binding, which no class derives from, so its type is told by what is its own. */
+static PyObject *batch_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
+    PyObject *binding = PyTuple_GET_SIZE(arguments) == 1 && keywords == NULL ? PyTuple_GET_ITEM(arguments, 0) : NULL;
+    if (binding == NULL || Py_TYPE(binding)->tp_new != binding_new) {
+        PyErr_SetString(PyExc_TypeError, "an atomic block is made by table.atomic()");
+        return NULL;
+    }
+    struct batch *self = (struct batch *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->binding = (struct binding *)Py_NewRef(binding);
+    }
+    return (PyObject *)self;
+}
+
+static int batch_traverse(PyObject *self, visitproc visit, void *arg) {
+    Py_VISIT(((struct batch *)self)->binding);
     Py_VISIT(Py_TYPE(self));
     return 0;
 }
 
-static void batch_dealloc(struct batch *self) {
-    PyTypeObject *type = Py_TYPE(self);
+static void batch_dealloc(PyObject *object) {
+    PyTypeObject *type = Py_TYPE(object);
+    struct batch *self = (struct batch *)object;
     PyObject_GC_UnTrack(self);
-    free(self->bytes.data);
-    free(self->ops.data);
+    if (self->scratch != NULL) { /* the block was left without its end */
+        scratch_give(self->binding, self->scratch);
+    }
     Py_XDECREF(self->binding);
-    Py_XDECREF(self->keys);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
 static PyMethodDef batch_methods[] = {
-    {"insert", (PyCFunction)batch_insert, METH_O, "insert(row | [rows])"},
-    {"insert_new", (PyCFunction)batch_insert_new, METH_O, "insert_new(row)"},
-    {"delete", (PyCFunction)batch_delete, METH_O, "delete(key)"},
-    {"delete_object", (PyCFunction)batch_delete_object, METH_O, "delete_object(row)"},
-    {"update_counter", FASTCALL(batch_update_counter), METH_FASTCALL, "update_counter(key, op[, default])"},
-    {"update_element", FASTCALL(batch_update_element), METH_FASTCALL, "update_element(key, spec[, default])"},
-    {"commit", (PyCFunction)batch_commit, METH_NOARGS, "commit(): all of it, or nothing and an exception."},
+    {"insert", FASTCALL(batch_insert), METH_FASTCALL | METH_KEYWORDS,
+     "insert($self, /, rows)\n--\n\nPut in a row or a list of rows, in place of those with the same keys."},
+    {"insert_new", FASTCALL(batch_insert_new), METH_FASTCALL | METH_KEYWORDS,
+     "insert_new($self, /, rows)\n--\n\n"
+     "Put in a row or a list of rows, or nothing if there is one with one of the keys by then."},
+    {"delete", FASTCALL(batch_delete), METH_FASTCALL | METH_KEYWORDS,
+     "delete($self, /, key)\n--\n\nRemove the rows with this key."},
+    {"delete_object", FASTCALL(batch_delete_object), METH_FASTCALL | METH_KEYWORDS,
+     "delete_object($self, /, row)\n--\n\nRemove this very row."},
+    {"update_counter", FASTCALL(batch_update_counter), METH_FASTCALL | METH_KEYWORDS,
+     "update_counter($self, /, key, op, default=...)\n--\n\nAdd to ints in the row with this key."},
+    {"update_element", FASTCALL(batch_update_element), METH_FASTCALL | METH_KEYWORDS,
+     "update_element($self, /, key, spec, default=...)\n--\n\nReplace elements of the row with this key."},
+    {"__enter__", batch_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nBegin to record; once."},
+    {"__exit__", FASTCALL(batch_exit), METH_FASTCALL,
+     "__exit__($self, kind, error, trace, /)\n--\n\nRun what was recorded, all of it or nothing."},
     {NULL, NULL, 0, NULL},
 };
 static PyType_Slot batch_slots[] = {
     {Py_tp_doc, "Operations recorded for one multi-row write."},
+    {Py_tp_new, batch_new},
     {Py_tp_methods, batch_methods},
     {Py_tp_traverse, batch_traverse},
     {Py_tp_dealloc, batch_dealloc},
@@ -453,7 +465,7 @@ static PyType_Slot batch_slots[] = {
 static PyType_Spec batch_spec = {
     .name = "tablemgr._codec.Batch",
     .basicsize = sizeof(struct batch),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = batch_slots,
 };
 

@@ -319,6 +319,42 @@ static bool has_arguments(const char *verb, Py_ssize_t n, Py_ssize_t least, Py_s
     return true;
 }
 
+enum { MOST_ARGUMENTS = 3 };
+
+/* Arguments by position or name into `values`, NULL where there is none. names: those of all that there can be, ended by
+ * NULL; the first `n_positional` cannot be named, the first `n_required` must be there. False with TypeError set. */
+static bool take_arguments(const char *verb, const char *const *names, Py_ssize_t n_positional, Py_ssize_t n_required,
+                           PyObject *const *arguments, Py_ssize_t n, PyObject *given_names, PyObject **values) {
+    Py_ssize_t most = 0;
+    for (; names[most] != NULL; most++) {
+        values[most] = most < n ? arguments[most] : NULL;
+    }
+    if (n > most) {
+        PyErr_Format(PyExc_TypeError, "%s: %zd arguments at most, not %zd", verb, most, n);
+        return false;
+    }
+    for (Py_ssize_t i = 0; given_names != NULL && i < PyTuple_GET_SIZE(given_names); i++) {
+        PyObject *name = PyTuple_GET_ITEM(given_names, i);
+        Py_ssize_t place = n_positional;
+        while (place < most && PyUnicode_CompareWithASCIIString(name, names[place]) != 0) {
+            place++;
+        }
+        if (place == most || values[place] != NULL) {
+            PyErr_Format(PyExc_TypeError, "%s: %s argument %R", verb, place == most ? "there is no" : "twice the",
+                         name);
+            return false;
+        }
+        values[place] = arguments[n + i];
+    }
+    for (Py_ssize_t i = 0; i < n_required; i++) {
+        if (values[i] == NULL) {
+            PyErr_Format(PyExc_TypeError, "%s: the argument '%s' is missing", verb, names[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* -- life -------------------------------------------------------------------------------------------------------------- */
 
 /* Made whole or not at all: a Binding without a table cannot be called. */

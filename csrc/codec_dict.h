@@ -38,42 +38,6 @@ static PyObject *dict_use(PyObject *self, PyTypeObject *defining, PyObject *cons
     Py_RETURN_NONE;
 }
 
-/* -- arguments -------------------------------------------------------------------------------------------------------------- */
-
-enum { DICT_ARGUMENTS = 3 };
-
-/* Arguments by position or name into `values`, NULL where there is none; the first is required. names: those of all that
- * there can be, ended by NULL; the first `n_positional` cannot be named. False with TypeError set. */
-static bool dict_arguments(const char *verb, const char *const *names, Py_ssize_t n_positional,
-                           PyObject *const *arguments, Py_ssize_t n, PyObject *given_names, PyObject **values) {
-    Py_ssize_t most = 0;
-    for (; names[most] != NULL; most++) {
-        values[most] = most < n ? arguments[most] : NULL;
-    }
-    if (n > most) {
-        PyErr_Format(PyExc_TypeError, "%s: %zd arguments at most, not %zd", verb, most, n);
-        return false;
-    }
-    for (Py_ssize_t i = 0; given_names != NULL && i < PyTuple_GET_SIZE(given_names); i++) {
-        PyObject *name = PyTuple_GET_ITEM(given_names, i);
-        Py_ssize_t place = n_positional;
-        while (place < most && PyUnicode_CompareWithASCIIString(name, names[place]) != 0) {
-            place++;
-        }
-        if (place == most || values[place] != NULL) {
-            PyErr_Format(PyExc_TypeError, "%s: %s argument %R", verb, place == most ? "there is no" : "twice the",
-                         name);
-            return false;
-        }
-        values[place] = arguments[n + i];
-    }
-    if (values[0] == NULL) {
-        PyErr_Format(PyExc_TypeError, "%s: the key is missing", verb);
-        return false;
-    }
-    return true;
-}
-
 /* -- the verbs --------------------------------------------------------------------------------------------------------------- */
 
 static PyObject *dict_getitem(PyObject *self, PyObject *key) {
@@ -110,9 +74,9 @@ static PyObject *dict_len(PyObject *self, PyObject *unused) {
 
 static PyObject *dict_get(PyObject *self, PyObject *const *arguments, Py_ssize_t n, PyObject *names) {
     static const char *const known[] = {"key", "default", NULL};
-    PyObject *values[DICT_ARGUMENTS];
+    PyObject *values[MOST_ARGUMENTS];
     struct binding *binding = dict_binding(self);
-    if (UNLIKELY(binding == NULL || !dict_arguments("get", known, 1, arguments, n, names, values))) {
+    if (UNLIKELY(binding == NULL || !take_arguments("get", known, 1, 1, arguments, n, names, values))) {
         return NULL;
     }
     return get_or(binding, values[0], values[1] == NULL ? Py_None : values[1]);
@@ -145,9 +109,9 @@ static bool encode_increment(struct binding *self, struct scratch *scratch, PyOb
 
 static PyObject *dict_increment(PyObject *self, PyObject *const *arguments, Py_ssize_t n, PyObject *names) {
     static const char *const known[] = {"key", "by", "default", NULL};
-    PyObject *values[DICT_ARGUMENTS];
+    PyObject *values[MOST_ARGUMENTS];
     struct binding *binding = dict_binding(self);
-    if (UNLIKELY(binding == NULL || !dict_arguments("increment", known, 0, arguments, n, names, values))) {
+    if (UNLIKELY(binding == NULL || !take_arguments("increment", known, 0, 1, arguments, n, names, values))) {
         return NULL;
     }
     struct scratch *scratch = scratch_take(binding);

@@ -824,12 +824,14 @@ static bool check_default(struct binding *self, PyObject *row, const char *verb)
     return true;
 }
 
-/* arguments: key, spec[, default]; of op, the kind is given. Its bytes go into the scratch, its lengths into op. The spec's shape comes before the key, so updates
- * lie first; the default row's own key is not looked at, as the key takes its place. */
+/* arguments: key, spec[, default]; of op, the kind is given. Its bytes go to the end of the scratch, its lengths into op.
+ * The spec's shape comes before the key, so updates lie first; the default row's own key is not looked at, as the key
+ * takes its place. */
 static bool encode_update(struct binding *self, struct scratch *scratch, PyObject *const *arguments, Py_ssize_t n,
                           struct tmgr_op *op, const char *verb) {
     static const struct place default_place = {.kind = ROOT, .name = "default"};
     struct tmgr_buffer *out = &scratch->arguments;
+    size_t start = out->len;
     struct encoder e = encoder_for(self, out, &key_place);
     if (!has_arguments(verb, n, 2, 3) || !encode_updates(self, &e, arguments[1], op->kind) ||
         (n == 3 && !check_default(self, arguments[2], verb))) {
@@ -845,7 +847,7 @@ static bool encode_update(struct binding *self, struct scratch *scratch, PyObjec
     if (n == 3 && !encode_row(&e, arguments[2], self->keypos, &key)) {
         return false;
     }
-    op->updates_len = key.offset;
+    op->updates_len = key.offset - start;
     op->key_len = key.len;
     op->row_len = out->len - key.offset - key.len;
     return true;

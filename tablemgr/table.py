@@ -637,57 +637,13 @@ class Table(Selecting):
 
 
 @final
-class Atomic:
-    """The block of `Table.atomic()`. Its methods record and return None; they take what the table's take."""
+class Atomic(_codec.Batch):
+    """The block of `Table.atomic()`. Its methods record and return None; they take what the table's take.
 
-    __slots__ = ("_batch", "_binding")
+    One call at a time: another meanwhile, from a second thread or from a value as it is pickled, raises ValueError.
+    """
 
-    def __init__(self, binding: _codec.Binding) -> None:
-        """For Table.atomic()."""
-        self._binding: _codec.Binding | None = binding
-        self._batch: _codec.Batch | None = None
-
-    def insert(self, rows: Row | list[Row]) -> None:
-        """Put in a row or a list of rows, in place of those with the same keys."""
-        self._recorder().insert(rows)
-
-    def insert_new(self, rows: Row | list[Row]) -> None:
-        """Put in a row or a list of rows, or nothing if there is one with one of the keys by then."""
-        self._recorder().insert_new(rows)
-
-    def delete(self, key: Any) -> None:
-        """Remove the rows with this key."""
-        self._recorder().delete(key)
-
-    def delete_object(self, row: Row) -> None:
-        """Remove this very row."""
-        self._recorder().delete_object(row)
-
-    def update_counter(self, key: Any, op: Any, default: Any = _MISSING) -> None:
-        """Add to ints in the row with this key."""
-        self._recorder().update_counter(key, op, *(() if default is _MISSING else (default,)))
-
-    def update_element(self, key: Any, spec: Any, default: Any = _MISSING) -> None:
-        """Replace elements of the row with this key."""
-        self._recorder().update_element(key, spec, *(() if default is _MISSING else (default,)))
-
-    def _recorder(self) -> _codec.Batch:
-        if self._batch is None:
-            raise RuntimeError("an atomic block records between its begin and its end only: with table.atomic() as tx")
-        return self._batch
-
-    def __enter__(self) -> Atomic:
-        if self._binding is None:
-            raise RuntimeError("an atomic block runs once: call table.atomic() again")
-        self._batch, self._binding = self._binding.batch(), None
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        batch, self._batch = self._recorder(), None
-        if kind is None:
-            batch.commit()
+    __slots__ = ()
 
 
 def _attach_again(name: str, instance: str, codec: str, lock_timeout: float, readonly: bool | None) -> Table:

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Atomic blocks: recorded, run at the end, all or nothing."""
 
+import copy
+import gc
+import pickle
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 import tablemgr as tm
@@ -63,18 +69,145 @@ def test_shapes_are_checked_when_recorded(table: tm.Table) -> None:
     assert sorted(table) == [("a", 1), ("b", 2), ("c", 3)]
 
 
-def test_a_block_is_of_no_use_outside(table: tm.Table) -> None:
-    """Before its begin and after its end it raises RuntimeError."""
+CALLS: dict[str, Callable[[tm.Atomic], object]] = {
+    "insert": lambda tx: tx.insert(rows=("a", 9)),
+    "insert_new": lambda tx: tx.insert_new(rows=[("a", 9)]),
+    "delete": lambda tx: tx.delete(key="a"),
+    "delete_object": lambda tx: tx.delete_object(row=("a", 1)),
+    "update_counter": lambda tx: tx.update_counter("a", default=("a", 0), op=1),
+    "update_element": lambda tx: tx.update_element(key="a", spec=(1, 2)),
+}
+
+
+@pytest.mark.parametrize("verb", CALLS)
+def test_a_block_is_of_no_use_outside(table: tm.Table, verb: str) -> None:
+    """Before its begin and after its end each method raises RuntimeError; it cannot begin again."""
+    outside = r"between its begin and its end only: with table\.atomic\(\) as tx"
     block = table.atomic()
-    with pytest.raises(RuntimeError):
-        block.insert(("c", 3))
+    with pytest.raises(RuntimeError, match=outside):
+        CALLS[verb](block)
+    with pytest.raises(RuntimeError, match=outside):
+        block.__exit__(None, None, None)
     with block as tx:
-        tx.insert(("c", 3))
-    with pytest.raises(RuntimeError):
-        tx.delete("c")
-    with pytest.raises(RuntimeError), block:
-        pass
-    assert "c" in table
+        assert tx is block
+        assert CALLS[verb](tx) is None
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=outside):
+            CALLS[verb](tx)
+        with pytest.raises(RuntimeError, match="runs once"), block:
+            pass
+        with pytest.raises(RuntimeError, match=outside):
+            block.__exit__(None, None, None)
+    with pytest.raises(ZeroDivisionError), table.atomic() as tx:
+        raise ZeroDivisionError
+    with pytest.raises(RuntimeError, match=outside):
+        CALLS[verb](tx)
+    assert table.check() == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda tx: tx.insert(), "insert: the argument 'rows' is missing"),
+        (lambda tx: tx.insert(row=("a", 1)), "insert: there is no argument 'row'"),
+        (lambda tx: tx.insert(("a", 1), ("b", 1)), "insert: 1 arguments at most, not 2"),
+        (lambda tx: tx.insert_new(1), "insert_new: .*a row is a tuple"),
+        (lambda tx: tx.delete("a", key="a"), "delete: twice the argument 'key'"),
+        (lambda tx: tx.delete_object(["a"]), "delete_object: .*a row is a tuple"),
+        (lambda tx: tx.update_counter("a"), "update_counter: the argument 'op' is missing"),
+        (lambda tx: tx.update_counter("a", 1, None), "update_counter: .*the default is a row"),
+        (lambda tx: tx.update_element("a", default=("a",)), "update_element: the argument 'spec' is missing"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_the_verbs_name(
+    table: tm.Table, call: Callable[[tm.Atomic], object], message: str
+) -> None:
+    """TypeError, and the block goes on as if it had not been called."""
+    with table.atomic() as tx:
+        tx.update_counter("a", 1)
+        with pytest.raises(TypeError, match=message):
+            call(tx)
+        tx.update_counter("a", 1)
+    assert sorted(table) == [("a", 3), ("b", 2)]
+
+
+def test_a_record_that_fails_leaves_nothing_behind(table: tm.Table) -> None:
+    """However much of it was good before what was wrong: those before and after it are as they were recorded."""
+    with table.atomic() as tx:
+        tx.update_counter("n", 1, ("n", 0))
+        for _ in range(3):
+            with pytest.raises(TypeError):
+                tx.insert([*[(key, "x" * 5000) for key in "abcdefgh"], ("a", object())])
+            with pytest.raises(TypeError):
+                tx.insert_new([("new", 1), ("b", object())])
+            with pytest.raises(TypeError):
+                tx.update_element("n", [(0, "y" * 5000), (1, object())])
+            with pytest.raises(TypeError):
+                tx.update_counter("n", [(1, 5), (1, 5)], ("n", 0, object()))
+            tx.update_counter("n", 1)
+            tx.insert_new([("c", 1), ("d", 2)])
+            tx.delete("c")
+    assert sorted(table) == [("a", 1), ("b", 2), ("d", 2), ("n", 4)]
+    assert table.check() == []
+
+
+@pytest.mark.parametrize("key", ["x", 1, 1.5, ("x", (1, None)), b"x", None, True, 2**70], ids=repr)
+def test_a_missing_row_is_told_by_its_key(table: tm.Table, key: object) -> None:
+    """The argument of the KeyError is the key, of its type; the message names the verb and the table."""
+    with pytest.raises(KeyError, match="update_counter: table 't'") as caught, table.atomic() as tx:
+        tx.insert(("before", 1))
+        tx.update_counter("a", 1)
+        tx.update_element("absent", (1, 5))
+        tx.update_counter(key, [(1, 5)])
+        tx.update_counter("behind", 1)
+    [named] = caught.value.args
+    assert (type(named), named) == (type(key), key)
+    assert sorted(table) == [("a", 1), ("b", 2)]
+
+
+def test_blocks_are_made_by_their_table_only(table: tm.Table) -> None:
+    """Not of anything else, nor copied, nor pickled."""
+    for wrong in ((), (1,), (table,), (table, 1)):
+        with pytest.raises(TypeError):
+            tm.Atomic(*wrong)
+        with pytest.raises(TypeError):
+            tm.Atomic.__new__(tm.Atomic, *wrong)
+    with pytest.raises(TypeError):
+        object.__new__(tm.Atomic)
+    blocks = [table.atomic(), table.atomic(), table.atomic()]
+    blocks[1].__enter__()
+    blocks[2].__enter__().__exit__(None, None, None)
+    for block in blocks:
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            with pytest.raises(TypeError):
+                pickle.dumps(block, protocol)
+        for copied in (copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError):
+                copied(block)
+        with pytest.raises(AttributeError):
+            block.anything = 1  # type: ignore[attr-defined] # that is the test
+
+
+def test_every_method_of_a_block_says_what_it_does() -> None:
+    """To help(), with its arguments."""
+    for verb in CALLS:
+        method: Any = getattr(tm.Atomic, verb)
+        assert method.__doc__
+        assert method.__text_signature__.startswith("($self, /, ")
+
+
+def test_the_table_may_be_used_within_a_block(table: tm.Table) -> None:
+    """Reads and writes of it, other blocks, and blocks left without their end: none touches what was recorded."""
+    with table.atomic() as tx:
+        tx.insert(("c", "x" * 3000))
+        table.insert(("d", "y" * 5000))
+        table.atomic().__enter__().insert(("e", "z" * 5000))
+        with table.atomic() as inner:
+            inner.delete("a")
+        assert sorted(table) == [("b", 2), ("d", "y" * 5000)]
+        gc.collect()
+        tx.delete("b")
+    assert sorted(table) == [("c", "x" * 3000), ("d", "y" * 5000)]
 
 
 def test_a_block_may_count_one_key_many_times(table: tm.Table) -> None:

@@ -238,6 +238,11 @@ def test_a_signal_handler_runs_while_a_write_waits(core: FakeCore) -> None:
         signal.signal(signal.SIGALRM, before)
 
 
+def opened(b: _codec.Binding) -> _codec.Batch:
+    """An atomic block that has begun."""
+    return _codec.Batch(b).__enter__()
+
+
 MISUSES: dict[str, tuple[bool, Callable[[_codec.Binding], object]]] = {
     "lookup": (False, lambda b: b.lookup([])),
     "get": (False, lambda b: b.get([], None)),
@@ -260,9 +265,9 @@ MISUSES: dict[str, tuple[bool, Callable[[_codec.Binding], object]]] = {
     "compare_and_swap": (True, lambda b: b.compare_and_swap(("k",), 5)),
     "update_counter": (True, lambda b: b.update_counter("k", "1")),
     "update_element": (True, lambda b: b.update_element("k", 1)),
-    "batch insert": (True, lambda b: b.batch().insert(5)),
-    "batch delete": (True, lambda b: b.batch().delete([])),
-    "batch update_counter": (True, lambda b: b.batch().update_counter("k", "1")),
+    "batch insert": (True, lambda b: opened(b).insert(5)),  # type: ignore[arg-type]
+    "batch delete": (True, lambda b: opened(b).delete([])),
+    "batch update_counter": (True, lambda b: opened(b).update_counter("k", "1")),
 }
 
 
@@ -466,19 +471,20 @@ def test_the_garbage_collector_looks_at_no_row_of_flat_values(core: FakeCore) ->
 
 
 def test_a_batch_is_one_call_with_what_was_recorded(core: FakeCore) -> None:
-    """In order, nothing before commit, and nothing of a record whose arguments were wrong."""
-    batch = binding().batch()
-    batch.insert(("a", 1))
-    batch.insert([("b", 2), ("c", 3)])
-    batch.insert_new(("d", 4))
-    with pytest.raises(TypeError):
-        batch.insert([("e", 5), ("f", object())])
-    batch.delete("g")
-    batch.delete_object(("h", 6))
-    batch.update_counter("i", 7, ("i", 0))
-    batch.update_element("j", [(1, 8)])
-    assert core.count("apply") == 0
-    batch.commit()
+    """In order, nothing before the end, and nothing of a record whose arguments were wrong."""
+    with _codec.Batch(binding()) as batch:
+        batch.insert(("a", 1))
+        batch.insert([("b", 2), ("c", 3)])
+        batch.insert_new(("d", 4))
+        with pytest.raises(TypeError):
+            batch.insert([("e", 5), ("f", object())])
+        with pytest.raises(TypeError):
+            batch.update_counter("e", 1, ("e", object()))
+        batch.delete("g")
+        batch.delete_object(("h", 6))
+        batch.update_counter("i", 7, ("i", 0))
+        batch.update_element("j", [(1, 8)])
+        assert core.count("apply") == 0
 
     def row(*elements: object) -> bytes:
         return _codec.encode_row(elements, 0)
@@ -496,21 +502,39 @@ def test_a_batch_is_one_call_with_what_was_recorded(core: FakeCore) -> None:
     ]
 
 
-def test_a_batch_ends_with_its_commit(core: FakeCore) -> None:
-    """Recording or committing afterwards: RuntimeError, also where the commit failed."""
+def test_a_batch_ends_with_its_block(core: FakeCore) -> None:
+    """Recording or ending it afterwards: RuntimeError, also where the core refused it. An exception asks no core."""
     for answer in (OK, Status.FULL):
-        batch = binding().batch()
+        batch = opened(binding())
         batch.insert(("a", 1))
         core.answers["apply"] = [answer]
         if answer == OK:
-            batch.commit()
+            batch.__exit__(None, None, None)
         else:
             with pytest.raises(RefusedError, match="FULL"):
-                batch.commit()
-        with pytest.raises(RuntimeError, match="has ended"):
+                batch.__exit__(None, None, None)
+        with pytest.raises(RuntimeError, match="between its begin and its end"):
             batch.insert(("b", 1))
-        with pytest.raises(RuntimeError, match="has ended"):
-            batch.commit()
+        with pytest.raises(RuntimeError, match="between its begin and its end"):
+            batch.__exit__(None, None, None)
+    assert core.count("apply") == 2
+    opened(binding()).__exit__(KeyError, KeyError(), None)
+    assert core.count("apply") == 2
+
+
+def test_a_batch_has_memory_of_its_own(core: FakeCore) -> None:
+    """What the table is asked and told within a block, and other blocks, leave what was recorded alone."""
+    b = binding()
+    with _codec.Batch(b) as outer:
+        outer.insert(("a", "x" * 3000))
+        b.insert(("other", "y" * 5000))
+        opened(b).insert(("left without its end", "z" * 5000))
+        with _codec.Batch(b) as inner:
+            inner.delete("b")
+        assert [op[0] for op in core.ops] == [3]
+        outer.delete("c")
+    key = _codec.encode_key
+    assert core.ops == [(0, b"", _codec.encode_row(("a", "x" * 3000), 0), b""), (3, key("c"), b"", b"")]
 
 
 # -- life --------------------------------------------------------------------------------------------------------------
@@ -530,7 +554,7 @@ def test_the_owner_lives_as_long_as_anything_that_can_call(core: FakeCore) -> No
     makers: list[Callable[[_codec.Binding], object]] = [
         lambda b: b,
         lambda b: b.scan(),
-        lambda b: b.batch(),
+        lambda b: opened(b),
         lambda b: b.lookup,
     ]
     for make in makers:
@@ -571,6 +595,72 @@ def test_a_value_may_use_the_binding_it_is_stored_through(core: FakeCore) -> Non
     assert _codec.decode_row(outer, pickle=True) == ("outer", [1, 0, 2])
 
 
+class Recursive:
+    """Pickles by recording in the block that it is being recorded in, or by ending it."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.call = call
+
+    def __reduce__(self) -> Any:
+        with pytest.raises(ValueError, match="in use by another call"):
+            self.call()
+        return (int, ())
+
+
+def test_a_value_cannot_use_the_block_it_is_recorded_in(core: FakeCore) -> None:
+    """Python code that pickle runs is refused, whatever it does with the block; the record it is in stays whole."""
+    b = _codec.Binding(1, 0, True, 1.0, raise_refused, None)
+    with _codec.Batch(b) as batch:
+        batch.insert(("a", 1))
+        calls: list[Callable[[], object]] = [
+            lambda: batch.insert([("big", "x" * 100_000)] * 100),
+            lambda: batch.update_counter("k", 1),
+            lambda: batch.__exit__(None, None, None),
+            lambda: batch.__exit__(KeyError, None, None),
+        ]
+        for call in calls:
+            batch.insert([("v", [1, Recursive(call), 2]), ("w", 2)])
+            batch.update_element("u", [(1, Recursive(call)), (2, "y")])
+        with pytest.raises(RuntimeError, match="runs once"):
+            batch.__enter__()
+    assert len(core.ops) == 1 + 3 * len(calls)
+    assert _codec.decode_row(core.ops[-3][2], pickle=True) == ("v", [1, 0, 2])
+    assert _codec.decode(core.ops[-1][3], pickle=True) == [[1, 0], [2, "y"]]
+
+
+class Waiting:
+    """Pickles when another thread has been at it."""
+
+    def __init__(self, at_it: threading.Barrier) -> None:
+        self.at_it = at_it
+
+    def __reduce__(self) -> Any:
+        self.at_it.wait()
+        self.at_it.wait()
+        return (int, ())
+
+
+def test_a_block_is_refused_to_another_thread_meanwhile(core: FakeCore) -> None:
+    """While one thread records, the other may neither record nor end the block; then it may."""
+    b = _codec.Binding(1, 0, True, 1.0, raise_refused, None)
+    at_it = threading.Barrier(2)
+    batch = opened(b)
+    thread = threading.Thread(target=lambda: batch.insert(("slow", Waiting(at_it))))
+    thread.start()
+    at_it.wait()
+    try:
+        with pytest.raises(ValueError, match="in use by another call"):
+            batch.insert(("quick", "x" * 10_000))
+        with pytest.raises(ValueError, match="in use by another call"):
+            batch.__exit__(None, None, None)
+    finally:
+        at_it.wait()
+        thread.join()
+    batch.insert(("quick", 1))
+    batch.__exit__(None, None, None)
+    assert [_codec.decode_row(op[2], pickle=True) for op in core.ops] == [("slow", 0), ("quick", 1)]
+
+
 def test_many_threads_use_one_binding(core: FakeCore) -> None:
     """Every row reaches the core whole, whichever thread's turn it is."""
     b = binding()
@@ -596,7 +686,8 @@ def test_bindings_and_their_parts_are_made_in_one_way_only(core: FakeCore) -> No
             _codec.Binding(*arguments)
     with pytest.raises(TypeError):
         _codec.Binding.__new__(_codec.Binding)
-    for made in (binding().scan(), binding().batch()):
+    parts: tuple[Any, ...] = (binding().scan(), _codec.Batch(binding()))
+    for made in parts:
         with pytest.raises(TypeError):
             type(made)()
         with pytest.raises(TypeError):

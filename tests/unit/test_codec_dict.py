@@ -41,11 +41,11 @@ def test_arguments_go_by_position_or_name(shared: Shared) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda d: d.get(), "the key is missing"),
+        (lambda d: d.get(), "'key' is missing"),
         (lambda d: d.get(key="n"), "'key'"),
         (lambda d: d.get("n", 1, 2), "2 arguments at most"),
         (lambda d: d.get("n", 1, default=2), "twice"),
-        (lambda d: d.increment(), "the key is missing"),
+        (lambda d: d.increment(), "'key' is missing"),
         (lambda d: d.increment("n", 1, by=1), "twice"),
         (lambda d: d.increment("n", steps=1), "'steps'"),
         (lambda d: d.increment("n", 1.0), "an int, not float"),
