@@ -306,25 +306,28 @@ static void check_record(struct walk *w, const struct tx_record *record, bool co
         w->rows++;
 }
 
-static void check_kept_log(struct walk *w) {
+/* Its offset, if it may be looked into; else 0. */
+static uint64_t check_kept_log(struct walk *w) {
     uint64_t offset = load_relaxed(&w->s->kept_log);
     if (offset == 0 || !reach_counted(w, offset, KEPT_LOG_BYTES, "the kept log"))
-        return;
+        return 0;
     const struct tx_log *log = at(w->t, offset);
     uint64_t n = load_relaxed(&log->n), done = load_relaxed(&log->done);
     if (load_relaxed(&log->capacity) != KEPT_LOG_RECORDS || n > KEPT_LOG_RECORDS ||
         (done != n && load_relaxed(&w->s->leftover) == 0))
         problem(w, "I4 stripe %u: the kept log at %llu is damaged", number(w), (unsigned long long)offset);
+    return offset;
 }
 
 static void check_logs(struct walk *w) {
-    uint64_t sibling = load_relaxed(&w->s->leftover), kept = load_relaxed(&w->s->kept_log), steps = 0;
-    check_kept_log(w);
+    uint64_t sibling = load_relaxed(&w->s->leftover), kept = check_kept_log(w), steps = 0;
     while (sibling != 0 && steps++ < 1 << 20) {
         uint64_t offset = sibling;
         sibling = 0;
         for (bool first = true; offset != 0; first = false) {
-            uint64_t size = offset == kept ? KEPT_LOG_BYTES : reach(w, offset, "a log");
+            bool is_kept = offset == kept; /* reached already, and counted; once only */
+            uint64_t size = is_kept ? KEPT_LOG_BYTES : reach(w, offset, "a log");
+            kept = is_kept ? 0 : kept;
             const struct tx_log *log = at(w->t, offset);
             const struct descriptor *descriptor = size != 0 ? descriptor_of(w->t, load_relaxed(&log->tx)) : NULL;
             uint64_t status = descriptor != NULL ? load_acquire(&descriptor->status) : 0;
@@ -334,7 +337,7 @@ static void check_logs(struct walk *w) {
                 problem(w, "I4 stripe %u: the log at %llu is damaged", number(w), (unsigned long long)offset);
                 return;
             }
-            w->block_bytes += offset == kept ? 0 : txn_log_bytes(log);
+            w->block_bytes += is_kept ? 0 : txn_log_bytes(log);
             for (uint64_t i = load_relaxed(&log->done); i < n; i++)
                 check_record(w, &log->records[i], (status & 3) == TX_COMMITTED);
             if (first)
@@ -689,6 +692,8 @@ static uint64_t activity(struct tmgr_table *t) {
         const struct stripe *s = &t->stripes[i];
         sum += load_acquire(&s->tail) + load_acquire(&s->epoch) + load_acquire(&s->bytes) + load_acquire(&s->rows[0]) +
                load_acquire(&s->intent.op) + load_acquire(&s->tx);
+        for (uint32_t j = 0; j < DESCRIPTORS; j++)
+            sum += load_acquire(&s->descriptors[j].status);
     }
     return sum;
 }

@@ -199,7 +199,7 @@ enum { READ_TRIES = 64 };
 static uint64_t changes(struct tmgr_table *t, struct stripe *s) {
     uint64_t gen = load_acquire(&t->control->gen);
     return load_acquire(&s->epoch) + load_acquire(&s->root[gen & 1].n_buckets) + gen + load_acquire(&s->gen) +
-           load_acquire(&s->tx) + load_acquire(&s->tail);
+           load_acquire(&s->tx) + load_acquire(&s->tail) + load_acquire(&s->bytes);
 }
 
 /* ...unless the segment has outgrown the mapping: then the next call maps more. */

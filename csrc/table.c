@@ -1183,14 +1183,18 @@ static int delete_all_locked(struct tmgr_table *t, uint64_t *removed) {
 
 /* What an earlier delete_all has left, stripe by stripe, so that little is to be done with all of them locked. */
 static int tear_down_slowly(struct tmgr_table *t, int64_t wait_ns) {
+    enum { TURNS_MOST = 1 << 20 }; /* twice what the largest stripe takes: a list of logs leads back to itself */
     int status = TMGR_OK;
     for (uint32_t i = 0; i < t->n_stripes && status == TMGR_OK; i++) {
         struct stripe *s = &t->stripes[i];
-        while (status == TMGR_OK &&
-               (load_acquire(&other_root(s)->segments[0]) != 0 || load_acquire(&s->leftover) != 0)) {
+        for (int turns = 0; status == TMGR_OK &&
+                            (load_acquire(&other_root(s)->segments[0]) != 0 || load_acquire(&s->leftover) != 0);) {
             status = stripe_lock(t, s, wait_ns); /* which does TODO_UNITS of it */
-            if (status == TMGR_OK)
-                stripe_unlock(s);
+            if (status != TMGR_OK)
+                return status;
+            stripe_unlock(s);
+            if (++turns > TURNS_MOST)
+                return poison(t, POISON_LOG);
         }
     }
     return status;

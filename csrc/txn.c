@@ -85,9 +85,9 @@ static int reuse_log(struct tmgr_table *t, struct txn *txn, struct stripe *s, ui
         log_init(log, KEPT_LOG_BYTES);
         stripe_commit(t, s, &s->kept_log, offset, 0, KEPT_LOG_BYTES, old, old != 0 ? KEPT_LOG_BYTES : 0);
     }
-    store_relaxed(&log->next, 0); /* a death before tx_log: nobody asks whose it is */
-    store_relaxed(&log->sibling, 0);
-    store_relaxed(&log->tx, txn->name);
+    publish(&log->next, 0); /* a death before tx_log: nobody asks whose it is */
+    publish(&log->sibling, 0);
+    publish(&log->tx, txn->name);
     publish(&s->tx_log, offset);
     txn->log[stripe_number(t, s)] = log;
     return TMGR_OK;

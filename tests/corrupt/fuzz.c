@@ -5,6 +5,7 @@
  * checks, writes and checks again. A child that a signal ends, or that is not done in time, is a finding.
  *
  *   fuzz ordered ...                        one of the following, of an ordered_set
+ *   fuzz leftover ...                       the kept logs have a record left that is not resolved
  *   fuzz words FIRST LAST STEP KINDS SEED   each STEP-th word of the segment's bytes [FIRST, LAST), changed in KINDS ways
  *   fuzz nodes STEP KINDS SEED              each STEP-th word of the tree's nodes, changed in KINDS ways
  *   fuzz samples N SEED                     N words anywhere, 1 to 8 at once
@@ -12,6 +13,7 @@
  *   fuzz foreign N SEED                     no table at all: random bytes, text, headers over garbage
  *   fuzz one CASE SEED                      the case that a finding names, in this very process
  *   fuzz layout                             prints the regions, one "name first last" per line */
+#include "handle.h"
 #include "layout.h"
 #include "model.h"
 #include "scratch.h"
@@ -24,7 +26,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { N_STRIPES = 2, ROWS = 150, SECONDS = 5, KINDS = 8, RANGE_CALLS = 300, WAIT_NS = 2 * 1000 * 1000, CALLS_MAX = 20000 };
+enum { N_STRIPES = 2, ROWS = 150, SECONDS = 5, KINDS = 9, RANGE_CALLS = 300, WAIT_NS = 2 * 1000 * 1000, CALLS_MAX = 20000 };
 enum { MAX_BYTES = 2 << 20, FILLER = 300000 };
 
 struct counts {
@@ -35,7 +37,7 @@ static struct scratch scratch;
 static struct image sound, damaged;
 static struct counts *counts;
 static uint64_t seed;
-static bool is_ordered;
+static bool is_ordered, has_leftover;
 
 /* -- the sound table --------------------------------------------------------------------------------------------------- */
 
@@ -50,6 +52,39 @@ static void put(struct tmgr_table *table, uint64_t id, size_t payload) {
     uint8_t *row = malloc(payload + ROW_OVERHEAD_MAX);
     expect_ok(tmgr_insert(table, row, row_encode(row, id, 7, payload), WAIT_NS), "insert");
     free(row);
+}
+
+/* Each stripe has kept a log after these. */
+static void write_together(struct tmgr_table *table) {
+    struct model model;
+    model_init(&model);
+    for (uint64_t stamp = 1; stamp <= 3; stamp++) {
+        struct op op = {.verb = VERB_APPLY, .n = 5};
+        struct bound bound;
+        struct outcome got;
+        for (uint64_t i = 0; i < op.n; i++)
+            op.items[i] = (struct item){.kind = TMGR_OP_INSERT, .id = 40 + i, .stamp = stamp, .payload = 30};
+        op_bind(&bound, &op, &model);
+        op_run(&bound, table, WAIT_NS, &got);
+        bound_free(&bound);
+        expect_ok(got.status, "apply");
+    }
+    model_free(&model);
+}
+
+/* As after a death behind the commit point of the last transaction, with all but its last record resolved. */
+static void leave_over(struct tmgr_table *table) {
+    for (uint32_t i = 0; i < table->n_stripes; i++) {
+        struct stripe *s = &table->stripes[i];
+        struct tx_log *log = at_checked(table, load_relaxed(&s->kept_log), KEPT_LOG_BYTES);
+        if (load_relaxed(&s->kept_log) == 0 || log == NULL)
+            continue;
+        uint64_t number = load_relaxed(&log->tx) & 0xff;
+        struct stripe *home = &table->stripes[number / DESCRIPTORS];
+        fetch_or(&home->descriptors[number % DESCRIPTORS].participants, UINT64_C(1) << i);
+        store_relaxed(&log->done, load_relaxed(&log->n) - 1);
+        store_relaxed(&s->leftover, load_relaxed(&s->kept_log));
+    }
 }
 
 /* Rows of all sizes, some overwritten, some deleted, so that rings, lists and overflow buckets are in use. */
@@ -74,6 +109,9 @@ static void prepare(void) {
         put(table, random_below(&random, ROWS), 30 + (size_t)random_below(&random, 100));
     for (uint64_t id = 0; id < 20; id++)
         expect_ok(tmgr_delete(table, key, key_encode(key, id), WAIT_NS), "delete");
+    write_together(table);
+    if (has_leftover)
+        leave_over(table);
     tmgr_free(table);
     image_save(&sound, &scratch);
     image_save(&damaged, &scratch);
@@ -260,6 +298,12 @@ static uint64_t *word_at(struct image *image, size_t offset) {
     return (uint64_t *)(void *)(image->at[0].bytes + offset);
 }
 
+static uint64_t kept_log_of(size_t stripe) {
+    return is_ordered && stripe > 0
+               ? 0
+               : *word_at(&sound, STRIPES_OFFSET + stripe * sizeof(struct stripe) + offsetof(struct stripe, kept_log));
+}
+
 /* The kinds: a bit at either end, all, none, a random bit, a random word, a word from elsewhere, itself one unit on. */
 static void damage_word(size_t offset, unsigned kind, struct random *random) {
     uint64_t *target = word_at(&damaged, offset);
@@ -285,8 +329,11 @@ static void damage_word(size_t offset, unsigned kind, struct random *random) {
     case 6:
         *target = *word_at(&sound, 8 * random_below(random, sound.at[0].len / 8));
         break;
-    default:
+    case 7:
         *target += UNIT_BYTES;
+        break;
+    default:
+        *target = kept_log_of(random_below(random, N_STRIPES));
         break;
     }
 }
@@ -410,6 +457,10 @@ static void print_layout(void) {
     printf("control 0 %zu\n", sizeof(struct control));
     printf("records %d %d\n", RECORDS_OFFSET, RECORDS_OFFSET + RECORDS * 2048);
     printf("stripes %d %zu\n", STRIPES_OFFSET, STRIPES_OFFSET + control->n_stripes * sizeof(struct stripe));
+    for (size_t i = 0; i < control->n_stripes; i++) {
+        size_t log = (size_t)kept_log_of(i);
+        printf("log%zu %zu %zu\n", i, log, log + KEPT_LOG_BYTES);
+    }
     for (size_t chunk = 0; arena + chunk * CHUNK_BYTES < sound.at[0].len; chunk++) {
         size_t at = arena + chunk * CHUNK_BYTES;
         printf("map%zu %zu %zu\n", chunk, at, at + offsetof(struct chunk, links));
@@ -422,11 +473,8 @@ static void print_layout(void) {
 int main(int argc, char **argv) {
     uint64_t a[5] = {0};
     char name[64];
-    if (argc > 1 && strcmp(argv[1], "ordered") == 0) {
-        is_ordered = true;
-        argc--;
-        argv++;
-    }
+    for (; argc > 1 && (strcmp(argv[1], "ordered") == 0 || strcmp(argv[1], "leftover") == 0); argc--, argv++)
+        *(argv[1][0] == 'o' ? &is_ordered : &has_leftover) = true;
     if (argc < 2)
         return 2;
     const char *mode = argv[1];

@@ -39,6 +39,7 @@ def regions(executable: Path, *options: str) -> dict[str, tuple[int, int]]:
         ("control", 1, 8),
         ("records", 16, 2),
         ("stripes", 1, 8),
+        ("log0", 1, 9),
         ("map0", 1, 3),
         ("links0", 1, 3),
         ("used0", 3, 2),
@@ -62,6 +63,17 @@ def test_a_changed_word_of_an_ordered_set_crashes_nobody(executable: Path, regio
     counts = fuzz(executable, "ordered", "words", first, last, step, kinds, SEED)
     assert counts["cases"] > 0
     assert counts["findings"] == 0
+
+
+@pytest.mark.parametrize("options", [("leftover",), ("leftover", "ordered")])
+def test_a_changed_word_of_a_log_with_a_record_left_crashes_nobody(executable: Path, options: tuple[str, ...]) -> None:
+    """The words of the log itself, and those of the stripe that it hangs on."""
+    of = regions(executable, *options)
+    for region, step, kinds in (("log0", 1, 9), ("stripes", 2, 4)):
+        first, last = of[region]
+        counts = fuzz(executable, *options, "words", first, last, step, kinds, SEED)
+        assert counts["cases"] > 0
+        assert counts["findings"] == 0
 
 
 def test_several_changed_words_crash_nobody(executable: Path) -> None:
