@@ -20,12 +20,13 @@
  * A pending record knows its slot: a split tells the records of the entries it moved (before C is cut); merges wait for them.
  * Merging keeps a table that is written at one end and emptied at the other from filling up with empty nodes.
  *
- * Writers go under the one lock of the table's one stripe. Readers need no lock and are validated by the reuse epoch. */
+ * Writers go under the one lock of the table's one stripe. Readers need no lock and are validated by the reuse epoch.
+ * Readers are in oset_read.c, writers in oset_write.c; node.h is for these two. */
 #ifndef TMGR_OSET_H
 #define TMGR_OSET_H
 
 #include "hset.h"
-#include "sortkey.h"
+#include "sorted.h"
 
 /* Bounds of a range, as sort keys; NULL: none. */
 struct oset_range {
@@ -54,22 +55,6 @@ int oset_extend(struct tmgr_table *t, struct stripe *s, const struct probe *prob
 int oset_tidy(struct tmgr_table *t, struct stripe *s, const struct probe *probe);
 int oset_tear_down(struct tmgr_table *t, struct stripe *s, uint64_t *units);
 int oset_repair(struct tmgr_table *t, struct stripe *s);
-
-/* -- a key's sort key ----------------------------------------------------------------------------------------------------- */
-
-struct sorted {
-    uint8_t *bytes;
-    size_t len;
-    uint8_t small[304];
-};
-enum { SORT_SLACK = 8 }; /* readable bytes behind every sort key that is given to these functions */
-/* Room for a sort key of this length in `bytes`; NULL: no memory. To be freed. */
-uint8_t *sorted_room(struct sorted *sorted, size_t len);
-/* OK, NO_MEMORY, BAD_ROW (it is no key). To be freed unless that failed. */
-int sorted_make(struct sorted *sorted, const uint8_t *key, size_t len);
-void sorted_free(struct sorted *sorted);
-/* As memcmp, a prefix being less. */
-int sorted_compare(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len);
 
 /* -- for check.c -------------------------------------------------------------------------------------------------------------- */
 
