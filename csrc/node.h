@@ -26,7 +26,7 @@ static inline bool entries_are_in_range(uint64_t order) {
 }
 
 /* Load a node once. True: what was loaded is within bounds. False: damaged, or, for a reader, overtaken. */
-static bool look(struct tmgr_table *t, uint64_t offset, struct seen *seen) {
+static inline bool look(struct tmgr_table *t, uint64_t offset, struct seen *seen) {
     if (!offset_is_valid(t, offset, sizeof(struct node)))
         return false;
     seen->node = at(t, offset);
@@ -53,7 +53,7 @@ static inline uint64_t sort_word(const uint8_t *sort, size_t n) {
 }
 
 /* The first `n` bytes of low against the key, as memcmp; a prefix is less. */
-static int low_compare(const struct node *node, uint32_t n, const uint8_t *sort, size_t len) {
+static inline int low_compare(const struct node *node, uint32_t n, const uint8_t *sort, size_t len) {
     size_t both = n < len ? n : len;
     for (size_t i = 0; i < both; i += 8) {
         uint64_t ours = big_endian(load_relaxed(&node->low[i / 8]), both - i), theirs = sort_word(sort + i, both - i);
@@ -65,7 +65,7 @@ static int low_compare(const struct node *node, uint32_t n, const uint8_t *sort,
 
 /* Grows with the key: 8 bytes after the first `skip`, which all keys of the node were thought to share. Keys that do not share
  * them have the least or the greatest head. Equal heads decide nothing. */
-static uint64_t head_of(const struct node *node, uint32_t skip, const uint8_t *sort, size_t len) {
+static inline uint64_t head_of(const struct node *node, uint32_t skip, const uint8_t *sort, size_t len) {
     int order = skip > 0 ? low_compare(node, skip, sort, len < skip ? len : skip) : 0;
     if (order != 0)
         return order > 0 ? 0 : UINT64_MAX;
@@ -115,8 +115,8 @@ struct path {
 
 /* Rank of the last child whose separator is not above the key (before: below it); the first child serves all lower ones.
  * -1: damaged or overtaken. */
-static int child_rank(struct tmgr_table *t, const struct seen *seen, const uint8_t *sort, size_t len, bool before,
-                      bool at_edge) {
+static inline int child_rank(struct tmgr_table *t, const struct seen *seen, const uint8_t *sort, size_t len,
+                             bool before, bool at_edge) {
     uint64_t head = head_of(seen->node, seen->skip, sort, len);
     int low = 0, high = (int)order_count(seen->order) - 1;
     while (low < high) {
@@ -150,8 +150,8 @@ static inline void prefetch_node(struct tmgr_table *t, uint64_t offset) {
 
 /* The leaf for a key; sort NULL: the first leaf, or with `before` the last one. at_edge: look at the last child first while that
  * is the one, for keys come in ascending order often. */
-static bool descend(struct tmgr_table *t, uint64_t top, const uint8_t *sort, size_t len, bool before, bool at_edge,
-                    struct path *path) {
+static inline bool descend(struct tmgr_table *t, uint64_t top, const uint8_t *sort, size_t len, bool before,
+                           bool at_edge, struct path *path) {
     struct seat *seat = &path->seats[0];
     path->depth = 1;
     if (!look(t, top, &seat->at))

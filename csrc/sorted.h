@@ -30,7 +30,21 @@ static inline void sorted_free(struct sorted *sorted) {
 }
 
 /* OK, NO_MEMORY, BAD_ROW (it is no key). To be freed unless that failed. */
-int sorted_make(struct sorted *sorted, const uint8_t *key, size_t len);
+static inline int sorted_make(struct sorted *sorted, const uint8_t *key, size_t len) {
+    size_t capacity = sizeof sorted->small;
+    sorted->bytes = sorted->small;
+    if (sortkey_bound(len) > capacity) {
+        capacity = sortkey_bound(len);
+        sorted->bytes = malloc(capacity);
+        if (sorted->bytes == NULL)
+            return TMGR_NO_MEMORY;
+    }
+    sorted->len = sortkey_make(key, len, sorted->bytes, capacity);
+    if (sorted->len != 0)
+        return TMGR_OK;
+    sorted_free(sorted);
+    return TMGR_BAD_ROW;
+}
 
 /* As memcmp, a prefix being less. */
 static inline int sorted_compare(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len) {
