@@ -112,7 +112,7 @@ static bool is_taken(const char *name) {
     return true;
 }
 
-/* Under the control lock. */
+/* Under the control lock. OK: it has its name; AGAIN: the copy has, and is to be followed to. */
 static int move_locked(struct tmgr_table *t, int64_t wait_ns) {
     char name[256];
     struct copy copy;
@@ -141,7 +141,8 @@ static int move_locked(struct tmgr_table *t, int64_t wait_ns) {
     if (status == TMGR_OK)
         compare_exchange(&t->control->state, STATE_MOVING, STATE_MOVED); /* unless who has followed already did */
     copy_end(&copy);
-    return status;
+    return status == TMGR_OK ? AGAIN
+                             : status; /* for this handle to be one on the copy, should the name be lost again */
 }
 
 int tmgr_relink(struct tmgr_table *t, int64_t wait_ns) {

@@ -11,7 +11,8 @@
  *  3. The bytes are copied, and the copy's locks made anew.
  *  4. The copy is linked to the name, unless that is taken. COMMIT POINT.
  *  5. state := MOVED. A handle that finds MOVING or MOVED goes to what bears the name, if that is a later copy of the same
- *     table (table_id, copies, user), and says MOVED itself, if it may write, before it does anything there.
+ *     table (table_id, copies, user), and says MOVED itself, if it may write, before it does anything there. The relinker goes
+ *     there before its call returns: what is removed again before anybody has gone there is gone for good.
  *
  * A death before 2 leaves the table as it was: removed. Between 2 and 4 the copy, nameless, goes with the dead process;
  * whoever has a handle does the same again, from 3, for the old segment is still whole and constant. After 4 the handles find the
