@@ -190,7 +190,8 @@ struct stripe {
     word tx_log;   /* first block of the log of `tx` */
     word leftover; /* first block of the first log that is decided but not yet resolved: the to-do list */
     word dirty;    /* 1: a holder died and its work has not been repaired yet */
-    word kept_log; /* tx_log whose records serve one small transaction after the other, or 0 */
+    word
+        kept_log; /* tx_log that serves one small transaction after the other, or 0; changed by micro-operations only */
 
     struct descriptor descriptors[DESCRIPTORS];
     struct root root[2]; /* the other one is being torn down after delete_all, or empty */

@@ -141,8 +141,8 @@ static int move_locked(struct tmgr_table *t, int64_t wait_ns) {
     if (status == TMGR_OK)
         compare_exchange(&t->control->state, STATE_MOVING, STATE_MOVED); /* unless who has followed already did */
     copy_end(&copy);
-    return status == TMGR_OK ? AGAIN
-                             : status; /* for this handle to be one on the copy, should the name be lost again */
+    /* AGAIN: this handle is to be one on the copy, should the name be lost again. */
+    return status == TMGR_OK ? AGAIN : status;
 }
 
 int tmgr_relink(struct tmgr_table *t, int64_t wait_ns) {

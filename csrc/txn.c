@@ -398,8 +398,8 @@ int txn_resolve_slot(struct tmgr_table *t, struct stripe *s, const word *slot) {
 }
 
 /* A block of the leftover is through: on to the next. It is retired, unless it is the kept log. The participants bit is
- * cleared with the last one, before the block goes. Whoever finds the block again after a death clears the bit again; it is not a later transaction's, for that would
- * have needed this stripe's lock and so have come by here first. */
+ * cleared with the last one, before the block goes. Whoever finds the block again after a death clears the bit again; it is
+ * not a later transaction's, for that would have needed this stripe's lock and so have come by here first. */
 static int log_done(struct tmgr_table *t, struct stripe *s, struct tx_log *log, struct descriptor *descriptor) {
     uint64_t next = load_relaxed(&log->next), sibling = load_relaxed(&log->sibling);
     int status = stripe_make_room(t, s);

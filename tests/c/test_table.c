@@ -1221,7 +1221,7 @@ static void test_the_end_of_an_owner_is_said_once_and_stays(void) {
     tmgr_free(table);
 }
 
-/* In the same step as the change of owner, by whoever knows then; a second keeper does not know better. */
+/* In the same step as the change of owner, by whoever knows then: the first keeper, or a later one. */
 static void test_the_end_of_an_owner_comes_with_the_inheritance(void) {
     struct tmgr_info info;
     struct tmgr_table *table;
@@ -1233,8 +1233,16 @@ static void test_the_end_of_an_owner_comes_with_the_inheritance(void) {
     struct tmgr_ending killed = {info.owner, TMGR_END_KNOWN, -9}, wrong = {info.owner, (enum tmgr_end)5, -9};
     CHECK(tmgr_settle(table, &killed, WAIT_NS) == TMGR_ABSENT && end_is(table, TMGR_END_OPEN, 0));
     CHECK(in_child(keep_and_end, segment) == TMGR_OK && end_is(table, TMGR_END_OPEN, 0));
-    CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN_OR_KEPT, &wrong, WAIT_NS) == TMGR_OK);
-    CHECK(end_is(table, TMGR_END_OPEN, 0));
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, &wrong, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_OPEN, 0));
+    CHECK(tmgr_drop(table, true) == TMGR_OK);
+    tmgr_free(table);
+
+    CHECK(in_child(create_and_end, segment) == TMGR_OK);
+    CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK);
+    killed.process = info.owner;
+    CHECK(in_child(keep_and_end, segment) == TMGR_OK && end_is(table, TMGR_END_OPEN, 0));
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, &killed, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
     CHECK(tmgr_drop(table, true) == TMGR_OK);
     tmgr_free(table);
 
