@@ -16,7 +16,8 @@
 #include <stdint.h>
 #include <string.h>
 
-typedef _Atomic uint64_t word; /* every shared field that anybody reads without its lock */
+typedef _Atomic uint64_t word;      /* every shared field that anybody reads without its lock */
+typedef _Atomic uint32_t half_word; /* what the kernel lets sleep on */
 
 static_assert(sizeof(word) == 8 && ATOMIC_LLONG_LOCK_FREE == 2, "8-byte stores must be single instructions");
 

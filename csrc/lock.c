@@ -8,8 +8,13 @@
 #include <string.h>
 
 static_assert(sizeof(pthread_mutex_t) <= LOCK_BYTES, "a lock fits its cache line");
-/* One thread may hold every stripe's lock, the control's and the arena's. */
-static_assert(STRIPES_MAX + 2 <= 2048, "the kernel repairs the first 2048 locks of a dead thread only");
+/* One thread may hold every stripe's lock, the control's and the arena's, and its lifeline. */
+static_assert(STRIPES_MAX + 3 <= 2048, "the kernel repairs the first 2048 locks of a dead thread only");
+
+/* What the kernel reads and writes of a robust lock's word, by linux/futex.h. */
+#define WORD_WAITERS 0x80000000u
+#define WORD_DIED    0x40000000u
+#define WORD_HOLDER  0x3fffffffu
 
 enum { SPINS = 200 }; /* a holder needs a few hundred nanoseconds; a sleep in the kernel costs microseconds */
 
@@ -67,6 +72,20 @@ enum lock_outcome lock_take(uint8_t *lock, int64_t wait_ns) {
 
 void lock_mark_consistent(uint8_t *lock) { pthread_mutex_consistent(mutex(lock)); }
 void lock_release(uint8_t *lock) { pthread_mutex_unlock(mutex(lock)); }
+
+const half_word *lock_word(const uint8_t *lock) {
+    return (const half_word *)(const void *)(lock + offsetof(pthread_mutex_t, __data.__lock));
+}
+
+bool lock_is_kept(const uint8_t *lock) {
+    uint32_t value = atomic_load_explicit(lock_word(lock), memory_order_relaxed);
+    return (value & WORD_HOLDER) != 0 && (value & WORD_DIED) == 0;
+}
+
+void lock_keep(uint8_t *lock) {
+    pthread_mutex_lock(mutex(lock));
+    atomic_fetch_or_explicit((half_word *)(uintptr_t)lock_word(lock), WORD_WAITERS, memory_order_relaxed);
+}
 
 /* The kind is the one field of a mutex that never changes: a wrong one would send glibc down another path, which may
  * follow pointers that lie in the segment. */

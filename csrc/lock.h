@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "atomics.h"
+
 enum lock_outcome {
     LOCK_HELD,
     LOCK_HELD_DEAD, /* held now; the last holder died: repair, then lock_mark_consistent, then go on */
@@ -22,6 +24,11 @@ void lock_mark_consistent(uint8_t *lock);
 void lock_release(uint8_t *lock);
 /* Does the memory look like a lock made by this build's C library? */
 bool lock_is_sound(const uint8_t *lock);
+/* Takes a fresh lock for the rest of the calling thread's life. At its end the kernel marks it, and wakes one who sleeps on
+ * its word. */
+void lock_keep(uint8_t *lock);
+bool lock_is_kept(const uint8_t *lock); /* its holder lives */
+const half_word *lock_word(const uint8_t *lock);
 /* A number that differs between C libraries whose locks do not fit each other. */
 uint64_t lock_fingerprint(void);
 

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,122 +23,6 @@
 #define GRANT_BYTES   (UINT64_C(8) << 20) /* asked for ahead */
 #define GRANT_NS      UINT64_C(100000000)
 #define MEMORY_MARGIN (UINT64_C(4) << 20) /* kept free below a memory limit: the charge would summon the OOM killer */
-
-/* -- process identity ------------------------------------------------------------------------------------------------ */
-
-static uint64_t namespace_inode(const char *path) {
-    struct stat found;
-    return stat(path, &found) == 0 ? (uint64_t)found.st_ino : 0;
-}
-
-static ssize_t read_file(const char *path, char *text, size_t capacity) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    size_t len = 0;
-    while (len + 1 < capacity) {
-        ssize_t got = read(fd, text + len, capacity - 1 - len);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            break;
-        len += (size_t)got;
-    }
-    close(fd);
-    text[len] = 0;
-    return (ssize_t)len;
-}
-
-uint64_t os_process_start(uint32_t pid) {
-    char path[64], text[1024];
-    snprintf(path, sizeof path, "/proc/%u/stat", pid);
-    if (read_file(path, text, sizeof text) <= 0)
-        return 0;
-    const char *at = strrchr(text, ')'); /* the command's name may hold blanks and parentheses */
-    for (int field = 2; at != NULL && field < 22; field++)
-        at = strchr(at + 1, ' ');
-    return at != NULL ? strtoull(at + 1, NULL, 10) : 0;
-}
-
-/* -1: none to be had; then dead says whether that is because there is no such process. */
-static int open_pidfd(uint32_t pid, bool *dead) {
-    int fd = pid != 0 ? (int)syscall(SYS_pidfd_open, (pid_t)pid, 0) : -1;
-    /* ENOENT: the number of a thread, not of a process */
-    *dead = fd < 0 && (pid == 0 || errno == ESRCH || errno == EINVAL || errno == ENOENT);
-    return fd;
-}
-
-static bool has_ended(int pidfd) {
-    struct pollfd ended = {.fd = pidfd, .events = POLLIN, .revents = 0};
-    return poll(&ended, 1, 0) > 0; /* a signal may interrupt even this: that says nothing about the process */
-}
-
-bool os_process_alive(uint32_t pid, uint64_t start) {
-    bool dead;
-    int fd = open_pidfd(pid, &dead);
-    if (fd < 0)
-        return !dead;
-    dead = has_ended(fd);
-    if (!dead && start != 0) {
-        uint64_t now = os_process_start(pid); /* read after pidfd_open: it is this very process's, or it has ended */
-        dead = now != 0 && now != start;
-    }
-    close(fd);
-    return !dead;
-}
-
-uint64_t os_process_start_alive(uint32_t pid) {
-    bool dead;
-    int fd = open_pidfd(pid, &dead);
-    uint64_t start = dead ? 0 : os_process_start(pid);
-    if (fd >= 0) {
-        dead = has_ended(fd); /* asked after reading: if not, what was read is of this very process */
-        close(fd);
-    }
-    return dead ? 0 : start;
-}
-
-/* One page that fork wipes in the child, so that no call needs getpid. Filled by any thread, always with the same values;
- * identity last, because it says that the rest is there. NULL: no memory. */
-_Atomic(struct os_self *) os_self_page;
-
-static struct os_self *self_page(void) {
-    struct os_self *self = atomic_load_explicit(&os_self_page, memory_order_acquire);
-    if (self != NULL)
-        return self;
-    void *fresh = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (fresh == MAP_FAILED)
-        return NULL;
-    madvise(fresh, PAGE_BYTES, MADV_WIPEONFORK);
-    if (atomic_compare_exchange_strong(&os_self_page, &self, fresh))
-        return fresh;
-    munmap(fresh, PAGE_BYTES);
-    return self;
-}
-
-const struct os_self *os_self_find(void) {
-    static _Thread_local struct os_self not_kept;
-    struct os_self *self = self_page();
-    bool is_kept = self != NULL;
-    self = is_kept ? self : &not_kept;
-    if (is_kept && load_acquire(&self->identity) != 0)
-        return self;
-    uint32_t pid = (uint32_t)getpid();
-    uint64_t start = os_process_start(pid);
-    store_relaxed(&self->pid, pid);
-    store_relaxed(&self->start, start);
-    store_relaxed(&self->pid_namespace, namespace_inode("/proc/self/ns/pid"));
-    store_relaxed(&self->time_namespace, namespace_inode("/proc/self/ns/time"));
-    if (start != 0) /* else it could not be read just now, and is asked for again */
-        publish(&self->identity, (uint64_t)pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT);
-    return self;
-}
-
-bool os_robust_locks_work(void) {
-    void *head = NULL;
-    size_t len = 0;
-    return syscall(SYS_get_robust_list, 0, &head, &len) == 0 && head != NULL;
-}
 
 /* -- segments --------------------------------------------------------------------------------------------------------- */
 
@@ -270,7 +153,7 @@ static bool read_number(const char *directory, const char *file, uint64_t *value
     char path[PATH_MAX], text[64];
     if (snprintf(path, sizeof path, "%s/%s", directory, file) >= (int)sizeof path)
         return false;
-    if (read_file(path, text, sizeof text) <= 0 || text[0] < '0' || text[0] > '9')
+    if (os_read_file(path, text, sizeof text) <= 0 || text[0] < '0' || text[0] > '9')
         return false;
     *value = strtoull(text, NULL, 10);
     return true;
@@ -280,7 +163,7 @@ static bool read_number(const char *directory, const char *file, uint64_t *value
 static uint64_t reclaimable(const char *directory) {
     char path[PATH_MAX], text[8192];
     if (snprintf(path, sizeof path, "%s/memory.stat", directory) >= (int)sizeof path ||
-        read_file(path, text, sizeof text) <= 0)
+        os_read_file(path, text, sizeof text) <= 0)
         return 0;
     uint64_t sum = 0;
     const char *const names[] = {"\ninactive_file ", "\nactive_file "};
@@ -305,7 +188,7 @@ static bool directory_bears(const char *directory, bool v2, uint64_t bytes) {
 
 static bool memory_limit_bears(uint64_t bytes) {
     char groups[4096], directory[PATH_MAX];
-    if (read_file("/proc/self/cgroup", groups, sizeof groups) <= 0)
+    if (os_read_file("/proc/self/cgroup", groups, sizeof groups) <= 0)
         return true;
     for (char *rest = groups, *line; (line = strsep(&rest, "\n")) != NULL;) {
         char *controllers = strchr(line, ':');

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* os.h - the only door to the system. Functions return 0 or an errno unless they say otherwise; none retries for ever. */
+/* os.h - the only door to the system, together with os_process.h. Functions return 0 or an errno unless they say otherwise;
+ * none retries for ever. */
 #ifndef TMGR_OS_H
 #define TMGR_OS_H
 
@@ -7,33 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "atomics.h"
-
-/* Who this process is. Recomputed by itself after every kind of fork (the page is wiped in the child). */
-struct os_self {
-    word identity; /* pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT; 0: not known yet */
-    word pid_namespace, time_namespace;
-    word pid;
-    word start; /* clock ticks since boot */
-};
-const struct os_self *os_self_find(void);
-extern _Atomic(struct os_self *) os_self_page; /* what os_self_find keeps */
-static inline const struct os_self *os_self(void) {
-    struct os_self *self = atomic_load_explicit(&os_self_page, memory_order_acquire);
-    return self != NULL && load_acquire(&self->identity) != 0 ? self : os_self_find();
-}
-
-/* Start time of a process in clock ticks; 0 if there is no such process or it cannot be read. */
-uint64_t os_process_start(uint32_t pid);
-/* The same of a process that is alive; 0 for a dead one, too. */
-uint64_t os_process_start_alive(uint32_t pid);
-/* Dead: no such process, or it has ended though not been waited for, or the pid is another process's by now. Never
- * concluded from /proc alone: hidepid hides the living, and "Z" is the state of a process whose main thread has ended
- * while others run on. */
-bool os_process_alive(uint32_t pid, uint64_t start);
-
-/* False where the kernel or an emulator does not know robust locks: then no writing. */
-bool os_robust_locks_work(void);
+#include "os_process.h"
 
 int os_segment_new(int *fd, uint32_t mode);          /* nameless, empty */
 int os_segment_publish(int fd, const char *segment); /* EEXIST */

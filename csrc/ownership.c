@@ -18,6 +18,10 @@ int tmgr_alive(struct tmgr_process *process) {
     return os_process_alive(process->pid, process->start);
 }
 
+int tmgr_end(const struct tmgr_process *process, int *status) {
+    return os_process_end(process->pid, process->start, status);
+}
+
 static void describe_owner(struct tmgr_table *t, struct tmgr_info *info) {
     struct owner_record record;
     uint64_t owner = owner_read(t, &record), rule = load_relaxed(&record.rule);

@@ -347,8 +347,26 @@ enum tmgr_change { TMGR_CHANGE_HEIR = 1, TMGR_CHANGE_ACCESS = 2 };
 int tmgr_setopts(struct tmgr_table *table, uint32_t what, const struct tmgr_options *options, int64_t wait_ns);
 /* This process. */
 int tmgr_self(struct tmgr_process *process);
-/* 1 alive, 0 dead (or another process by now has the pid). start 0: any process of that pid, its start is filled in. */
+/* 1 alive, 0 dead (or another process by now has the pid). start 0: any process of that pid, its start is filled in. A
+ * process is dead when its last instruction is behind it, be its memory still there. */
 int tmgr_alive(struct tmgr_process *process);
+/* 1: it is dead, and *status what waitpid tells of it; 0: it lives, or nobody but its parent is told (any more). */
+int tmgr_end(const struct tmgr_process *process, int *status);
+
+/* -- early word of a death ---------------------------------------------------------------------------------------- */
+
+/* This process's lifeline: the descriptor of a page to be shown to another process (it stays the core's), whose lock the
+ * calling thread holds from the first call on. OS, NO_MEMORY. */
+int tmgr_lifeline(int *fd);
+/* A lifeline that another process has shown; the descriptor may be closed then. BAD_OPTION: it is none. */
+int tmgr_lifeline_map(int fd, const uint8_t **line);
+void tmgr_lifeline_unmap(const uint8_t *line);
+enum { TMGR_LIFELINES_MAX = 127 };
+/* Sleeps until the thread that holds one of n lifelines has ended, within microseconds of that (see tmgr_alive for whether
+ * its process is dead); or until somebody calls tmgr_alarm, at once if *alarm is not `heard`; or, if a signal comes, for
+ * no reason. *ended: which; n: none. OS where the kernel has no way to do so (Linux 5.16). */
+int tmgr_lifelines_wait(const uint8_t *const lines[], size_t n, uint32_t *alarm, uint32_t heard, size_t *ended);
+void tmgr_alarm(uint32_t *alarm); /* adds 1 to it */
 
 /* -- looking after it --------------------------------------------------------------------------------------------- */
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import pwd
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
 from tablemgr._core import ffi, lib
@@ -45,6 +45,7 @@ MAP_WRITE: Final = 0
 MAP_READ: Final = 1
 MAP_AUTO: Final = 2
 MAP_HEAD: Final = 3
+LIFELINES_MAX: Final = 127
 
 _CHANGE_HEIR: Final = 1
 _CHANGE_ACCESS: Final = 2
@@ -505,10 +506,72 @@ def process_alive(pid: int, start: int) -> bool:
     return bool(lib.tmgr_alive(ffi.new("struct tmgr_process *", {"pid": pid, "start": start})))
 
 
+def process_end(pid: int, start: int) -> int | None:
+    """What waitpid would say of a dead process, while nobody has waited for it; None if it lives or is not told."""
+    status = ffi.new("int *")
+    is_told = lib.tmgr_end(ffi.new("struct tmgr_process *", {"pid": pid, "start": start}), status)
+    return int(status[0]) if is_told else None
+
+
 def process_start(pid: int) -> int | None:
     """When the process of this pid started, in clock ticks since boot; None if there is none or it is dead."""
     process = ffi.new("struct tmgr_process *", {"pid": pid, "start": 0})
     return int(process.start) if lib.tmgr_alive(process) else None
+
+
+def lifeline() -> int:
+    """The descriptor of this process's lifeline, to be shown to a manager; it stays the core's.
+
+    The calling thread holds the line's lock from the first call on. Raises OSError where there can be none.
+    """
+    descriptor = ffi.new("int *")
+    status = lib.tmgr_lifeline(descriptor)
+    if status != OK:
+        raise OSError(lib.tmgr_errno(), "cannot make a lifeline")
+    return int(descriptor[0])
+
+
+class Lifeline:
+    """The lifeline of another process, from the descriptor that it has shown."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Raises OSError, also if it is none."""
+        pointer = ffi.new("uint8_t **")
+        status = lib.tmgr_lifeline_map(descriptor, pointer)
+        if status != OK:
+            raise_for(status, table="", doing="map a lifeline", errno=lib.tmgr_errno())
+        self.pointer = pointer[0]
+
+    def unmap(self) -> None:
+        """End its use; not while anybody sleeps on it."""
+        lib.tmgr_lifeline_unmap(self.pointer)
+
+
+class Alarm:
+    """What wakes up one who sleeps on lifelines. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._word = ffi.new("uint32_t *")
+
+    def ring(self) -> None:
+        """Wake up who sleeps, or is about to without having heard this one."""
+        lib.tmgr_alarm(self._word)
+
+    def heard(self) -> int:
+        """To be asked for before looking at what the alarm may be about."""
+        return int(self._word[0])
+
+    def sleep(self, lines: Sequence[Lifeline], heard: int) -> int | None:
+        """Until the holder of one of at most LIFELINES_MAX lines has ended: its number; None: rung, or for no reason.
+
+        Raises OSError where the kernel has no way to do so (before Linux 5.16).
+        """
+        ended = ffi.new("size_t *")
+        pointers = ffi.new("uint8_t *[]", [line.pointer for line in lines])
+        status = lib.tmgr_lifelines_wait(pointers, len(lines), self._word, heard, ended)
+        if status != OK:
+            raise_for(status, table="", doing="sleep on lifelines", errno=lib.tmgr_errno())
+        return int(ended[0]) if ended[0] < len(lines) else None
 
 
 def user_text(uid: int) -> str:

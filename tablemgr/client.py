@@ -481,6 +481,9 @@ def _take_over(table: Table, heir: tuple[int, int, bytes]) -> _ffi.RawInfo | Non
     if raw.dropped or raw.owner != _ffi.self_process():
         return None
     _note_transfer(table, raw)
+    kind, _, data = heir
+    if kind == raw.heir == _ffi.HEIR_MANAGER and data == raw.heir_data:
+        return raw  # what an inherited table comes with
     try:
         _name_heir(table._handle, *heir)
     except (TableNotFoundError, NotOwnerError):

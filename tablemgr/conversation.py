@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tablemgr import _ffi, protocol, rendezvous
 from tablemgr.errors import AccessError, LockTimeoutError, ManagerUnavailableError
@@ -39,7 +39,7 @@ class Connection:
         self.pid = os.getpid()
         _open_connections.add(self)
         try:
-            welcome = self.ask(protocol.Hello(protocol.VERSION, *_ffi.self_process()), ANSWER_SECONDS)
+            welcome = self._greet()
         except BaseException:
             self.close()
             raise
@@ -49,15 +49,28 @@ class Connection:
         self.welcome = welcome
         mailbox(instance).met_manager(welcome.pid, welcome.start, welcome.since)
 
+    def _greet(self) -> protocol.Reply:
+        """Say who this is, and show the lifeline: the manager learns so of a death milliseconds earlier."""
+        hello = protocol.encode(protocol.Hello(protocol.VERSION, *_ffi.self_process()))
+        lines = []
+        with contextlib.suppress(OSError):  # the manager has a pidfd as well
+            lines.append(_ffi.lifeline())
+        return self._exchange(hello, lines, ANSWER_SECONDS)
+
     def ask(self, request: protocol.Request, seconds: float) -> protocol.Reply:
         """Send a request, return its answer; after an exception the connection is of no more use.
 
         Raises LostError, ManagerUnavailableError if no answer or a senseless one comes, and what a refusal means.
         """
+        return self._exchange(protocol.encode(request), (), seconds)
+
+    def _exchange(self, line: bytes, descriptors: Sequence[int], seconds: float) -> protocol.Reply:
         deadline = time.monotonic() + seconds
         try:
             self._socket.settimeout(ANSWER_SECONDS)
-            self._socket.sendall(protocol.encode(request))
+            if descriptors:
+                line = line[socket.send_fds(self._socket, [line], descriptors) :]
+            self._socket.sendall(line)
             while True:
                 left = deadline - time.monotonic()
                 if left <= 0:

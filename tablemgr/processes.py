@@ -13,8 +13,6 @@ from tablemgr import _ffi
 _PIDFD_INFO = struct.Struct("=QQ11Ii")  # struct pidfd_info of linux/pidfd.h as of its first version
 _PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11
 _WITH_EXIT = 1 << 3
-_STAT_MAX = 4096  # bytes of /proc/PID/stat, which is read at once
-_EXIT_CODE_FIELD = 49  # of /proc/PID/stat, counted from the state; the last but none until other fields are added
 
 
 def open_pidfd(pid: int, start: int) -> int | None:
@@ -56,26 +54,10 @@ def exit_status(pid: int, start: int, pidfd: int | None) -> int | None:
             result = None  # no child of this process, or waited for
         if result is not None:
             return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
-    elif _ffi.process_alive(pid, start):
-        return None
-    waited_status = _status_of_unreaped(pid, start)
+    waited_status = _ffi.process_end(pid, start)
     if waited_status is None and pidfd is not None:
         waited_status = _status_of_reaped(pidfd)
     return None if waited_status is None else os.waitstatus_to_exitcode(waited_status)
-
-
-def _status_of_unreaped(pid: int, start: int) -> int | None:
-    try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fields = os.read(descriptor, _STAT_MAX).rpartition(b")")[2].split()
-        finally:
-            os.close(descriptor)
-        state, started, code = fields[0], int(fields[19]), int(fields[_EXIT_CODE_FIELD])
-    except (OSError, IndexError, ValueError):
-        return None
-    # The state is that of the main thread: others may live on. Then the process is not dead, and nobody asks.
-    return code if state == b"Z" and started == start else None
 
 
 def _status_of_reaped(pidfd: int) -> int | None:

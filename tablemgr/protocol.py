@@ -37,7 +37,10 @@ class ProtocolError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First message of a client: the protocol it speaks and who it is (start in clock ticks since boot)."""
+    """First message of a client: the protocol it speaks and who it is (start in clock ticks since boot).
+
+    With it the client may send a descriptor (SCM_RIGHTS), its lifeline.
+    """
 
     version: int
     pid: int

@@ -40,7 +40,7 @@ _log = logging.getLogger("tablemgr.manager")
 class _Conversation:
     """One connection: what was received, who sent it, and until when it must say something whole."""
 
-    __slots__ = ("buffer", "connection", "deadline", "key", "peer", "pid")
+    __slots__ = ("buffer", "connection", "deadline", "key", "lifeline", "peer", "pid")
 
     def __init__(self, key: int, connection: socket.socket, pid: int, deadline: float, message_bytes: int) -> None:
         self.key = key
@@ -49,6 +49,21 @@ class _Conversation:
         self.peer: Identity | None = None  # after Hello
         self.buffer = protocol.LineBuffer(message_bytes)
         self.deadline: float | None = deadline  # None: nothing is overdue
+        self.lifeline: int | None = None  # a descriptor that came before or with Hello
+
+    def take(self, descriptors: list[int]) -> None:
+        """These came with the data: the first one counts."""
+        for descriptor in descriptors:
+            if self.lifeline is None:
+                self.lifeline = descriptor
+            else:
+                os.close(descriptor)
+
+    def drop_lifeline(self) -> None:
+        """Close the descriptor, if there is one."""
+        if self.lifeline is not None:
+            os.close(self.lifeline)
+            self.lifeline = None
 
 
 class Server:
@@ -257,14 +272,16 @@ class Server:
 
     def _died(self, process: Identity) -> None:
         """A watched process ended: its tables move in the order of their creation, each as far as it can at once."""
-        for conversation in list(self._conversations.values()):
-            if conversation.peer == process:
-                self._end(conversation)
+        left = [conversation for conversation in self._conversations.values() if conversation.peer == process]
+        for conversation in left:
+            self._leave(conversation.key)
         orphaned = self._estate.owned_by(process)
         if orphaned:
             self.journal.note(Event.DEATH, pid=process.pid, tables=len(orphaned))
         for name in orphaned:
             self._attend(name, owner_died=True)
+        for conversation in left:  # last: somebody waits for the tables
+            self._end(conversation)
         self._rewatch()
 
     # -- the line -----------------------------------------------------------------------------------------------------
@@ -287,6 +304,8 @@ class Server:
                             continue
                         record = self._estate.known(name)
                     self._answer(waiter, _told(verdict, waiter))
+                    if verdict is Verdict.GIVE:
+                        os.sched_yield()  # who has got the table first: its processor may be this one
                     if record is None:
                         record = self._estate.look(name)
                     if record is None:
@@ -403,7 +422,11 @@ class Server:
         if conversation.key not in self._conversations:
             return False
         try:
-            data = conversation.connection.recv(protocol.MESSAGE_MAX)
+            if conversation.peer is None:
+                data, descriptors, *_ = socket.recv_fds(conversation.connection, protocol.MESSAGE_MAX, 1)
+                conversation.take(descriptors)
+            else:
+                data = conversation.connection.recv(protocol.MESSAGE_MAX)
         except BlockingIOError:
             return False
         except OSError:
@@ -457,6 +480,9 @@ class Server:
             conversation.deadline = None
             assert self._watch is not None
             self._watch.include(conversation.peer)  # before anything is committed for it
+            if conversation.lifeline is not None:
+                self._watch.show_lifeline(conversation.peer, conversation.lifeline)
+                conversation.drop_lifeline()
             self.journal.note(Event.CONNECTED, logging.DEBUG, pid=hello.pid)
             self._say(conversation, protocol.Welcome(protocol.VERSION, *self._estate.me, self.since))
 
@@ -506,6 +532,7 @@ class Server:
         self._leave(conversation.key)
         self._loop.remove_reader(conversation.connection)
         conversation.connection.close()
+        conversation.drop_lifeline()
 
     # -- fork ---------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning of deaths: one pidfd per process of interest, watched by the event loop."""
+"""Learning of deaths: of each process of interest a pidfd, and its lifeline where it has shown one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from collections.abc import Callable, Iterable
 
 from tablemgr import processes
 from tablemgr.manager.decisions import Identity
+from tablemgr.manager.lifelines import Lifelines
 
 _UCRED = struct.Struct("3i")
 _EXITS_KEPT = 1024  # of processes that have ended
+_LOOKS_AFTER = (0.0002, 0.0005, 0.001)  # seconds: for the other threads of a process that is killed to end, too
 
 
 class Watch:
-    """Calls `died(process)` once for each watched process that ends, as soon as the kernel says so."""
+    """Calls `died(process)` once for each watched process that ends, as soon as the kernel says so.
+
+    That is when its pidfd becomes readable, its memory having been taken down; before that, if its lifeline was shown.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, died: Callable[[Identity], None]) -> None:
         self._loop = loop
@@ -25,6 +30,7 @@ class Watch:
         self._pidfds: dict[Identity, int] = {}
         self._known_dead: set[Identity] = set()  # told of, and still wanted
         self._exits: dict[Identity, int | None] = {}
+        self._lifelines = Lifelines(loop, self._may_have_ended)
 
     def set(self, wanted: Iterable[Identity]) -> None:
         """Watch exactly these processes from now on; for one that is dead already, `died` is called soon."""
@@ -45,6 +51,11 @@ class Watch:
         if process not in self._pidfds and process not in self._known_dead:
             self._begin(process)
 
+    def show_lifeline(self, process: Identity, descriptor: int) -> None:
+        """A watched process has shown its lifeline; the descriptor stays the caller's."""
+        if process in self._pidfds:
+            self._lifelines.add(process, descriptor)
+
     def exit_of(self, process: Identity) -> int | None:
         """How a dead process ended, as subprocess says it; None if the kernel does not tell."""
         if process in self._exits:
@@ -54,6 +65,7 @@ class Watch:
     def close(self) -> None:
         """Watch nobody."""
         self.set(())
+        self._lifelines.close()
 
     def _begin(self, process: Identity) -> None:
         try:
@@ -70,8 +82,21 @@ class Watch:
         self._known_dead.add(process)
         self._loop.call_soon(self._died, process)
 
+    def _may_have_ended(self, process: Identity, later: tuple[float, ...] = _LOOKS_AFTER) -> None:
+        """The thread that held the lifeline has ended. If the process goes on without it, its pidfd is left to tell."""
+        if process not in self._pidfds:
+            return
+        status = processes.exit_status(*process, None)
+        if status is not None:
+            self._has_ended(process, status)
+        elif later:
+            self._loop.call_later(later[0], self._may_have_ended, process, later[1:])
+
     def _readable(self, process: Identity) -> None:
-        self._exits[process] = processes.exit_status(*process, self._pidfds[process])
+        self._has_ended(process, processes.exit_status(*process, self._pidfds[process]))
+
+    def _has_ended(self, process: Identity, status: int | None) -> None:
+        self._exits[process] = status
         if len(self._exits) > _EXITS_KEPT:
             del self._exits[next(iter(self._exits))]
         try:
@@ -81,6 +106,7 @@ class Watch:
                 self._end(process)
 
     def _end(self, process: Identity) -> None:
+        self._lifelines.discard(process)
         pidfd = self._pidfds.pop(process)
         self._loop.remove_reader(pidfd)
         os.close(pidfd)

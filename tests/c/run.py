@@ -27,6 +27,7 @@ PROGRAMS = {
     "test_match": Program("test_match", (TESTS_C / "test_match.c",)),
     "test_table": Program("test_table", (TESTS_C / "test_table.c", MODEL, SEQUENCE)),
     "test_threads": Program("test_threads", (TESTS_C / "test_threads.c", MODEL, SEQUENCE)),
+    "test_lifeline": Program("test_lifeline", (TESTS_C / "test_lifeline.c",)),
     "test_store_kills": Program(
         "test_store_kills", (TESTS_C / "test_store_kills.c", KILLS, MODEL), before=TESTS_C / "kill_hooks.h"
     ),
@@ -40,12 +41,14 @@ RUNS = [
     ("plain", "test_table", ()),
     ("plain", "test_threads", ("one", "20000")),
     ("plain", "test_threads", ("two", "20000")),
+    ("plain", "test_lifeline", ()),
     ("plain", "test_store_kills", ()),
     ("plain", "test_relink", ()),
     ("asan", "test_term", ()),
     ("asan", "test_sortkey", ()),
     ("asan", "test_match", ()),
     ("asan", "test_table", ()),
+    ("asan", "test_lifeline", ()),
     ("asan", "test_threads", ("two", "4000")),
     ("tsan", "test_threads", ("one", "3000")),
 ]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,34 @@ def peer(daemon: Daemon, instance: str) -> Iterator[Peer]:
         table.drop()
     it.socket.close()
     assert daemon.process.poll() is None
+
+
+def test_what_comes_in_place_of_a_lifeline_is_let_go(daemon: Daemon, instance: str) -> None:
+    """Descriptors of anything, several of them, one with garbage, one late: none is kept, and no harm is done."""
+    hello = protocol.encode(protocol.Hello(protocol.VERSION, *_ffi.self_process()))
+    shrinking = os.memfd_create("shrinking")
+    os.ftruncate(shrinking, 4096)
+    before = descriptors(daemon.pid)
+    for sent in ([shrinking], list(os.pipe()), [shrinking] * 3):
+        peer = Peer(instance)
+        socket.send_fds(peer.socket, [hello], sent)
+        assert isinstance(peer.hear(), protocol.Welcome)
+        os.ftruncate(shrinking, 0)
+        socket.send_fds(peer.socket, [protocol.encode(protocol.Status())], sent)
+        assert isinstance(peer.hear(), protocol.StatusReport)
+        peer.socket.close()
+    for sent, data in (([shrinking], b"\n"), ([shrinking], hello[:10])):
+        peer = Peer(instance)
+        socket.send_fds(peer.socket, [data], sent)
+        peer.socket.close()
+    eventually(lambda: descriptors(daemon.pid) == before)
+    with tm.new_table("witness") as table:
+        table.drop()
+
+
+def descriptors(pid: int) -> int:
+    """How many descriptors a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def memory(pid: int) -> int:

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lifeline.c - early word of a death.
+ *
+ * A pidfd tells of the end of a process when the kernel has taken down its memory: that is milliseconds after the last
+ * instruction. The robust locks of its threads are marked before that, and one sleeper on each is woken. So a process
+ * holds one for as long as it lives, in a page of its own, which it shows to the manager; that sleeps on many at once.
+ *
+ * A marked lock says that the thread which held it has ended, and no more: whether the process is dead is for tmgr_alive
+ * to say. The page stays mapped as long as that thread lives, for the kernel and the C library follow the list of its
+ * robust locks through it. A child made by fork has an empty list, and makes a line of its own. */
+#include "lock.h"
+#include "os.h"
+#include "segment.h"
+
+static_assert(TMGR_LIFELINES_MAX + 1 == OS_SLEEP_MAX, "an alarm beside the lifelines");
+
+int tmgr_lifeline(int *fd) {
+    static uint64_t made_by; /* identity of the process whose line it is; all of it under the process's mutex */
+    static int line = -1;
+    static uint8_t *page;
+    uint64_t self = load_relaxed(&os_self()->identity);
+    int error = 0;
+    lock_private();
+    if (made_by != self || !lock_is_kept(page)) {
+        if (line >= 0)
+            os_close(line);
+        if (made_by == self) /* its holder has ended */
+            os_page_unmap(page);
+        made_by = 0;
+        line = -1;
+        error = os_page_new(&line, &page);
+        if (error == 0) {
+            lock_init(page);
+            lock_keep(page);
+            made_by = self;
+        }
+    }
+    *fd = line;
+    unlock_private();
+    return error == 0 ? TMGR_OK : segment_error(error);
+}
+
+int tmgr_lifeline_map(int fd, const uint8_t **line) {
+    int error = os_page_map(fd, line);
+    return error == 0 ? TMGR_OK : segment_error(error);
+}
+
+void tmgr_lifeline_unmap(const uint8_t *line) { os_page_unmap(line); }
+
+/* The first line whose holder has ended; n: none. Else the words and their values, to sleep until one has another. */
+static size_t first_ended(const uint8_t *const lines[], size_t n, const half_word *words[], uint32_t values[]) {
+    for (size_t i = 0; i < n; i++) {
+        words[i] = lock_word(lines[i]);
+        values[i] = atomic_load_explicit(words[i], memory_order_relaxed);
+        if (!lock_is_kept(lines[i])) /* if it ends from here on, the word does not hold the value any more */
+            return i;
+    }
+    return n;
+}
+
+int tmgr_lifelines_wait(const uint8_t *const lines[], size_t n, uint32_t *alarm, uint32_t heard, size_t *ended) {
+    const half_word *words[OS_SLEEP_MAX];
+    uint32_t values[OS_SLEEP_MAX];
+    if (n > TMGR_LIFELINES_MAX)
+        return TMGR_BAD_OPTION;
+    *ended = first_ended(lines, n, words, values);
+    if (*ended < n)
+        return TMGR_OK;
+    words[n] = (const half_word *)alarm;
+    values[n] = heard;
+    int error = os_sleep(words, values, n + 1);
+    *ended = first_ended(lines, n, words, values);
+    return error == 0 ? TMGR_OK : segment_error(error);
+}
+
+void tmgr_alarm(uint32_t *alarm) {
+    atomic_fetch_add_explicit((half_word *)alarm, 1, memory_order_relaxed);
+    os_wake((half_word *)alarm);
+}
