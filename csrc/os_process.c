@@ -103,14 +103,14 @@ static bool threads_end(uint32_t pid, uint64_t *n, uint64_t *sum) {
 
 /* Whether all threads of a process whose first one is ending are ending. A list may lack threads, where others go while it
  * is read. But those that two lists hold were there when they were counted in between; if these were all, and all
- * ending, there was nobody left to start another one. */
+ * ending, there was nobody left to start another one. Where another thread calls exec it becomes the first one. */
 static bool is_ending(uint32_t pid) {
     struct stat_line between;
     uint64_t n, sum, n_again, sum_again;
     if (!process_stat(pid, &between))
         return false;
-    if (between.n_threads == 1) /* the first one, which was ending before they were counted */
-        return true;
+    if (between.n_threads == 1) /* it was ending before they were counted, if it still is the same */
+        return between.is_ending;
     return threads_end(pid, &n, &sum) && process_stat(pid, &between) && between.n_threads == n &&
            threads_end(pid, &n_again, &sum_again) && n_again == n && sum_again == sum;
 }

@@ -194,6 +194,46 @@ static void test_a_process_without_its_main_thread_lives(void) {
     end(&child);
 }
 
+static int execs_left;
+
+static void *start_anew(void *unused) {
+    char left[16], descriptor[16];
+    snprintf(left, sizeof left, "%d", execs_left - 1);
+    snprintf(descriptor, sizeof descriptor, "%d", to_parent);
+    execl("/proc/self/exe", "test_lifeline", left, descriptor, NULL);
+    return unused;
+}
+
+/* So many times its second thread calls exec, by which the main one ends and the other takes its number and place. */
+static void come_back(int left) {
+    pthread_t thread;
+    execs_left = left;
+    if (left > 0)
+        pthread_create(&thread, NULL, start_anew, NULL);
+    else
+        say(0);
+    wait_for_ever(NULL);
+}
+
+static void come_back_500_times(void) {
+    say(0);
+    come_back(500);
+}
+
+static void test_a_process_lives_through_exec(void) {
+    struct child child = begin(come_back_500_times);
+    struct pollfd said = {.fd = child.from, .events = POLLIN, .revents = 0};
+    unsigned long n_wrong = 0;
+    int status;
+    wait_for_end(child.line);
+    while (poll(&said, 1, 0) == 0)
+        n_wrong += !tmgr_alive(&child.process) || tmgr_end(&child.process, &status);
+    CHECK(n_wrong == 0);
+    tmgr_lifeline_unmap(child.line);
+    hear(&child);
+    end(&child);
+}
+
 static void test_another_thread_takes_over(void) {
     struct child child = begin(two_threads_in_turn);
     wait_for_end(child.line);
@@ -268,11 +308,16 @@ static void test_a_forked_child(void) {
     tmgr_lifeline_unmap(line);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc == 3) {
+        to_parent = atoi(argv[2]);
+        come_back(atoi(argv[1]));
+    }
     alarm(60); /* whatever waits for ever */
     test_a_killed_process();
     test_dead_before_the_kernel_tells();
     test_a_process_without_its_main_thread_lives();
+    test_a_process_lives_through_exec();
     test_another_thread_takes_over();
     test_the_status_of_one_that_ended_by_itself();
     test_one_of_many();
