@@ -106,9 +106,9 @@ def _claims(plan: Plan, figures: Figures, instance: str) -> None:
 def _deaths(plan: Plan, figures: Figures, instance: str) -> None:
     """SIGKILL of the owner until a standby in line has the table: both read the monotonic clock.
 
-    Beside it, of the same deaths, the part that is the kernel's alone: until it says that the owner has ended, to
-    whoever waits for that. It gives the memory of the dead process back first, page by page. So owner and standby are
-    what workers are at least, programs that have imported this package, and not copies of this process.
+    Beside it, of the same deaths, when the kernel tells of them by a pidfd: it gives the memory of the dead process
+    back first, page by page. So owner and standby are what workers are at least, programs that have imported this
+    package, and not copies of this process.
     """
     for _ in range(plan.rounds):
         for _ in range(DEATHS):
@@ -125,9 +125,8 @@ def _deaths(plan: Plan, figures: Figures, instance: str) -> None:
                 ended = time.monotonic_ns()
                 os.close(pidfd)
                 had = int(_line_from(standby))
-                for what, when in (("standby", had), ("standby: the kernel", ended), ("standby: the rest", had)):
-                    since = ended if what == "standby: the rest" else start
-                    figures.add(max(0, when - since), question=QUESTION, what=what, store="tablemgr", rows=0)
+                for what, when in (("standby", had), ("standby: the pidfd", ended)):
+                    figures.add(when - start, question=QUESTION, what=what, store="tablemgr", rows=0)
             tm.drop("wanted", force=True, instance=instance)
 
 

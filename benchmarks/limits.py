@@ -192,8 +192,8 @@ def _handover(figures: Figures) -> Iterator[Verdict]:
     for figure in (f for f in figures.all if f.question == "handover"):
         if figure.what == "standby":
             late = percentile([int(ns) for ns in sorted(figure.rounds)], 0.99)
-            kernel = figures.find("handover", "standby: the kernel", OURS)
-            of = f", of which the kernel's {kernel.median / 1e6:.2f} ms" if kernel is not None else ""
+            told = figures.find("handover", "standby: the pidfd", OURS)
+            of = f" (by a pidfd the kernel tells after {told.median / 1e6:.2f} ms)" if told is not None else ""
             text = "SIGKILL of an owner to the table in a standby's hands, {} of " + str(len(figure.rounds))
             yield Verdict(text.format("median") + of, "", figure.median, None, figure.median / 1e6, 1.0, "ms")
             yield Verdict(text.format("p99"), "", late, None, late / 1e6, 5.0, "ms")
