@@ -165,6 +165,9 @@ def main() -> int:
     if options.read:
         return 0 if read_slowly([f"--read={options.read}", *arguments]) else 1
     executable = build(PROGRAM)
+    if "--list" in arguments:
+        print(*cases(executable), sep="\n")
+        return 0
     is_part = any(argument.startswith(("--kills", "--repairs", "--k", "--next")) for argument in arguments)
     names = options.case or cases(executable)
     failed = kill(executable, names, arguments, options.workers, not is_part and not options.case)

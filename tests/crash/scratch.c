@@ -251,6 +251,20 @@ bool scratch_is_alone(const struct scratch *scratch, char *found, size_t size) {
     return alone;
 }
 
+/* Shared memory, because fork does not copy its page tables: they would be most of what a child costs. */
+static uint64_t *slots_new(size_t capacity) {
+    void *slots =
+        mmap(NULL, capacity * sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (slots == MAP_FAILED)
+        fail("mmap");
+    return slots;
+}
+
+static void slots_free(struct digests *digests) {
+    if (digests->slots)
+        munmap(digests->slots, digests->capacity * sizeof *digests->slots);
+}
+
 static size_t digest_slot(const struct digests *digests, uint64_t digest) {
     size_t at = (size_t)(digest >> 7) & (digests->capacity - 1);
     while (digests->slots[at] && digests->slots[at] != digest)
@@ -267,13 +281,11 @@ bool digests_add(struct digests *digests, uint64_t digest) {
     digest = digest ? digest : 1;
     if (2 * (digests->count + 1) > digests->capacity) {
         struct digests bigger = {NULL, digests->capacity ? 2 * digests->capacity : 1024, digests->count};
-        bigger.slots = calloc(bigger.capacity, sizeof *bigger.slots);
-        if (!bigger.slots)
-            fail("calloc");
+        bigger.slots = slots_new(bigger.capacity);
         for (size_t i = 0; i < digests->capacity; i++)
             if (digests->slots[i])
                 bigger.slots[digest_slot(&bigger, digests->slots[i])] = digests->slots[i];
-        free(digests->slots);
+        slots_free(digests);
         *digests = bigger;
     }
     size_t at = digest_slot(digests, digest);
@@ -291,6 +303,6 @@ void digests_merge(struct digests *digests, const struct digests *from) {
 }
 
 void digests_free(struct digests *digests) {
-    free(digests->slots);
+    slots_free(digests);
     memset(digests, 0, sizeof *digests);
 }
