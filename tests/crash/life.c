@@ -316,7 +316,7 @@ static bool act_beside(struct run *run, const struct next *next) {
     pid_t child = fork();
     if (child == 0) {
         struct tmgr_table *table = NULL;
-        alarm(CHECKER_SECONDS);
+        run_limit_time();
         uint64_t begin = run_now_ns();
         for (size_t i = 0; i < next->n; i++)
             life_call(&run->setup, next->calls[i], &table, SHORT_WAIT_NS);
@@ -345,7 +345,7 @@ static void stop_at(struct run *run, size_t k) {
     if (checker == 0) {
         struct people people = {.tracer = run_process(getppid()), .checker = run_process(getpid())};
         struct world world;
-        alarm(CHECKER_SECONDS);
+        run_limit_time();
         bool good = world_gather(&run->setup, &people, &world, problem) &&
                     verify_life(&run->setup, run->which->life->op, &people, &world, k, problem);
         if (!good)

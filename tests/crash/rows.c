@@ -269,7 +269,7 @@ static int write_beside(struct run *run) {
     pid_t child = fork();
     if (child == 0) {
         struct outcome outcome;
-        alarm(CHECKER_SECONDS);
+        run_limit_time();
         struct tmgr_table *table = attach_to_write(run);
         uint64_t begin = run_now_ns();
         op_run(&at_work.beside, table, SHORT_WAIT_NS, &outcome);

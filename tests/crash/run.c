@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -101,9 +102,15 @@ int run_continue(pid_t child) {
     return -1;
 }
 
+void run_limit_time(void) {
+    struct itimerval most = {.it_value = {.tv_sec = CHECKER_SECONDS}};
+    setitimer(ITIMER_PROF, &most, NULL);
+    alarm(CHECKER_PATIENCE); /* it may sleep; that others have the processor is no hang */
+}
+
 static void describe_end(int status, char problem[PROBLEM_MAX]) {
     if (WIFSIGNALED(status))
-        snprintf(problem, PROBLEM_MAX, "the checker %s (signal %d)", WTERMSIG(status) == SIGALRM ? "hangs" : "crashed",
+        snprintf(problem, PROBLEM_MAX, "the checker %s (signal %d)", WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGPROF ? "hangs" : "crashed",
                  WTERMSIG(status));
     else if (WEXITSTATUS(status) != 1)
         snprintf(problem, PROBLEM_MAX, "the checker ended with %d", WEXITSTATUS(status));
@@ -115,7 +122,7 @@ bool run_verify(struct run *run, uint64_t digest) {
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
-        alarm(CHECKER_SECONDS);
+        run_limit_time();
         _exit(run->subject->verify(run, run->options->seed ^ digest, shared->problem) ? 0 : 1);
     }
     int status;

@@ -8,7 +8,7 @@
 #include "options.h"
 #include "tracer.h"
 
-enum { STEPS_LIMIT = 4 * 1000 * 1000, CHECKER_SECONDS = 30, READ_LIMIT_NS = 1000 * 1000 * 1000, NO_NEXT = -1 };
+enum { STEPS_LIMIT = 4 * 1000 * 1000, CHECKER_SECONDS = 30, CHECKER_PATIENCE = 600, READ_LIMIT_NS = 1000 * 1000 * 1000, NO_NEXT = -1 };
 
 /* Seen by this process and its children. */
 struct shared {
@@ -74,6 +74,9 @@ void run_become_repeatable(void);
 void run_use_own_heap(void); /* the half of it that heap.c does */
 /* How many bytes of its heap a child has used, and where that is. */
 size_t run_heap_of(pid_t child, const uint8_t **start);
+
+/* In a child: it is ended by SIGPROF after CHECKER_SECONDS of its processor's time, by SIGALRM after CHECKER_PATIENCE. */
+void run_limit_time(void);
 
 /* Who the child is. */
 struct process run_process(pid_t child);
