@@ -34,12 +34,11 @@ class Lifelines:
         if process in self._by_process or any(not sleeper.works() for sleeper in self._sleepers):
             return
         with contextlib.suppress(OSError, RuntimeError):
-            line = _ffi.Lifeline(descriptor)
             sleeper = next((one for one in self._sleepers if one.has_room()), None)
             if sleeper is None:
                 sleeper = _Sleeper(self._loop, self._has_ended)
                 self._sleepers.append(sleeper)
-            sleeper.add(process, line)
+            sleeper.add(process, _ffi.Lifeline(descriptor))
             self._by_process[process] = sleeper
 
     def discard(self, process: Identity) -> None:
@@ -84,6 +83,7 @@ class _Sleeper:
 
     def add(self, process: Identity, line: _ffi.Lifeline) -> None:
         with self._lock:
+            self._discarded += filter(None, [self._lines.get(process)])  # it has ended, and is about to be let go of
             self._lines[process] = line
         self._alarm.ring()
 
@@ -102,22 +102,28 @@ class _Sleeper:
 
     def _run(self) -> None:
         with contextlib.suppress(OSError, RuntimeError):  # the kernel has no way to do this, or the loop is closed
-            while not self._closing:
-                self._sleep()
+            while self._sleep():
+                pass
         with self._lock:
             self._discarded += self._lines.values()
             self._lines.clear()
         self._awake()
 
-    def _sleep(self) -> None:
-        heard = self._alarm.heard()
+    def _sleep(self) -> bool:
+        """Until there is something to do, and do it; False: nothing is left to be done."""
+        heard = self._alarm.heard()  # first, so that whatever changes after this look at it ends the sleep
+        if self._closing:
+            return False
         lines = self._awake()
         number = self._alarm.sleep(list(lines.values()), heard)
         if number is not None:
-            process = list(lines)[number]
+            process, line = list(lines.items())[number]
             self._loop.call_soon_threadsafe(self._ended, process)
             os.sched_yield()  # the loop first: its processor may be this one
-            self.discard(process)
+            with self._lock:
+                if self._lines.get(process) is line:  # the process may have shown another one meanwhile
+                    self._discarded.append(self._lines.pop(process))
+        return True
 
     def _awake(self) -> dict[Identity, _ffi.Lifeline]:
         """The lines to sleep on next; those that were discarded until now are unmapped."""

@@ -8,11 +8,13 @@ import os
 import select
 import signal
 import threading
+import time
 
 import pytest
 
 import tablemgr as tm
 from tablemgr import _ffi
+from tablemgr.manager import lifelines
 from tablemgr.manager.decisions import Identity
 from tablemgr.manager.lifelines import Lifelines
 
@@ -81,16 +83,16 @@ def test_more_lines_than_one_thread_can_sleep_on() -> None:
     told: list[Identity] = []
 
     async def watch() -> None:
-        lifelines = Lifelines(asyncio.get_running_loop(), told.append)
+        watched = Lifelines(asyncio.get_running_loop(), told.append)
         for pid in range(300):
-            lifelines.add(Identity(pid, 1), line)
+            watched.add(Identity(pid, 1), line)
         for pid in range(0, 300, 3):
-            lifelines.discard(Identity(pid, 1))
+            watched.discard(Identity(pid, 1))
         owner.kill()
         deadline = asyncio.get_running_loop().time() + 30
         while len(told) < 200 and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.001)
-        lifelines.close()
+        watched.close()
 
     asyncio.run(watch())
     os.close(line)
@@ -100,3 +102,63 @@ def test_more_lines_than_one_thread_can_sleep_on() -> None:
 def show_lifeline(state: State) -> int:
     """In a worker: the descriptor of its line."""
     return _ffi.lifeline()
+
+
+class _HeardLate(_ffi.Alarm):
+    """One whose sleeper is slow: between a look at what there is to do and the alarm it is overtaken by `close`."""
+
+    rung = threading.Event()
+
+    def ring(self) -> None:
+        super().ring()
+        self.rung.set()
+
+    def heard(self) -> int:
+        self.rung.wait(10)
+        return super().heard()
+
+
+def test_a_sleeper_that_is_slow_hears_of_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever it is told to close, its thread ends."""
+    monkeypatch.setattr(_ffi, "Alarm", _HeardLate)
+
+    async def close() -> None:
+        sleeper = lifelines._Sleeper(asyncio.get_running_loop(), lambda _: None)
+        threading.Thread(target=sleeper.close, daemon=True).start()
+        deadline = time.monotonic() + 5
+        while sleeper.works() and time.monotonic() < deadline:
+            await asyncio.sleep(0.001)
+        assert not sleeper.works()
+
+    asyncio.run(close())
+
+
+def test_a_line_shown_anew_is_slept_on() -> None:
+    """A process whose holder has ended shows another line before the sleeper has let go of the first one."""
+    gone, living = Worker(), Worker()
+    lines = [os.open(f"/proc/{worker.pid}/fd/{worker.call(show_lifeline)}", os.O_RDONLY) for worker in (gone, living)]
+    gone.kill()
+    process = Identity(1, 1)
+    told: list[Identity] = []
+
+    async def watch() -> None:
+        def ended(which: Identity) -> None:
+            told.append(which)
+            watched.add(which, lines[1])
+
+        watched = Lifelines(asyncio.get_running_loop(), ended)
+        for _ in range(50):
+            watched.add(process, lines[0])
+            while not told:
+                await asyncio.sleep(0.0001)
+            await asyncio.sleep(0.002)
+            assert list(watched._sleepers[0]._lines) == [process]
+            watched.discard(process)
+            told.clear()
+        watched.close()
+
+    asyncio.run(watch())
+    for line in lines:
+        os.close(line)
+    with open("/proc/self/maps") as maps:
+        assert sum("tablemgr-lifeline" in line for line in maps) <= 1
