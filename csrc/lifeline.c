@@ -18,17 +18,19 @@ int tmgr_lifeline(int *fd) {
     static uint64_t made_by; /* identity of the process whose line it is; all of it under the process's mutex */
     static int line = -1;
     static uint8_t *page;
+    static struct os_page_id id;
     uint64_t self = load_relaxed(&os_self()->identity);
     int error = 0;
+    lock_at_fork(tmgr_after_fork); /* so that no child begins with the mutex held */
     lock_private();
-    if (made_by != self || !lock_is_kept(page)) {
-        if (line >= 0)
+    bool is_kept = page != NULL && made_by == self && lock_is_kept(page);
+    bool is_shown = line >= 0 && os_page_is(line, &id); /* a program may have closed it, and opened something there */
+    if (!is_kept || !is_shown) {
+        if (is_shown)
             os_close(line);
-        if (made_by == self) /* its holder has ended */
+        if (page != NULL && made_by == self && !is_kept) /* its holder has ended */
             os_page_unmap(page);
-        made_by = 0;
-        line = -1;
-        error = os_page_new(&line, &page);
+        error = os_page_new(&line, &page, &id);
         if (error == 0) {
             lock_init(page);
             lock_keep(page);

@@ -222,27 +222,41 @@ bool os_robust_locks_work(void) {
 #define SYS_futex_waitv 449 /* Linux 5.16 */
 #endif
 
-int os_page_new(int *fd, uint8_t **page) {
+static int page_new(int fd, uint8_t **page, struct os_page_id *id) {
+    struct stat file;
+    if (ftruncate(fd, PAGE_BYTES) != 0 || fstat(fd, &file) != 0)
+        return errno;
+    /* Who maps it is not to lose the page under its feet; that nobody else writes to it is as well, and no more. */
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
+        return errno;
+    void *at = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED)
+        return errno;
+    fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
+    *page = at;
+    *id = (struct os_page_id){file.st_dev, file.st_ino};
+    return 0;
+}
+
+int os_page_new(int *fd, uint8_t **page, struct os_page_id *id) {
     const char *name = "tablemgr-lifeline"; /* for people who read /proc/PID/maps */
+    *page = NULL;
     *fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
     if (*fd < 0 && errno == EINVAL)
         *fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (*fd < 0)
         return errno;
-    void *at = MAP_FAILED;
-    if (ftruncate(*fd, PAGE_BYTES) == 0)
-        at = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
-    /* Who maps it is not to lose the page under its feet; that nobody else writes to it is as well, and no more. */
-    if (at == MAP_FAILED || fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
-        int error = errno;
-        if (at != MAP_FAILED)
-            munmap(at, PAGE_BYTES);
+    int error = page_new(*fd, page, id);
+    if (error != 0) {
         close(*fd);
-        return error;
+        *fd = -1;
     }
-    fcntl(*fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
-    *page = at;
-    return 0;
+    return error;
+}
+
+bool os_page_is(int fd, const struct os_page_id *id) {
+    struct stat file;
+    return fstat(fd, &file) == 0 && file.st_dev == id->device && file.st_ino == id->inode;
 }
 
 int os_page_map(int fd, const uint8_t **page) {

@@ -42,8 +42,12 @@ bool os_robust_locks_work(void);
 /* A whole file, ended by a zero byte; what does not fit is left out. Its length; negative: it cannot be read. */
 ssize_t os_read_file(const char *path, char *text, size_t capacity);
 
-/* A page without a name, and a descriptor to show it to others, who cannot change its size. */
-int os_page_new(int *fd, uint8_t **page);
+/* A page without a name, and a descriptor to show it to others, who cannot change its size; after an error -1 and NULL. */
+struct os_page_id {
+    uint64_t device, inode;
+};
+int os_page_new(int *fd, uint8_t **page, struct os_page_id *id);
+bool os_page_is(int fd, const struct os_page_id *id); /* is the descriptor still that page's? */
 int os_page_map(int fd, const uint8_t **page); /* such a page of another process, to be read. EINVAL: it is none */
 void os_page_unmap(const uint8_t *page);
 

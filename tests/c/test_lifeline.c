@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -308,12 +310,102 @@ static void test_a_forked_child(void) {
     tmgr_lifeline_unmap(line);
 }
 
+/* In a child of its own: what it does to its descriptors is nobody else's business. 0: all went well. */
+static int status_of(int (*program)(void)) {
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(10);
+        _exit(program());
+    }
+    CHECK(waitpid(pid, &status, 0) == pid);
+    return status;
+}
+
+static int has_no_descriptors(void) {
+    struct rlimit none = {0, 0};
+    int line;
+    return setrlimit(RLIMIT_NOFILE, &none) == 0 && tmgr_lifeline(&line) != TMGR_OK ? 0 : 1;
+}
+
+/* A page cannot be made; what was opened where its descriptor was stays open. */
+static int has_no_room(void) {
+    struct rlimit none = {0, RLIM_INFINITY};
+    int line;
+    signal(SIGXFSZ, SIG_IGN);
+    if (setrlimit(RLIMIT_FSIZE, &none) != 0 || tmgr_lifeline(&line) == TMGR_OK)
+        return 1;
+    int mine = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    return mine >= 0 && tmgr_lifeline(&line) != TMGR_OK && fcntl(mine, F_GETFD) >= 0 ? 0 : 1;
+}
+
+/* As daemons do: close all, then open something. */
+static int closes_all(void) {
+    struct stat before, after;
+    const uint8_t *page;
+    int first, line;
+    if (tmgr_lifeline(&first) != TMGR_OK)
+        return 1;
+    close(first);
+    int mine = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (mine != first || fstat(mine, &before) != 0 || tmgr_lifeline(&line) != TMGR_OK || fstat(mine, &after) != 0)
+        return 2;
+    return before.st_ino == after.st_ino && tmgr_lifeline_map(line, &page) == TMGR_OK ? 0 : 3;
+}
+
+/* Not even who this is. Before there has been any line. */
+static void test_no_line_where_nothing_is_known(void) { CHECK(status_of(has_no_descriptors) == 0); }
+
+static void test_what_happens_to_descriptors(void) {
+    CHECK(status_of(has_no_room) == 0);
+    CHECK(status_of(closes_all) == 0);
+}
+
+static _Atomic bool is_over;
+
+static void *make_a_line(void *unused) {
+    int line;
+    tmgr_lifeline(&line);
+    return unused;
+}
+
+static void *make_lines(void *unused) {
+    pthread_t thread;
+    while (!is_over) { /* each one anew, for the holder of the last has ended */
+        pthread_create(&thread, NULL, make_a_line, NULL);
+        pthread_join(thread, NULL);
+    }
+    return unused;
+}
+
+static int makes_a_line(void) {
+    int line;
+    return tmgr_lifeline(&line) == TMGR_OK ? 0 : 1;
+}
+
+/* One of the first tests: nothing has opened a table yet. */
+static void test_a_child_forked_while_a_line_is_made(void) {
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++)
+        pthread_create(&threads[i], NULL, make_lines, NULL);
+    int status = 0;
+    for (int i = 0; i < 500 && status == 0; i++)
+        status = status_of(makes_a_line);
+    CHECK(status == 0);
+    is_over = true;
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+}
+
 int main(int argc, char **argv) {
     if (argc == 3) {
         to_parent = atoi(argv[2]);
         come_back(atoi(argv[1]));
     }
     alarm(60); /* whatever waits for ever */
+    test_no_line_where_nothing_is_known();
+    test_a_child_forked_while_a_line_is_made();
+    test_what_happens_to_descriptors();
     test_a_killed_process();
     test_dead_before_the_kernel_tells();
     test_a_process_without_its_main_thread_lives();
