@@ -49,29 +49,32 @@ int tmgr_lifeline_map(int fd, const uint8_t **line) {
 
 void tmgr_lifeline_unmap(const uint8_t *line) { os_page_unmap(line); }
 
-/* The first line whose holder has ended; n: none. Else the words and their values, to sleep until one has another. */
-static size_t first_ended(const uint8_t *const lines[], size_t n, const half_word *words[], uint32_t values[]) {
-    for (size_t i = 0; i < n; i++) {
-        words[i] = lock_word(lines[i]);
-        values[i] = atomic_load_explicit(words[i], memory_order_relaxed);
-        if (!lock_is_kept(lines[i])) /* if it ends from here on, the word does not hold the value any more */
+/* The first line whose holder has ended, or whose word has changed since; n: none. */
+static size_t first_ended(const uint8_t *const lines[], size_t n, const uint32_t values[]) {
+    for (size_t i = 0; i < n; i++)
+        if (!lock_is_kept(lines[i]) || atomic_load_explicit(lock_word(lines[i]), memory_order_relaxed) != values[i])
             return i;
-    }
     return n;
 }
 
 int tmgr_lifelines_wait(const uint8_t *const lines[], size_t n, uint32_t *alarm, uint32_t heard, size_t *ended) {
     const half_word *words[OS_SLEEP_MAX];
     uint32_t values[OS_SLEEP_MAX];
+    size_t woken;
     if (n > TMGR_LIFELINES_MAX)
         return TMGR_BAD_OPTION;
-    *ended = first_ended(lines, n, words, values);
-    if (*ended < n)
-        return TMGR_OK;
+    for (size_t i = 0; i < n; i++) {
+        words[i] = lock_word(lines[i]);
+        values[i] = atomic_load_explicit(words[i], memory_order_relaxed);
+    }
     words[n] = (const half_word *)alarm;
     values[n] = heard;
-    int error = os_sleep(words, values, n + 1);
-    *ended = first_ended(lines, n, words, values);
+    *ended = first_ended(lines, n, values);
+    if (*ended < n)
+        return TMGR_OK;
+    int error = os_sleep(words, values, n + 1, &woken);
+    /* A line that is woken or written to without an end is a nuisance, and is let go of in the same way. */
+    *ended = woken < n ? woken : first_ended(lines, n, values);
     return error == 0 ? TMGR_OK : segment_error(error);
 }
 

@@ -111,7 +111,7 @@ static bool is_ending(uint32_t pid) {
         return false;
     if (between.n_threads == 1) /* it was ending before they were counted, if it still is the same */
         return between.is_ending;
-    return threads_end(pid, &n, &sum) && process_stat(pid, &between) && between.n_threads == n &&
+    return threads_end(pid, &n, &sum) && process_stat(pid, &between) && between.n_threads == n && between.is_ending &&
            threads_end(pid, &n_again, &sum_again) && n_again == n && sum_again == sum;
 }
 
@@ -123,9 +123,11 @@ static int open_pidfd(uint32_t pid, bool *dead) {
     return fd;
 }
 
+/* Asked twice: the kernel may say so once of a process that lives, while a thread of it that called exec becomes the first
+ * one (seen on Linux 6.18). A signal may interrupt even this: that says nothing about the process. */
 static bool has_ended(int pidfd) {
     struct pollfd ended = {.fd = pidfd, .events = POLLIN, .revents = 0};
-    return poll(&ended, 1, 0) > 0; /* a signal may interrupt even this: that says nothing about the process */
+    return poll(&ended, 1, 0) > 0 && poll(&ended, 1, 0) > 0;
 }
 
 /* Of a process whose pidfd was opened before, so that the stat read is this very process's, or it has ended since. */
@@ -161,11 +163,11 @@ bool os_process_end(uint32_t pid, uint64_t start, int *status) {
     char path[64], user_namespace[64];
     struct stat_line found;
     snprintf(path, sizeof path, "/proc/%u/ns/user", pid);
+    bool is_told = readlink(path, user_namespace, sizeof user_namespace) > 0; /* who may read it, is told the status */
     if (!process_stat(pid, &found) || found.start != start || !found.is_ending || !is_ending(pid))
         return false;
     *status = found.exit;
-    return found.exit != 0 ||
-           readlink(path, user_namespace, sizeof user_namespace) > 0; /* who may, is told the truth */
+    return found.exit != 0 || is_told;
 }
 
 /* One page that fork wipes in the child, so that no call needs getpid. Filled by any thread, always with the same values;
@@ -273,7 +275,7 @@ int os_page_map(int fd, const uint8_t **page) {
 
 void os_page_unmap(const uint8_t *page) { munmap((void *)(uintptr_t)page, PAGE_BYTES); }
 
-int os_sleep(const half_word *const words[], const uint32_t values[], size_t n) {
+int os_sleep(const half_word *const words[], const uint32_t values[], size_t n, size_t *woken) {
     struct { /* futex_waitv of linux/futex.h since 5.16 */
         uint64_t value, address;
         uint32_t flags, reserved;
@@ -285,9 +287,9 @@ int os_sleep(const half_word *const words[], const uint32_t values[], size_t n) 
         sleeps[i].flags = SIZE_U32;
         sleeps[i].reserved = 0;
     }
-    if (syscall(SYS_futex_waitv, sleeps, (unsigned)n, 0, NULL, 0) >= 0 || errno == EAGAIN || errno == EINTR)
-        return 0;
-    return errno;
+    long number = syscall(SYS_futex_waitv, sleeps, (unsigned)n, 0, NULL, 0);
+    *woken = number >= 0 ? (size_t)number : n;
+    return number >= 0 || errno == EAGAIN || errno == EINTR ? 0 : errno;
 }
 
 void os_wake(half_word *at) { syscall(SYS_futex, at, FUTEX_WAKE, 1, NULL, NULL, 0); }

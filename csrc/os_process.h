@@ -52,9 +52,9 @@ int os_page_map(int fd, const uint8_t **page); /* such a page of another process
 void os_page_unmap(const uint8_t *page);
 
 /* Sleeps until one of the words is woken (by os_wake, or as a robust lock by the kernel), a signal comes, or at once if one
- * does not hold its value. ENOSYS: before Linux 5.16. */
+ * does not hold its value. *woken: which; n: none. ENOSYS: before Linux 5.16. */
 enum { OS_SLEEP_MAX = 128 };
-int os_sleep(const half_word *const words[], const uint32_t values[], size_t n);
+int os_sleep(const half_word *const words[], const uint32_t values[], size_t n, size_t *woken);
 void os_wake(half_word *at); /* one who sleeps on it */
 
 #endif

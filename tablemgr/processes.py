@@ -32,10 +32,13 @@ def open_pidfd(pid: int, start: int) -> int | None:
 
 
 def has_ended(pidfd: int) -> bool:
-    """Whether the process behind the descriptor is dead."""
+    """Whether the process behind the descriptor is dead.
+
+    Asked twice: the kernel may say so once of one that lives, while a thread of it calls exec (csrc/os_process.c).
+    """
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(poll.poll(0)) and bool(poll.poll(0))
 
 
 def exit_status(pid: int, start: int, pidfd: int | None) -> int | None:

@@ -423,7 +423,7 @@ class Server:
             return False
         try:
             if conversation.peer is None:
-                data, descriptors, *_ = socket.recv_fds(conversation.connection, protocol.MESSAGE_MAX, 1)
+                data, descriptors = _receive(conversation.connection)
                 conversation.take(descriptors)
             else:
                 data = conversation.connection.recv(protocol.MESSAGE_MAX)
@@ -543,7 +543,14 @@ class Server:
             self._listener = None
         for conversation in self._conversations.values():
             conversation.connection.close()
+            conversation.drop_lifeline()
         self._conversations = {}
+
+
+def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
+    """What has come, and at most one descriptor with it."""
+    data, descriptors, *_ = socket.recv_fds(connection, protocol.MESSAGE_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+    return data, descriptors
 
 
 def _has_left(conversation: _Conversation) -> bool:

@@ -93,6 +93,8 @@ class Watch:
             self._loop.call_later(later[0], self._may_have_ended, process, later[1:])
 
     def _readable(self, process: Identity) -> None:
+        if not processes.has_ended(self._pidfds[process]):
+            return  # see there
         self._has_ended(process, processes.exit_status(*process, self._pidfds[process]))
 
     def _has_ended(self, process: Identity, status: int | None) -> None:

@@ -55,17 +55,20 @@ static void with_a_thread(void) {
     wait_for_ever(NULL);
 }
 
+/* Blocked in the parent, and so in children from their beginning. */
+static sigset_t go_on;
+
+static void wait_for_parent(void) {
+    int signal;
+    sigwait(&go_on, &signal);
+}
+
 /* The main thread ends when the parent says so, another one lives on. */
 static void without_main_thread(void) {
-    sigset_t usr1;
-    int signal;
     pthread_t thread;
-    sigemptyset(&usr1);
-    sigaddset(&usr1, SIGUSR1);
-    sigprocmask(SIG_BLOCK, &usr1, NULL);
     say(0);
     pthread_create(&thread, NULL, wait_for_ever, NULL);
-    sigwait(&usr1, &signal);
+    wait_for_parent();
     pthread_exit(NULL);
 }
 
@@ -80,12 +83,14 @@ static void two_threads_in_turn(void) {
     for (int i = 0; i < 2; i++) {
         pthread_create(&thread, NULL, only_say, NULL);
         pthread_join(thread, NULL);
+        wait_for_parent();
     }
     wait_for_ever(NULL);
 }
 
 static void ends_in_order(void) {
     say(0);
+    wait_for_parent();
     _exit(7);
 }
 
@@ -240,6 +245,7 @@ static void test_another_thread_takes_over(void) {
     struct child child = begin(two_threads_in_turn);
     wait_for_end(child.line);
     tmgr_lifeline_unmap(child.line);
+    kill(child.said.pid, SIGUSR1);
     hear(&child);
     CHECK(tmgr_alive(&child.process));
     wait_for_end(child.line);
@@ -249,6 +255,7 @@ static void test_another_thread_takes_over(void) {
 static void test_the_status_of_one_that_ended_by_itself(void) {
     struct child child = begin(ends_in_order);
     int status = 0;
+    kill(child.said.pid, SIGUSR1);
     wait_for_end(child.line);
     wait_until_dead(&child);
     CHECK(tmgr_end(&child.process, &status) && WIFEXITED(status) && WEXITSTATUS(status) == 7);
@@ -277,6 +284,20 @@ static void test_one_of_many(void) {
     CHECK(tmgr_lifelines_wait(lines, TMGR_LIFELINES_MAX + 1, &alarm, 0, &ended) == TMGR_BAD_OPTION);
     for (size_t i = 0; i < 5; i++)
         end(&children[i]);
+}
+
+/* Whoever wakes sleepers for nothing is let go of like one that has ended, so that he does it once. */
+static void test_a_nuisance(void) {
+    struct child child = begin(alone);
+    pid_t nuisance = fork();
+    if (nuisance == 0)
+        for (;;)
+            syscall(SYS_futex, child.line, 1 /* FUTEX_WAKE */, 1, NULL, NULL, 0);
+    wait_for_end(child.line);
+    CHECK(tmgr_alive(&child.process));
+    kill(nuisance, SIGKILL);
+    CHECK(waitpid(nuisance, NULL, 0) == nuisance);
+    end(&child);
 }
 
 static void test_what_is_no_lifeline(void) {
@@ -315,7 +336,7 @@ static int status_of(int (*program)(void)) {
     int status = -1;
     pid_t pid = fork();
     if (pid == 0) {
-        alarm(10);
+        alarm(60);
         _exit(program());
     }
     CHECK(waitpid(pid, &status, 0) == pid);
@@ -389,7 +410,7 @@ static void test_a_child_forked_while_a_line_is_made(void) {
     for (int i = 0; i < 2; i++)
         pthread_create(&threads[i], NULL, make_lines, NULL);
     int status = 0;
-    for (int i = 0; i < 500 && status == 0; i++)
+    for (int i = 0; i < 200 && status == 0; i++)
         status = status_of(makes_a_line);
     CHECK(status == 0);
     is_over = true;
@@ -402,7 +423,10 @@ int main(int argc, char **argv) {
         to_parent = atoi(argv[2]);
         come_back(atoi(argv[1]));
     }
-    alarm(60); /* whatever waits for ever */
+    alarm(120); /* whatever waits for ever */
+    sigemptyset(&go_on);
+    sigaddset(&go_on, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &go_on, NULL);
     test_no_line_where_nothing_is_known();
     test_a_child_forked_while_a_line_is_made();
     test_what_happens_to_descriptors();
@@ -413,6 +437,7 @@ int main(int argc, char **argv) {
     test_another_thread_takes_over();
     test_the_status_of_one_that_ended_by_itself();
     test_one_of_many();
+    test_a_nuisance();
     test_what_is_no_lifeline();
     test_a_forked_child();
     return check_summary();
