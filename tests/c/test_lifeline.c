@@ -224,6 +224,7 @@ static void come_back(int left) {
 
 static void come_back_500_times(void) {
     say(0);
+    wait_for_parent(); /* exec closes what it has shown */
     come_back(500);
 }
 
@@ -232,6 +233,7 @@ static void test_a_process_lives_through_exec(void) {
     struct pollfd said = {.fd = child.from, .events = POLLIN, .revents = 0};
     unsigned long n_wrong = 0;
     int status;
+    kill(child.said.pid, SIGUSR1);
     wait_for_end(child.line);
     while (poll(&said, 1, 0) == 0)
         n_wrong += !tmgr_alive(&child.process) || tmgr_end(&child.process, &status);
