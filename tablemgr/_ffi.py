@@ -539,7 +539,7 @@ class Lifeline:
         pointer = ffi.new("uint8_t **")
         status = lib.tmgr_lifeline_map(descriptor, pointer)
         if status != OK:
-            raise_for(status, table="", doing="map a lifeline", errno=lib.tmgr_errno())
+            raise OSError(lib.tmgr_errno(), "cannot map a lifeline")
         self.pointer = pointer[0]
 
     def unmap(self) -> None:
@@ -570,7 +570,7 @@ class Alarm:
         pointers = ffi.new("uint8_t *[]", [line.pointer for line in lines])
         status = lib.tmgr_lifelines_wait(pointers, len(lines), self._word, heard, ended)
         if status != OK:
-            raise_for(status, table="", doing="sleep on lifelines", errno=lib.tmgr_errno())
+            raise OSError(lib.tmgr_errno(), "cannot sleep on lifelines")
         return int(ended[0]) if ended[0] < len(lines) else None
 
 

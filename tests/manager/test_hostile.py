@@ -14,7 +14,7 @@ from tablemgr import _ffi, protocol, rendezvous
 from tablemgr.manager import server
 from tablemgr.manager.limits import Limits
 
-from .support import TIMEOUT, Daemon, Worker, eventually, in_line, open_table
+from .support import TIMEOUT, Daemon, State, Worker, eventually, in_line, open_table
 
 
 class Peer:
@@ -87,6 +87,20 @@ def test_what_comes_in_place_of_a_lifeline_is_let_go(daemon: Daemon, instance: s
     eventually(lambda: descriptors(daemon.pid) == before)
     with tm.new_table("witness") as table:
         table.drop()
+
+
+def greet_with_garbage(state: State, instance: str) -> str:
+    """In a worker that has not talked to the manager: its first Hello, with a descriptor that is no lifeline."""
+    peer = Peer(instance)
+    socket.send_fds(
+        peer.socket, [protocol.encode(protocol.Hello(protocol.VERSION, *_ffi.self_process()))], [os.pipe()[0]]
+    )
+    return type(peer.hear()).__name__
+
+
+def test_a_first_hello_with_garbage_is_answered(daemon: Daemon, instance: str) -> None:
+    """Who shows what is no lifeline is served like one who shows none."""
+    assert Worker().call(greet_with_garbage, instance) == "Welcome"
 
 
 def descriptors(pid: int) -> int:
