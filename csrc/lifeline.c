@@ -12,6 +12,8 @@
 #include "os.h"
 #include "segment.h"
 
+#include <errno.h>
+
 static_assert(TMGR_LIFELINES_MAX + 1 == OS_SLEEP_MAX, "an alarm beside the lifelines");
 
 int tmgr_lifeline(int *fd) {
@@ -21,6 +23,8 @@ int tmgr_lifeline(int *fd) {
     static struct os_page_id id;
     uint64_t self = load_relaxed(&os_self()->identity);
     int error = 0;
+    if (self == 0) /* unknown just now: a forked child could take its parent's line for its own */
+        return segment_error(ESRCH);
     lock_at_fork(tmgr_after_fork); /* so that no child begins with the mutex held */
     lock_private();
     bool is_kept = page != NULL && made_by == self && lock_is_kept(page);

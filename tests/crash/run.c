@@ -110,8 +110,8 @@ void run_limit_time(void) {
 
 static void describe_end(int status, char problem[PROBLEM_MAX]) {
     if (WIFSIGNALED(status))
-        snprintf(problem, PROBLEM_MAX, "the checker %s (signal %d)", WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGPROF ? "hangs" : "crashed",
-                 WTERMSIG(status));
+        snprintf(problem, PROBLEM_MAX, "the checker %s (signal %d)",
+                 WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGPROF ? "hangs" : "crashed", WTERMSIG(status));
     else if (WEXITSTATUS(status) != 1)
         snprintf(problem, PROBLEM_MAX, "the checker ended with %d", WEXITSTATUS(status));
 }

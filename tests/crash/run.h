@@ -8,7 +8,13 @@
 #include "options.h"
 #include "tracer.h"
 
-enum { STEPS_LIMIT = 4 * 1000 * 1000, CHECKER_SECONDS = 30, CHECKER_PATIENCE = 600, READ_LIMIT_NS = 1000 * 1000 * 1000, NO_NEXT = -1 };
+enum {
+    STEPS_LIMIT = 4 * 1000 * 1000,
+    CHECKER_SECONDS = 30,
+    CHECKER_PATIENCE = 600,
+    READ_LIMIT_NS = 1000 * 1000 * 1000,
+    NO_NEXT = -1
+};
 
 /* Seen by this process and its children. */
 struct shared {

@@ -253,8 +253,8 @@ bool scratch_is_alone(const struct scratch *scratch, char *found, size_t size) {
 
 /* Shared memory, because fork does not copy its page tables: they would be most of what a child costs. */
 static uint64_t *slots_new(size_t capacity) {
-    void *slots =
-        mmap(NULL, capacity * sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *slots = mmap(NULL, capacity * sizeof(uint64_t), PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (slots == MAP_FAILED)
         fail("mmap");
     return slots;

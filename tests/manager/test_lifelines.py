@@ -145,15 +145,18 @@ def test_a_line_shown_anew_is_slept_on() -> None:
     told: list[Identity] = []
 
     async def watch() -> None:
+        heard = asyncio.Event()
+
         def ended(which: Identity) -> None:
             told.append(which)
+            heard.set()
             watched.add(which, lines[1])
 
         watched = Lifelines(asyncio.get_running_loop(), ended)
         for _ in range(50):
             watched.add(process, lines[0])
-            while not told:
-                await asyncio.sleep(0.0001)
+            await heard.wait()
+            heard.clear()
             await asyncio.sleep(0.002)
             assert list(watched._sleepers[0]._lines) == [process]
             watched.discard(process)
