@@ -61,8 +61,7 @@ int bag_copy(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint6
 
 /* -- walking ---------------------------------------------------------------------------------------------------------------- */
 
-/* On to the next cell, which is one. */
-static int step(struct tmgr_table *t, uint64_t *cell, uint64_t *steps) {
+int bag_step(struct tmgr_table *t, uint64_t *cell, uint64_t *steps) {
     uint64_t next = cell_next(t, *cell);
     if ((next != 0 && !is_cell(t, next)) || ++*steps > most_cells(t))
         return poison(t, POISON_ROWS);
@@ -77,7 +76,7 @@ static int start_at(struct tmgr_table *t, uint64_t list) {
 int bag_count(struct tmgr_table *t, uint64_t list, uint64_t *n) {
     int status = start_at(t, list);
     for (*n = 0; list != 0 && status == TMGR_OK;)
-        status = step(t, &list, n);
+        status = bag_step(t, &list, n);
     return status;
 }
 
@@ -89,7 +88,7 @@ int bag_find(struct tmgr_table *t, uint64_t cell, const uint8_t *row, size_t len
         status = row_is(t, cell, row, len);
         if (status != TMGR_ABSENT)
             return status;
-        status = step(t, &cell, &steps);
+        status = bag_step(t, &cell, &steps);
     }
     return status == TMGR_OK ? TMGR_ABSENT : status;
 }
@@ -103,7 +102,7 @@ int bag_matches(struct tmgr_table *t, uint64_t list, const uint8_t *row, size_t 
         if (status == TMGR_OK)
             *found = (struct bag_matches){list, found->n + 1, steps + 1};
         if (status == TMGR_OK || status == TMGR_ABSENT)
-            status = step(t, &list, &steps);
+            status = bag_step(t, &list, &steps);
     }
     return status == TMGR_OK && found->n == 0 ? TMGR_ABSENT : status;
 }
@@ -123,19 +122,19 @@ static int joint_of(struct tmgr_table *t, uint64_t a, uint64_t b, uint64_t *join
             return TMGR_OK;
         }
         if (x != 0)
-            status = step(t, &x, &a_cells);
+            status = bag_step(t, &x, &a_cells);
         if (y != 0 && status == TMGR_OK)
-            status = step(t, &y, &b_cells);
+            status = bag_step(t, &y, &b_cells);
     }
     uint64_t x_steps = 0, y_steps = 0;
     for (x = a; a_cells > b_cells && status == TMGR_OK; a_cells--)
-        status = step(t, &x, &x_steps);
+        status = bag_step(t, &x, &x_steps);
     for (y = b; b_cells > a_cells && status == TMGR_OK; b_cells--)
-        status = step(t, &y, &y_steps);
+        status = bag_step(t, &y, &y_steps);
     while (x != y && status == TMGR_OK) { /* as many cells are left of both: they meet, at the latest in 0 */
-        status = step(t, &x, &x_steps);
+        status = bag_step(t, &x, &x_steps);
         if (status == TMGR_OK)
-            status = step(t, &y, &y_steps);
+            status = bag_step(t, &y, &y_steps);
     }
     *joint = x;
     return status;
@@ -152,7 +151,7 @@ int bag_piece(struct tmgr_table *t, uint64_t list, uint64_t keep, uint64_t also,
         *end = second;
         return TMGR_OK;
     }
-    for (uint64_t cell = list; status == TMGR_OK; status = step(t, &cell, &steps))
+    for (uint64_t cell = list; status == TMGR_OK; status = bag_step(t, &cell, &steps))
         if (cell == *end || cell == second) {
             *end = cell;
             break;
@@ -171,7 +170,7 @@ int bag_tidy(struct tmgr_table *t, struct stripe *s, uint64_t *units) {
             publish(&s->trash_head, head + 1);
             continue;
         }
-        int status = cell != 0 && is_cell(t, cell) ? step(t, &next, &steps) : poison(t, POISON_ROWS);
+        int status = cell != 0 && is_cell(t, cell) ? bag_step(t, &next, &steps) : poison(t, POISON_ROWS);
         if (status == TMGR_OK)
             status = stripe_make_room(t, s);
         if (status != TMGR_OK)
@@ -193,7 +192,7 @@ int bag_make_room(struct tmgr_table *t, struct stripe *s) {
 int bag_commit(struct tmgr_table *t, struct stripe *s, word *place, uint64_t to, int64_t rows_change, uint64_t start,
                uint64_t end) {
     uint64_t next = start, bytes, steps = 0;
-    int status = start != 0 && is_cell(t, start) ? step(t, &next, &steps) : poison(t, POISON_ROWS);
+    int status = start != 0 && is_cell(t, start) ? bag_step(t, &next, &steps) : poison(t, POISON_ROWS);
     if (status != TMGR_OK)
         return status;
     if (next == end) {

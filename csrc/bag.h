@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bag.h - the list of rows that a slot of a bag or duplicate_bag holds.
  *
- * A list is named by the offset of its newest cell, 0 being the empty one. A cell (layout.h) is constant once published:
+ * A list is named by the offset of its newest cell, 0 being the empty one. A cell (layout.h) is constant once published, but
+ * that evacuation may point it at another copy of the same next cell:
  *   insert          a cell more, whose next is the list; the slot := the cell. Nothing is unlinked.
  *   delete, take    the slot := 0.
  *   delete_object   the slot := what follows the oldest equal row, and the rows newer than that which stay are inserted again:
@@ -18,13 +19,15 @@
 
 /* -- a cell --------------------------------------------------------------------------------------------------------------- */
 
-/* Before publication: what follows. */
+/* The offset of what follows, or 0. */
+static inline word *cell_word(struct tmgr_table *t, uint64_t cell) { return (word *)at(t, cell) + 1; }
+/* Before publication. */
 static inline void cell_link(struct tmgr_table *t, uint64_t cell, uint64_t next) {
-    store_relaxed((word *)at(t, cell) + 1, next);
+    store_relaxed(cell_word(t, cell), next);
 }
-/* The offset has been looked at. */
+/* The offset has been looked at. Acquire pairs with the publish of a cell that evacuation has moved. */
 static inline uint64_t cell_next(const struct tmgr_table *t, uint64_t cell) {
-    return load_relaxed((const word *)at(t, cell) + 1);
+    return load_acquire((const word *)at(t, cell) + 1);
 }
 
 /* -- reading, without a lock ------------------------------------------------------------------------------------------------- */
@@ -35,6 +38,8 @@ int bag_copy(struct tmgr_table *t, const struct stripe *s, uint64_t epoch, uint6
 
 /* -- under the stripe's lock; a list that cannot be one poisons the table: CORRUPT ---------------------------------------------- */
 
+/* On to the next cell, or to 0; the cell is one. Too many steps: it leads in a circle. */
+int bag_step(struct tmgr_table *t, uint64_t *cell, uint64_t *steps);
 int bag_count(struct tmgr_table *t, uint64_t list, uint64_t *n);
 /* The first cell of the list, from `cell` on, with this very row: OK, ABSENT, NO_MEMORY. */
 int bag_find(struct tmgr_table *t, uint64_t cell, const uint8_t *row, size_t len, uint64_t *found);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "evacuate.h"
+#include "bag.h"
 #include "hash.h"
 
 #include <stdlib.h>
@@ -7,6 +8,8 @@
 enum {
     SLABS = 256,       /* looked at together */
     MOVES_MOST = 1024, /* of rows in one call, the last slab's not counted: readers get their turn, and so do writers */
+    STEPS_MOST = 16 * 1024,      /* along lists, to know what points at the rows of a slab; else it stays as it is */
+    ALL_STEPS_MOST = 128 * 1024, /* the same in one call, the last slab's not counted */
     BLOCKS_MOST = 8 * PAGE_BYTES / UNIT_BYTES /* in a slab */
 };
 
@@ -50,9 +53,8 @@ static const uint8_t *key_in(struct tmgr_table *t, uint64_t offset, uint64_t blo
     return (const uint8_t *)at(t, offset + t->row_start) + key.offset;
 }
 
-/* The slot that points at exactly this block; NULL if there is none. Of a list in a bag only the newest cell has one: the others
- * stay where they are, for the cells that point at them are constant. */
-static word *slot_to(struct tmgr_table *t, struct stripe *s, uint64_t offset, uint64_t block_bytes) {
+/* The slot of the key of what may be a row in this block; NULL if there is none. */
+static word *slot_of(struct tmgr_table *t, struct stripe *s, uint64_t offset, uint64_t block_bytes) {
     struct probe probe = {NULL, 0, 0};
     struct place place;
     uint64_t bytes;
@@ -63,23 +65,60 @@ static word *slot_to(struct tmgr_table *t, struct stripe *s, uint64_t offset, ui
     if (row_hash(t, offset) != (uint32_t)probe.hash || stripe_of_hash(t, probe.hash) != s ||
         index_locate(t, s, &probe, &place) != TMGR_OK)
         return NULL;
-    return !(place.content & SLOT_PENDING) && slot_offset(place.content) == offset ? place.slot : NULL;
+    return !(place.content & SLOT_PENDING) ? place.slot : NULL;
 }
 
-/* The slots of all blocks of a slab; false if one of them is no row, or not of the number that the slab says. */
-static bool slots_of(struct tmgr_table *t, struct stripe *s, uint32_t class, const struct arena_slab *slab,
-                     word *slots[BLOCKS_MOST]) {
-    uint64_t bytes = arena_class_bytes(class), n = 0;
-    for (uint64_t i = 0; i < slab->blocks; i++) {
-        uint64_t offset = slab->first + i * bytes;
+/* A slab that is to be emptied, or part of it, and what points at its rows: by the number of a row's block the slot, or in a bag
+ * the second word of the next newer cell; NULL where that is not known. */
+struct rows {
+    uint64_t first, block_bytes, blocks;
+    uint64_t steps; /* along lists */
+    word *pointer[BLOCKS_MOST];
+};
+
+/* What points at this row is `pointer`. */
+static void note(struct rows *rows, uint64_t offset, word *pointer) {
+    uint64_t i = (offset - rows->first) / rows->block_bytes;
+    if (i < rows->blocks && offset == rows->first + i * rows->block_bytes)
+        rows->pointer[i] = pointer;
+}
+
+/* Note what points at the row that is in a block, if one is. In a bag: at all rows of its key. */
+static int find_pointer(struct tmgr_table *t, struct stripe *s, struct rows *rows, uint64_t offset) {
+    word *slot = slot_of(t, s, offset, rows->block_bytes);
+    uint64_t row = slot != NULL ? slot_offset(load_relaxed(slot)) : 0;
+    int status = TMGR_OK;
+    if (row != 0)
+        note(rows, row, slot);
+    while (t->bag && row != 0 && rows->steps < STEPS_MOST && status == TMGR_OK) {
+        word *pointer = cell_word(t, row);
+        status = bag_step(t, &row, &rows->steps);
+        note(rows, row, pointer);
+    }
+    return status;
+}
+
+/* The pointers at the rows of a slab, from its last block down to number `least` or to one that is used and no row. *from: all used
+ * blocks from this one on are rows; *n: so many. */
+static int find_rows(struct tmgr_table *t, struct stripe *s, uint32_t class, const struct arena_slab *slab,
+                     uint64_t least, struct rows *rows, uint64_t *from, uint64_t *n) {
+    rows->first = slab->first;
+    rows->block_bytes = arena_class_bytes(class);
+    rows->blocks = slab->blocks < BLOCKS_MOST ? slab->blocks : BLOCKS_MOST;
+    rows->steps = *n = 0;
+    memset(rows->pointer, 0, rows->blocks * sizeof *rows->pointer);
+    for (*from = rows->blocks; *from > least; (*from)--) {
+        uint64_t i = *from - 1, offset = rows->first + i * rows->block_bytes;
         if (!arena_holds(t, s, offset))
             continue;
-        word *slot = n < slab->used && n < BLOCKS_MOST ? slot_to(t, s, offset, bytes) : NULL;
-        if (slot == NULL)
-            return false;
-        slots[n++] = slot;
+        int status = rows->pointer[i] == NULL ? find_pointer(t, s, rows, offset) : TMGR_OK;
+        if (status != TMGR_OK)
+            return status;
+        if (rows->pointer[i] == NULL)
+            break;
+        ++*n;
     }
-    return n == slab->used;
+    return TMGR_OK;
 }
 
 /* -- moving ---------------------------------------------------------------------------------------------------------------- */
@@ -112,44 +151,53 @@ static int begin(struct tmgr_table *t, struct stripe *s, struct slabs *slabs, si
     return status;
 }
 
-/* The slot's row from its block, of so many bytes, to the one begun with. */
-static int move(struct tmgr_table *t, struct stripe *s, word *slot, uint64_t block_bytes, uint64_t to) {
-    uint64_t content = load_relaxed(slot), from = slot_offset(content), bytes;
+/* Row number i of a slab from its block to the one begun with. */
+static int move(struct tmgr_table *t, struct stripe *s, struct rows *rows, uint64_t i, uint64_t to) {
+    uint64_t from = rows->first + i * rows->block_bytes, bytes;
+    word *pointer = rows->pointer[i];
+    uint64_t content = load_relaxed(pointer); /* a cell's word is the offset itself */
     size_t key_len;
-    if (key_in(t, from, block_bytes, &key_len, &bytes) == NULL)
+    if (key_in(t, from, rows->block_bytes, &key_len, &bytes) == NULL)
         return poison(t, POISON_ROWS); /* it was one a moment ago */
     fill_racy(at(t, to), at(t, from), bytes);
-    stripe_commit(t, s, slot, slot_make(slot_tag(content), to, 0), 0, arena_block_size(bytes), from,
-                  arena_block_size(bytes));
+    stripe_commit(t, s, pointer, content == from ? to : slot_make(slot_tag(content), to, 0), 0, arena_block_size(bytes),
+                  from, arena_block_size(bytes));
+    if (t->bag)
+        note(rows, cell_next(t, to), cell_word(t, to));
     return TMGR_OK;
 }
 
 /* How far a call has come. */
 struct progress {
-    uint64_t want, pages, moves;
+    uint64_t want, pages, moves, steps;
 };
 
 static bool is_enough(const struct progress *progress) {
-    return progress->pages >= progress->want || progress->moves >= MOVES_MOST;
+    return progress->pages >= progress->want || progress->moves >= MOVES_MOST || progress->steps >= ALL_STEPS_MOST;
 }
 
 /* Empty slab i if its rows can go and the others have room for them. ABSENT: they have not, nor for those behind it. */
 static int empty(struct tmgr_table *t, struct stripe *s, uint32_t class, struct slabs *slabs, size_t i,
                  struct progress *progress) {
     struct arena_slab *slab = &slabs->list[i];
-    uint64_t elsewhere = slabs->free - free_in(slab), n = slab->used;
-    word *slots[BLOCKS_MOST];
-    if (elsewhere < n)
+    uint64_t elsewhere = slabs->free - free_in(slab), n, from, to;
+    struct rows rows;
+    if (elsewhere < slab->used)
         return TMGR_ABSENT;
-    if (!slots_of(t, s, class, slab, slots)) {
+    int status = find_rows(t, s, class, slab, 0, &rows, &from, &n);
+    progress->steps += rows.steps;
+    if (status != TMGR_OK)
+        return status;
+    if (from > 0 || n != slab->used) { /* the number that the slab says */
         slabs->pinned[slabs->n_pinned++] = (uint32_t)i;
         return TMGR_OK;
     }
-    for (uint64_t j = 0; j < n; j++) {
-        uint64_t to;
-        int status = begin(t, s, slabs, i, &to);
+    for (uint64_t j = 0; j < rows.blocks; j++) {
+        if (rows.pointer[j] == NULL)
+            continue;
+        status = begin(t, s, slabs, i, &to);
         if (status == TMGR_OK)
-            status = move(t, s, slots[j], arena_class_bytes(class), to);
+            status = move(t, s, &rows, j, to);
         if (status != TMGR_OK)
             return status;
     }
@@ -163,34 +211,30 @@ static int empty(struct tmgr_table *t, struct stripe *s, uint32_t class, struct 
 /* Give back the last pages of a slab that is kept, if its rows fit into fewer. Its rows go to its first blocks. */
 static int shorten(struct tmgr_table *t, struct stripe *s, uint32_t class, struct arena_slab *slab,
                    struct progress *progress) {
-    uint64_t bytes = arena_class_bytes(class), n = 0, to;
+    uint64_t bytes = arena_class_bytes(class), n, from, to;
     uint32_t pages = arena_pages_for(class, slab->used);
-    word *slots[BLOCKS_MOST];
-    for (uint64_t i = slab->blocks; pages < slab->pages && i-- > pages * PAGE_BYTES / bytes;) {
-        if (!arena_holds(t, s, slab->first + i * bytes))
-            continue;
-        word *slot = n < BLOCKS_MOST ? slot_to(t, s, slab->first + i * bytes, bytes) : NULL;
-        if (slot != NULL)
-            slots[n++] = slot;
-        else
-            pages = arena_pages_for(class, i + 1); /* this one stays, and all before it */
-    }
+    struct rows rows;
     if (slab->used == 0 || pages >= slab->pages)
         return TMGR_OK;
-    for (uint64_t j = 0; j < n; j++) {
-        uint64_t from = slot_offset(load_relaxed(slots[j]));
-        if ((from - slab->first) / bytes < pages * PAGE_BYTES / bytes)
-            break; /* they come from the end on */
-        int status = stripe_make_room(t, s);
+    int status = find_rows(t, s, class, slab, pages * PAGE_BYTES / bytes, &rows, &from, &n);
+    progress->steps += rows.steps;
+    if (from > pages * PAGE_BYTES / bytes)
+        pages = arena_pages_for(class, from); /* the one before it stays, and all before that */
+    if (status != TMGR_OK || pages >= slab->pages)
+        return status;
+    for (uint64_t i = rows.blocks; i-- > pages * PAGE_BYTES / bytes;) {
+        if (rows.pointer[i] == NULL)
+            continue;
+        status = stripe_make_room(t, s);
         if (status == TMGR_OK)
             status = stripe_begin_in(t, s, slab->first, &to);
         if (status == TMGR_OK)
-            status = move(t, s, slots[j], bytes, to);
+            status = move(t, s, &rows, i, to);
         if (status != TMGR_OK)
             return status;
         progress->moves++;
     }
-    int status = stripe_flush(t, s);
+    status = stripe_flush(t, s);
     if (status == TMGR_OK)
         status = arena_shrink(t, s, slab->first, pages);
     if (status == TMGR_OK)

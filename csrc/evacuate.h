@@ -6,11 +6,13 @@
  * free blocks of the fullest ones of the same class and stripe, and the emptied slabs give their pages back to everybody.
  *
  * A move is an update that writes the same bytes: one micro-operation per row (take a block of a chosen slab, copy,
- * COMMIT POINT: slot := same tag, new offset; the old block retired), so a reader sees the row at its old or its new place, a
- * death leaves it at one of them, and the repair knows nothing of evacuation. Counts of rows and bytes stay as they are.
+ * COMMIT POINT: what points at the row := the new offset; the old block retired), so a reader sees the row at its old or its new
+ * place, a death leaves it at one of them, and the repair knows nothing of evacuation. Counts of rows and bytes stay as they are.
+ * What points at a row is its slot, or in a bag the next newer cell of its list. A copy of a cell that was retired itself goes on
+ * pointing at the old copy of the next, which is retired no earlier: a reader that may still be at the one may be at the other.
  *
- * A block is moved only if it is shown to be a row: its key, read with bounds, is found in this stripe and its slot
- * points at exactly this block. Of a row with extents the list moves and the runs stay. Slabs with anything else in them (buckets, nodes,
+ * A block is moved only if it is shown to be a row: its key, read with bounds, is found in this stripe and its slot, or the list
+ * that it holds, leads to exactly this block. Of a row with extents the list moves and the runs stay. Slabs with anything else in them (buckets, nodes,
  * logs) are kept, and filled up first. */
 #ifndef TMGR_EVACUATE_H
 #define TMGR_EVACUATE_H

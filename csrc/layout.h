@@ -58,7 +58,8 @@ enum {
 
 /* In a bag or duplicate_bag the block is a cell of a list, which has all rows of one key, newest first, and the slot holds the
  * newest one: a second word, the offset of the next older cell or 0, stands between the first word and the rest. It is
- * constant like the row, so lists share nothing but ends, and a reader that has a cell has the list as of one moment. */
+ * constant like the row (evacuate.h may point it at another copy of the same cell), so lists share nothing but ends, and a reader
+ * that has a cell has the list as of one moment. */
 enum { ROW_START = 8, CELL_ROW_START = 16 /* where the row's bytes, or the extents, stand in the block */ };
 
 /* A row that is too large for one block, or for which there is none in one piece: n runs of pages hold its bytes, all

@@ -258,15 +258,15 @@ static void test_nothing_leaks_after_every_store_of_a_reclaim(void) {
 
 /* -- 3: moving rows together --------------------------------------------------------------------------------------------- */
 
-enum { DENSE_BYTES = 180 << 10, DENSE_ROWS = 400, DENSE_PAYLOAD = 500, LISTED_ROW = 9000, DENSE_ROW = 40000 };
+enum { DENSE_BYTES = 180 << 10, DENSE_ROWS = 400, DENSE_KEYS = 60, DENSE_PAYLOAD = 500, LISTED_ROW = 9000, DENSE_ROW = 40000 };
 
-/* A full table of which two rows in three are deleted, so that nearly every slab has rows and free blocks; and a row with
- * extents that are short, because no run of pages was left when it came. */
+/* A full table of which two keys in three are deleted, so that nearly every slab has rows and free blocks; and a row with
+ * extents that are short, because no run of pages was left when it came. In a bag each key has several rows, in different slabs. */
 static bool leave_gaps(struct tmgr_table *table, struct model *model) {
-    uint64_t n = 0, listed = DENSE_ROWS;
-    while (n < DENSE_ROWS && insert_both(table, model, FIRST_ID + n, DENSE_PAYLOAD) == TMGR_OK)
+    uint64_t n = 0, listed = DENSE_ROWS, keys = table->bag ? DENSE_KEYS : DENSE_ROWS;
+    while (n < DENSE_ROWS && insert_both(table, model, FIRST_ID + n % keys, DENSE_PAYLOAD) == TMGR_OK)
         n++;
-    for (uint64_t i = 0; i < n; i++)
+    for (uint64_t i = 0; i < n && i < keys; i++)
         if (i % 3 != 0 && delete_both(table, model, FIRST_ID + i) != TMGR_OK)
             return false;
     return n > 100 && n < DENSE_ROWS && insert_both(table, model, FIRST_ID + listed, LISTED_ROW) == TMGR_OK;
@@ -286,6 +286,7 @@ static bool an_evacuation_dies(uint32_t type, uint32_t n_stripes, const struct o
     struct model model;
     char problem[PROBLEM_MAX] = "";
     model_init(&model);
+    model.type = type;
     expect(leave_gaps(table, &model), scene, nth, "preparing");
     uint64_t before = epochs(table);
     int status = write_and_die(nth, table, &model, op, problem);
@@ -313,6 +314,10 @@ static void test_rows_that_are_moved_survive_every_store_of_it(void) {
     } writes[] = {
         {"insert into an ordered_set that evacuates",
          TMGR_ORDERED_SET,
+         1,
+         {.verb = VERB_INSERT, .n = 1, .items = {{TMGR_OP_INSERT, FIRST_ID + 1, 7, DENSE_ROW}}}},
+        {"insert into a duplicate_bag that evacuates",
+         TMGR_DUPLICATE_BAG,
          1,
          {.verb = VERB_INSERT, .n = 1, .items = {{TMGR_OP_INSERT, FIRST_ID + 1, 7, DENSE_ROW}}}},
         {"insert that evacuates",

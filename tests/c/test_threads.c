@@ -43,11 +43,12 @@ int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock, const struc
 
 enum { WAIT_NS = 1000 * 1000 * 1000, WRITERS = 2, ROWS = 200, COUNTER_ID = 100000, PAIR_ID = 200000, PAIRS = 4 };
 enum { MAX_BYTES = 6 << 20, CROWD_ID = 10000, CROWD_ROWS = 40000, CROWD_PHASES = 10, CROWD_BYTES = MAX_BYTES / 2 };
+enum { CROWD_LISTS = 1000, LIST_ID = 300000, LISTS = 8, LIST_ROWS = 6, LIST_PAYLOAD = 120 };
 
 struct stage {
     struct tmgr_table *handles[2];
     uint64_t rounds;
-    bool is_ordered; /* the table is an ordered_set */
+    bool is_ordered, is_bag; /* the table is an ordered_set, a duplicate_bag */
     atomic_uint n_writing; /* writers that are not done yet */
     atomic_uint n_wrong;
 };
@@ -118,20 +119,21 @@ static void write_pair(struct actor *actor, uint64_t pair, uint64_t stamp) {
     model_free(&empty);
 }
 
-/* Rows of one size after another, half of them deleted in between: the table is at its limit, so rows are moved together. */
+/* Rows of one size after another, half of the keys deleted in between: the table is at its limit, so rows are moved together. */
 static void *crowd(void *context) {
     static const size_t payloads[] = {120, 3000, 240, 30000, 800};
     static uint8_t row[30000 + ROW_OVERHEAD_MAX];
     struct actor *actor = context;
     struct random random = random_from(actor->number);
-    uint64_t bytes = 0, id = 0;
+    uint64_t bytes = 0, id = 0, ids = actor->stage->is_bag ? CROWD_LISTS : CROWD_ROWS;
     size_t *lens = calloc(CROWD_ROWS, sizeof *lens);
     for (size_t phase = 0; phase < CROWD_PHASES; phase++) {
-        for (size_t i = 0; i < CROWD_ROWS && bytes < CROWD_BYTES; i++, id = (id + 1) % CROWD_ROWS) {
+        for (size_t i = 0; i < CROWD_ROWS && bytes < CROWD_BYTES; i++, id = (id + 1) % ids) {
             size_t len = row_encode(row, CROWD_ID + id, 1, payloads[phase % 5]);
             expect(actor->stage, tmgr_insert(actor->table, row, len, WAIT_NS), "insert into a crowd");
-            bytes += len - lens[id];
-            lens[id] = len;
+            size_t replaced = actor->stage->is_bag ? 0 : lens[id];
+            bytes += len - replaced;
+            lens[id] += len - replaced;
         }
         for (size_t i = 0; i < CROWD_ROWS; i++)
             if (lens[i] != 0 && random_below(&random, 2) == 0) {
@@ -287,6 +289,27 @@ static void *ranger(void *context) {
     return NULL;
 }
 
+/* Lists that nobody writes to stay as they are, though their rows are moved. */
+static void *list_reader(void *context) {
+    struct actor *actor = context;
+    struct tmgr_buffer rows = {0};
+    uint8_t wanted[LISTS][LIST_ROWS * (LIST_PAYLOAD + ROW_OVERHEAD_MAX)];
+    size_t lens[LISTS] = {0};
+    for (uint64_t i = 0; i < LISTS; i++)
+        for (uint64_t stamp = 1; stamp <= LIST_ROWS; stamp++)
+            lens[i] += row_encode(wanted[i] + lens[i], LIST_ID + i, stamp, LIST_PAYLOAD);
+    for (uint64_t turn = 0; atomic_load(&actor->stage->n_writing) > 0; turn++) {
+        int status = lookup(actor->table, LIST_ID + turn % LISTS, &rows);
+        if (status != TMGR_BUSY)
+            expect(actor->stage, status, "lookup of a list");
+        if (status == TMGR_OK &&
+            (rows.len != lens[turn % LISTS] || memcmp(rows.data, wanted[turn % LISTS], rows.len) != 0))
+            wrong(actor->stage, "a list has other rows, or in another order");
+    }
+    tmgr_buffer_free(&rows);
+    return NULL;
+}
+
 /* -- close beside calls in flight -------------------------------------------------------------------------------------- */
 
 struct closing {
@@ -358,25 +381,58 @@ static void test_writers_and_readers_at_once(struct stage *stage) {
     tmgr_buffer_free(&row);
 }
 
+static void test_lists_stay_whole_while_their_rows_are_moved(struct stage *stage) {
+    static void *(*const roles[])(void *) = {crowd, list_reader, list_reader};
+    enum { N = sizeof roles / sizeof *roles };
+    pthread_t threads[N];
+    struct actor actors[N];
+    uint8_t row[LIST_PAYLOAD + ROW_OVERHEAD_MAX];
+    char problem[PROBLEM_MAX] = "";
+    prepare(stage);
+    for (uint64_t stamp = 1; stamp <= LIST_ROWS; stamp++)
+        for (uint64_t i = 0; i < LISTS; i++)
+            CHECK(tmgr_insert(stage->handles[0], row, row_encode(row, LIST_ID + i, stamp, LIST_PAYLOAD), WAIT_NS) ==
+                  TMGR_OK);
+    atomic_store(&stage->n_writing, 1);
+    for (unsigned i = 0; i < N; i++) {
+        actors[i] = (struct actor){.stage = stage, .table = stage->handles[i % 2], .number = i};
+        CHECK(pthread_create(&threads[i], NULL, roles[i], &actors[i]) == 0);
+    }
+    for (unsigned i = 0; i < N; i++)
+        pthread_join(threads[i], NULL);
+    CHECK(atomic_load(&stage->n_wrong) == 0);
+    CHECK(check_is_clean(stage->handles[0], false, problem));
+    if (problem[0])
+        fprintf(stderr, "%s\n", problem);
+}
+
 int main(int argc, char **argv) {
     bool two = argc > 1 && strcmp(argv[1], "two") == 0;
     uint64_t rounds = argc > 2 ? strtoull(argv[2], NULL, 10) : 20000;
     char segment[64];
     snprintf(segment, sizeof segment, "/tablemgr-test.%d.threads", (int)getpid());
-    static const uint32_t stripes[] = {1, 16};
-    for (size_t i = 0; i < sizeof stripes / sizeof *stripes; i++) {
-        struct stage stage = {.rounds = rounds, .is_ordered = i == 2};
-        struct tmgr_options options = {.type = stage.is_ordered ? TMGR_ORDERED_SET : TMGR_SET,
+    static const struct {
+        uint32_t type, n_stripes;
+    } tables[] = {
+        {TMGR_SET, 1}, {TMGR_SET, 16}, {TMGR_ORDERED_SET, 1}, {TMGR_DUPLICATE_BAG, 1}, {TMGR_DUPLICATE_BAG, 8}};
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        struct stage stage = {.rounds = rounds,
+                              .is_ordered = tables[i].type == TMGR_ORDERED_SET,
+                              .is_bag = tables[i].type == TMGR_DUPLICATE_BAG};
+        struct tmgr_options options = {.type = tables[i].type,
                                        .access = TMGR_PUBLIC,
                                        .mode = 0600,
-                                       .n_stripes = stripes[i],
+                                       .n_stripes = tables[i].n_stripes,
                                        .heir = TMGR_HEIR_MANAGER,
                                        .max_bytes = MAX_BYTES};
         CHECK(tmgr_create(segment, "threads", 7, &options, &stage.handles[0]) == TMGR_OK);
         stage.handles[1] = stage.handles[0];
         if (two)
             CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &stage.handles[1]) == TMGR_OK);
-        test_writers_and_readers_at_once(&stage);
+        if (stage.is_bag)
+            test_lists_stay_whole_while_their_rows_are_moved(&stage);
+        else
+            test_writers_and_readers_at_once(&stage);
         test_a_handle_is_closed_while_another_thread_reads(segment);
         CHECK(tmgr_drop(stage.handles[0], false) == TMGR_OK);
         if (two)

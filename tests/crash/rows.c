@@ -312,7 +312,7 @@ static void stop_at(struct run *run, size_t k) {
     run->next = beside == 0 ? 0 : NO_NEXT;
     const struct item *later = at_work.later;
     at_work.later = run->setup.beside.items;
-    run_verify(run, random_next(&run->random));
+    run_verify(run);
     at_work.later = later;
     run->next = NO_NEXT;
 }

@@ -94,7 +94,7 @@ struct process run_child(struct run *run, const struct image *from, tracer_child
 /* A child left stopped goes on. Its wait status; negative: it does not come to its end, and was killed. */
 int run_continue(pid_t child);
 /* subject->verify in a child. False: reported. */
-bool run_verify(struct run *run, uint64_t digest);
+bool run_verify(struct run *run);
 /* What a killed child left. True if it is new; then it was verified. *digest: of it. */
 bool run_look_at(struct run *run, uint64_t *digest);
 
