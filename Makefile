@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 C_FILES := $(wildcard csrc/*.c csrc/*.h)
+C_TEST_FILES := $(wildcard tests/*/*.[ch] tests/*/*/*.[ch])
 STRICT := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wundef -Wshadow -Wconversion -Werror
 SOAK_MINUTES ?= 10
 
@@ -30,7 +31,7 @@ bench: $(VENV)/.bench ## measure against the peers
 lint: build $(VENV)/.dev ## ruff, clang-format, and every C warning as an error
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+	@$(BIN)/clang-format --dry-run -Werror $(C_FILES) $(C_TEST_FILES)
 	@for file in $(filter %.c,$(C_FILES)); do \
 	    $${CC:-cc} -fsyntax-only -O2 $(STRICT) -isystem "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" $$file || exit 1; \
 	done
@@ -41,7 +42,7 @@ types: build $(VENV)/.dev ## mypy --strict
 format: $(VENV)/.dev ## bring Python and C files into shape
 	@$(BIN)/ruff check --fix-only --exit-zero .
 	@$(BIN)/ruff format .
-	@$(BIN)/clang-format -i $(C_FILES)
+	@$(BIN)/clang-format -i $(C_FILES) $(C_TEST_FILES)
 
 sanitize: build ## C tests under ASan+UBSan and under TSan
 	@$(BIN)/python tests/c/run.py

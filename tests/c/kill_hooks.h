@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 extern uint64_t kill_countdown; /* 0: nobody dies */
-extern int kill_signal; /* SIGKILL; or SIGSTOP: it makes the store when it is let go on */
+extern int kill_signal;         /* SIGKILL; or SIGSTOP: it makes the store when it is let go on */
 extern bool kill_counts_relaxed;
 extern uintptr_t kill_base, kill_bytes; /* where the segment is mapped */
 
@@ -53,8 +53,7 @@ static inline void kill_count(const volatile void *at, memory_order order) {
 #define atomic_fetch_add_explicit(at, value, order) (kill_count((at), (order)), KILL_FETCH(add)((at), (value), (order)))
 #define atomic_fetch_sub_explicit(at, value, order) (kill_count((at), (order)), KILL_FETCH(sub)((at), (value), (order)))
 #define atomic_fetch_or_explicit(at, value, order)  (kill_count((at), (order)), KILL_FETCH(or)((at), (value), (order)))
-#define atomic_fetch_and_explicit(at, value, order)                                                                    \
-    (kill_count((at), (order)), KILL_FETCH (and)((at), (value), (order)))
+#define atomic_fetch_and_explicit(at, value, order) (kill_count((at), (order)), KILL_FETCH(and)((at), (value), (order)))
 #define atomic_compare_exchange_strong_explicit(at, from, to, yes, no)                                                 \
     (kill_count((at), (yes)), KILL_EXCHANGE_STRONG((at), (from), (to), (yes), (no)))
 #define atomic_compare_exchange_weak_explicit(at, from, to, yes, no)                                                   \

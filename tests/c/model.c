@@ -957,8 +957,8 @@ static bool is_refused(struct tmgr_table *table, const struct op *op, int status
     enum { CLASSES = 36, PAGE = 4096 };
     struct tmgr_info info;
     uint64_t payload = 0;
-    bool only_deletes = op->verb == VERB_DELETE || op->verb == VERB_TAKE || op->verb == VERB_DELETE_MANY ||
-                        op->verb == VERB_DELETE_ALL;
+    bool only_deletes =
+        op->verb == VERB_DELETE || op->verb == VERB_TAKE || op->verb == VERB_DELETE_MANY || op->verb == VERB_DELETE_ALL;
     if (status != TMGR_FULL || only_deletes || tmgr_describe(table, &info) != TMGR_OK || info.max_bytes == 0)
         return false;
     for (size_t i = 0; i < op->n; i++)

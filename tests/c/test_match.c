@@ -111,8 +111,7 @@ static struct assembly rich_code(void) {
 }
 
 /* [7, 10, (20, 5, "x"), {2: 0, 1: "yes"}] */
-static const uint8_t rich_row[] = {0x94, 7,    10, 0xc7, 5, 1, 0x93, 20,  5,   0xa1,
-                                   'x',  0x82, 2,  0,    1, 0xa3, 'y', 'e', 's'};
+static const uint8_t rich_row[] = {0x94, 7, 10, 0xc7, 5, 1, 0x93, 20, 5, 0xa1, 'x', 0x82, 2, 0, 1, 0xa3, 'y', 'e', 's'};
 
 /* -- running ------------------------------------------------------------------------------------------------------- */
 
@@ -142,9 +141,9 @@ static enum tmgr_status run(const uint8_t *program, size_t len, const uint8_t *r
 }
 
 static void test_a_rich_clause(void) {
-    static const uint8_t expected[] = {0xc7, 34,   1,    0x94, 0xa3, 'y', 'e', 's', 0x91, 0xcc, 200, 0x81, 2,
-                                       20,   0xc7, 19,   1,    0x94, 7,   10,  0xc7, 5,   1,    0x93, 20,  5,
-                                       0xa1, 'x',  0x82, 2,    0,    1,   0xa3, 'y', 'e', 's'};
+    static const uint8_t expected[] = {0xc7, 34, 1,    0x94, 0xa3, 'y',  'e', 's', 0x91, 0xcc, 200, 0x81,
+                                       2,    20, 0xc7, 19,   1,    0x94, 7,   10,  0xc7, 5,    1,   0x93,
+                                       20,   5,  0xa1, 'x',  0x82, 2,    0,   1,   0xa3, 'y',  'e', 's'};
     struct assembly code = rich_code();
     struct assembly program = program_of(&code, 3);
     struct tmgr_buffer out = {0};
@@ -216,9 +215,9 @@ static void test_harmful_programs_are_refused(void) {
         {{MATCH_ANY, MATCH_ROW, MATCH_AND_THEN, 1, 0, 0, 0, MATCH_RETURN}, 8},  /* RETURN in a block */
         {{MATCH_ANY, MATCH_ROW, MATCH_AND_THEN, 99, 0, 0, 0, MATCH_RETURN}, 8}, /* a block beyond the end */
         {{MATCH_ANY, MATCH_ROW, MATCH_ROW, MATCH_AND_THEN, 1, 0, 0, 0, MATCH_EQUAL, MATCH_RETURN}, 10}, /* below it */
-        {{MATCH_ANY, MATCH_ROW, MATCH_UNARY, 0, 0, 0, 0, MATCH_RETURN}, 8},     /* an operation of two */
-        {{MATCH_ANY, MATCH_MAKE_TUPLE, 255, 255, 255, 255, MATCH_RETURN}, 7},   /* of more than there is */
-        {{MATCH_ANY, MATCH_MAKE_DICT, 0, 0, 0, 128, MATCH_RETURN}, 7},          /* twice that overflows */
+        {{MATCH_ANY, MATCH_ROW, MATCH_UNARY, 0, 0, 0, 0, MATCH_RETURN}, 8},   /* an operation of two */
+        {{MATCH_ANY, MATCH_MAKE_TUPLE, 255, 255, 255, 255, MATCH_RETURN}, 7}, /* of more than there is */
+        {{MATCH_ANY, MATCH_MAKE_DICT, 0, 0, 0, 128, MATCH_RETURN}, 7},        /* twice that overflows */
     };
     for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
         struct assembly code = {.len = 0};

@@ -18,7 +18,7 @@
 
 #include "check.h"
 
-enum { ROWS = 300, NEW_ID = 70000, LAST_ID = 80000 };
+enum { ROWS = 300, MANY_ROWS = 20000, NEW_ID = 70000, LAST_ID = 80000, SHORT_WAIT_NS = 2 * 1000 * 1000 };
 
 static char segment[64], path[96];
 
@@ -78,6 +78,32 @@ static int call_and_die(int (*call)(struct tmgr_table *table), struct tmgr_table
         _exit(status);
     }
     return end_of_child(child);
+}
+
+static int drop(struct tmgr_table *table) { return tmgr_drop(table, false); }
+
+/* A child makes the call and stops before its store number nth: true, and it is to be resumed. */
+static bool call_and_stop(int (*call)(struct tmgr_table *table), struct tmgr_table *table, uint64_t nth, pid_t *child,
+                          int *status) {
+    int how = 0;
+    *child = fork();
+    if (*child == 0) {
+        alarm(CHILD_SECONDS);
+        kill_bytes = UINTPTR_MAX;
+        kill_signal = SIGSTOP;
+        kill_countdown = nth;
+        _exit(call(table));
+    }
+    CHECK(*child > 0 && waitpid(*child, &how, WUNTRACED) == *child);
+    *status = WIFEXITED(how) ? WEXITSTATUS(how) : LOST;
+    return WIFSTOPPED(how);
+}
+
+/* To its end: the status of the call. */
+static int resume(pid_t child) {
+    int how = 0;
+    CHECK(kill(child, SIGCONT) == 0 && waitpid(child, &how, 0) == child);
+    return WIFEXITED(how) ? WEXITSTATUS(how) : LOST;
 }
 
 static uint64_t rows_of(struct tmgr_table *table) {
@@ -229,6 +255,16 @@ static void test_an_older_copy_never_takes_the_place_of_a_later_one(void) {
     }
 }
 
+/* It was dropped, and nobody brings it back. */
+static void end_dropped(struct scene *scene) {
+    CHECK(relink(scene->table) == TMGR_NO_TABLE && relink(scene->other) == TMGR_NO_TABLE);
+    CHECK(access(path, F_OK) != 0);
+    tmgr_free(scene->table);
+    tmgr_free(scene->other);
+    tmgr_free(scene->reader);
+    model_free(&scene->model);
+}
+
 /* True: the relinker was killed, so there may be more to kill. */
 static bool a_removed_table_is_dropped(uint64_t nth) {
     struct scene scene;
@@ -236,12 +272,8 @@ static bool a_removed_table_is_dropped(uint64_t nth) {
     CHECK(unlink(path) == 0);
     int status = nth == 0 ? KILLED : call_and_die(relink, scene.table, nth);
     CHECK(tmgr_drop(scene.other, false) == TMGR_OK && access(path, F_OK) != 0);
-    CHECK(tmgr_relink(scene.table, WAIT_NS) == TMGR_NO_TABLE && tmgr_relink(scene.other, WAIT_NS) == TMGR_NO_TABLE);
-    CHECK(access(path, F_OK) != 0 && tmgr_drop(scene.table, true) == TMGR_NO_TABLE);
-    tmgr_free(scene.table);
-    tmgr_free(scene.other);
-    tmgr_free(scene.reader);
-    model_free(&scene.model);
+    CHECK(tmgr_drop(scene.table, true) == TMGR_NO_TABLE);
+    end_dropped(&scene);
     return status == KILLED;
 }
 
@@ -257,32 +289,19 @@ static void test_a_drop_of_a_removed_table_is_for_good(void) {
  * linked back: the drop drops the copy, which is the table, and none of the handles brings anything back. */
 static bool a_dropper_is_overtaken(uint64_t nth) {
     struct scene scene;
-    int how = 0;
+    pid_t child;
+    int status;
     begin(&scene, &kinds[1]);
-    pid_t child = fork();
-    if (child == 0) {
-        alarm(CHILD_SECONDS);
-        kill_bytes = UINTPTR_MAX;
-        kill_signal = SIGSTOP;
-        kill_countdown = nth;
-        _exit(tmgr_drop(scene.other, false));
-    }
-    CHECK(child > 0 && waitpid(child, &how, WUNTRACED) == child);
-    bool stopped = WIFSTOPPED(how);
+    bool stopped = call_and_stop(drop, scene.other, nth, &child, &status);
     if (stopped) {
         CHECK(unlink(path) == 0);
-        int status = relink(scene.table);
-        CHECK(status == TMGR_OK || status == TMGR_NO_TABLE);
-        CHECK(insert(scene.table, NEW_ID) == status); /* now that handle is on the copy */
-        CHECK(kill(child, SIGCONT) == 0 && waitpid(child, &how, 0) == child);
+        int relinked = relink(scene.table);
+        CHECK(relinked == TMGR_OK || relinked == TMGR_NO_TABLE);
+        CHECK(insert(scene.table, NEW_ID) == relinked); /* now that handle is on the copy */
+        status = resume(child);
     }
-    CHECK(WIFEXITED(how) && WEXITSTATUS(how) == TMGR_OK && access(path, F_OK) != 0);
-    CHECK(relink(scene.table) == TMGR_NO_TABLE && relink(scene.other) == TMGR_NO_TABLE);
-    CHECK(access(path, F_OK) != 0);
-    tmgr_free(scene.table);
-    tmgr_free(scene.other);
-    tmgr_free(scene.reader);
-    model_free(&scene.model);
+    CHECK(status == TMGR_OK && access(path, F_OK) != 0);
+    end_dropped(&scene);
     return stopped;
 }
 
@@ -291,6 +310,118 @@ static void test_a_dropper_may_be_overtaken_before_any_store(void) {
     while (a_dropper_is_overtaken(nth))
         nth++;
     CHECK(nth > 1); /* DROPPED */
+}
+
+/* A dropper is stopped before a store, the table removed, a relinker stopped before a store of its own; then the dropper goes on,
+ * and the relinker. What was dropped is not brought back, and what was not is there. */
+static void a_dropper_overtakes_a_relinker(uint64_t drop_nth, uint64_t relink_nth, bool *dropper_stopped,
+                                           bool *relinker_stopped) {
+    struct scene scene;
+    pid_t dropper, relinker;
+    int dropped, relinked;
+    begin(&scene, &kinds[1]);
+    *dropper_stopped = call_and_stop(drop, scene.other, drop_nth, &dropper, &dropped);
+    if (*dropper_stopped)
+        CHECK(unlink(path) == 0);
+    *relinker_stopped = call_and_stop(relink, scene.table, relink_nth, &relinker, &relinked);
+    if (*dropper_stopped)
+        dropped = resume(dropper);
+    if (*relinker_stopped)
+        relinked = resume(relinker);
+    CHECK(dropped == TMGR_OK || dropped == TMGR_BUSY);
+    CHECK(relinked == TMGR_OK || (relinked == TMGR_NO_TABLE && dropped == TMGR_OK));
+    if (dropped == TMGR_OK)
+        end_dropped(&scene);
+    else
+        end(&scene);
+}
+
+static void test_a_dropper_may_overtake_a_relinker_before_any_store(void) {
+    bool dropper_stopped = true;
+    for (uint64_t drop_nth = 1; dropper_stopped; drop_nth++) {
+        bool relinker_stopped = true;
+        for (uint64_t relink_nth = 1; relinker_stopped; relink_nth++)
+            a_dropper_overtakes_a_relinker(drop_nth, relink_nth, &dropper_stopped, &relinker_stopped);
+    }
+}
+
+/* What others do while a relinker is stopped. If the copy has its name they write to it, and it is removed and linked back once
+ * more; else they cannot link another one, unless the relinker has not begun. */
+static void go_on_beside_a_relinker(struct scene *scene) {
+    bool is_back = access(path, F_OK) == 0;
+    if (is_back) {
+        CHECK(insert(scene->other, LAST_ID) == TMGR_OK);
+        model_put(&scene->model, LAST_ID, 1, 100);
+        CHECK(unlink(path) == 0);
+    }
+    int status = tmgr_relink(scene->other, is_back ? WAIT_NS : SHORT_WAIT_NS);
+    CHECK(status == TMGR_OK || (status == TMGR_BUSY && !is_back));
+    if (status == TMGR_OK) {
+        CHECK(insert(scene->other, LAST_ID + 1) == TMGR_OK);
+        model_put(&scene->model, LAST_ID + 1, 1, 100);
+    }
+}
+
+/* True: the relinker was stopped before a store. What was acknowledged meanwhile is there when it has come to its end. */
+static bool a_relinker_is_overtaken(const struct kind *kind, uint64_t nth) {
+    struct scene scene;
+    pid_t child;
+    int status;
+    begin(&scene, kind);
+    CHECK(unlink(path) == 0);
+    bool stopped = call_and_stop(relink, scene.table, nth, &child, &status);
+    if (stopped) {
+        go_on_beside_a_relinker(&scene);
+        status = resume(child);
+    }
+    CHECK(status == TMGR_OK && access(path, F_OK) == 0);
+    expect_one_table(&scene, NEW_ID);
+    end(&scene);
+    return stopped;
+}
+
+static void test_a_relinker_may_be_overtaken_before_any_store(void) {
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        uint64_t nth = 1;
+        while (a_relinker_is_overtaken(&kinds[i], nth))
+            nth++;
+        CHECK(nth > 3);
+    }
+}
+
+/* A handle that has found little room in the address space, so that it maps hardly more than the segment has now. */
+static struct tmgr_table *attach_small(void) {
+    struct tmgr_table *small = NULL;
+    struct rlimit before, little;
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    CHECK(statm != NULL && fscanf(statm, "%lu", &pages) == 1 && fclose(statm) == 0);
+    CHECK(getrlimit(RLIMIT_AS, &before) == 0);
+    little = before;
+    little.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (1 << 20);
+    CHECK(setrlimit(RLIMIT_AS, &little) == 0);
+    CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &small) == TMGR_OK);
+    CHECK(setrlimit(RLIMIT_AS, &before) == 0);
+    return small;
+}
+
+/* Of the segment, which has grown since, the handle maps a part. */
+static void test_a_handle_that_maps_too_little_links_all_of_it_back(void) {
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct scene scene;
+        begin(&scene, &kinds[i]);
+        struct tmgr_table *small = attach_small();
+        for (uint64_t id = ROWS; id < MANY_ROWS; id++) {
+            CHECK(insert(scene.table, id) == TMGR_OK);
+            model_put(&scene.model, id, 1, 100);
+        }
+        CHECK(unlink(path) == 0);
+        CHECK(relink(small) == TMGR_OK && insert(small, LAST_ID) == TMGR_OK);
+        model_put(&scene.model, LAST_ID, 1, 100);
+        expect_one_table(&scene, NEW_ID);
+        tmgr_free(small);
+        end(&scene);
+    }
 }
 
 /* A handle that cannot look says why, and not that there is no table; what is another user's is not followed to. */
@@ -325,6 +456,9 @@ int main(void) {
     test_an_older_copy_never_takes_the_place_of_a_later_one();
     test_a_drop_of_a_removed_table_is_for_good();
     test_a_dropper_may_be_overtaken_before_any_store();
+    test_a_dropper_may_overtake_a_relinker_before_any_store();
+    test_a_relinker_may_be_overtaken_before_any_store();
+    test_a_handle_that_maps_too_little_links_all_of_it_back();
     test_what_a_handle_follows_to();
     return check_summary();
 }

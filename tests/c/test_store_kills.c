@@ -258,7 +258,14 @@ static void test_nothing_leaks_after_every_store_of_a_reclaim(void) {
 
 /* -- 3: moving rows together --------------------------------------------------------------------------------------------- */
 
-enum { DENSE_BYTES = 180 << 10, DENSE_ROWS = 400, DENSE_KEYS = 5, DENSE_PAYLOAD = 500, LISTED_ROW = 9000, DENSE_ROW = 40000 };
+enum {
+    DENSE_BYTES = 180 << 10,
+    DENSE_ROWS = 400,
+    DENSE_KEYS = 5,
+    DENSE_PAYLOAD = 500,
+    LISTED_ROW = 9000,
+    DENSE_ROW = 40000
+};
 
 /* A full table of which two keys in three are deleted, so that nearly every slab has rows and free blocks; and a row with
  * extents that are short, because no run of pages was left when it came. In a bag each key has several rows, in different slabs. */

@@ -49,7 +49,7 @@ struct stage {
     struct tmgr_table *handles[2];
     uint64_t rounds;
     bool is_ordered, is_bag; /* the table is an ordered_set, a duplicate_bag */
-    atomic_uint n_writing; /* writers that are not done yet */
+    atomic_uint n_writing;   /* writers that are not done yet */
     atomic_uint n_wrong;
 };
 struct actor {

@@ -26,7 +26,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { N_STRIPES = 2, ROWS = 150, SECONDS = 5, KINDS = 9, RANGE_CALLS = 300, WAIT_NS = 2 * 1000 * 1000, CALLS_MAX = 20000 };
+enum {
+    N_STRIPES = 2,
+    ROWS = 150,
+    SECONDS = 5,
+    KINDS = 9,
+    RANGE_CALLS = 300,
+    WAIT_NS = 2 * 1000 * 1000,
+    CALLS_MAX = 20000
+};
 enum { MAX_BYTES = 2 << 20, FILLER = 300000 };
 
 struct counts {
@@ -279,8 +287,8 @@ static void judge(const char *name) {
     counts->findings++;
     if (WIFSIGNALED(status))
         printf("FINDING %s: %s (signal %d); reproduce: fuzz%s one %s %llu\n", name,
-               WTERMSIG(status) == SIGALRM ? "hangs" : "crashes", WTERMSIG(status),
-               is_ordered ? " ordered" : "", name, (unsigned long long)seed);
+               WTERMSIG(status) == SIGALRM ? "hangs" : "crashes", WTERMSIG(status), is_ordered ? " ordered" : "", name,
+               (unsigned long long)seed);
     else
         printf("FINDING %s: exit code %d; reproduce: fuzz%s one %s %llu\n", name, WEXITSTATUS(status),
                is_ordered ? " ordered" : "", name, (unsigned long long)seed);

@@ -553,7 +553,8 @@ static void on_alarm(int number) {
 
 static const char help[] =
     "usage: readers [--read NAME|all] [--script NAME|all] [--seed N] [--stops N] [--k R] [--cpu N]\n"
-    "  --stops N   about so many stops of each read beside each script, of a long read fewer; 0: all but later rounds of loops\n"
+    "  --stops N   about so many stops of each read beside each script, of a long read fewer; 0: all but later rounds "
+    "of loops\n"
     "  --k R       only the stop after R instructions\n";
 
 int main(int argc, char **argv) {
