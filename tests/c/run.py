@@ -33,8 +33,8 @@ PROGRAMS = {
     ),
     "test_relink": Program("test_relink", (TESTS_C / "test_relink.c", KILLS, MODEL), before=TESTS_C / "kill_hooks.h"),
 }
-# (mode, program, arguments)
-RUNS = [
+Run = tuple[str, str, tuple[str, ...]]  # mode, program, arguments
+RUNS: list[Run] = [
     ("plain", "test_term", ()),
     ("plain", "test_sortkey", ()),
     ("plain", "test_match", ()),
@@ -54,8 +54,9 @@ RUNS = [
 ]
 
 
-def outcome(mode: str, name: str, arguments: tuple[str, ...]) -> tuple[bool, str]:
+def outcome(one: Run) -> tuple[bool, str]:
     """Builds and runs one program in one mode: whether it passed, and what it said."""
+    mode, name, arguments = one
     try:
         done = run(build(PROGRAMS[name], mode), *arguments)
     except RuntimeError as error:
@@ -73,7 +74,7 @@ def main(modes: list[str]) -> int:
     for mode, name, arguments in RUNS:
         if modes and mode not in modes:
             continue
-        good, said = outcome(mode, name, arguments)
+        good, said = outcome((mode, name, arguments))
         passed += good
         failed += not good
         print(f"{'ok' if good else 'FAILED'}: {mode} {' '.join((name, *arguments))}", flush=True)

@@ -2,12 +2,14 @@
 
 import platform
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.c.toolchain import build
 from tests.crash.__main__ import PROGRAM, READERS, cases, summary
+from tests.support.ahead import run_ahead
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the tracer is written for x86-64")
 
@@ -60,19 +62,33 @@ def case_names() -> list[str]:
     return [row.split('"')[1] for row in rows if '"' in row]
 
 
-def sampled() -> list[str]:
+def sampled_names() -> list[str]:
     """Those that are killed here."""
     return [name for name in case_names() if name not in NOT_SAMPLED]
 
 
-@pytest.mark.parametrize("name", sampled())
-def test_a_killed_writer_leaves_the_table_before_or_after_its_write(executable: Path, name: str) -> None:
-    """Killed at sampled instructions of a write and of the repair: whole or absent, sound, and usable as before."""
+@pytest.fixture(scope="module")
+def sample_of(
+    request: pytest.FixtureRequest, executable: Path
+) -> Iterator[Callable[[str], subprocess.CompletedProcess[str]]]:
+    """What has become of a sampled case."""
     arguments = [f"--seed={SEED}", f"--kills={KILLS_PER_CASE}", f"--repairs={REPAIR_KILLS_PER_CASE}"]
     arguments += [f"--stops={STOPS_PER_CASE}", "--watch=11"]
-    done = subprocess.run(
-        [str(executable), f"--case={name}", *arguments], capture_output=True, text=True, check=False, timeout=120
-    )
+
+    def run(name: str) -> subprocess.CompletedProcess[str]:
+        command = [str(executable), f"--case={name}", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    with run_ahead(request, "sampled", run) as of:
+        yield of
+
+
+@pytest.mark.parametrize("sampled", sampled_names())
+def test_a_killed_writer_leaves_the_table_before_or_after_its_write(
+    sample_of: Callable[[str], subprocess.CompletedProcess[str]], sampled: str
+) -> None:
+    """Killed at sampled instructions of a write and of the repair: whole or absent, sound, and usable as before."""
+    done = sample_of(sampled)
     counts = summary(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert counts is not None
@@ -86,7 +102,7 @@ def test_the_sample_has_500_kills_and_every_case(executable: Path) -> None:
     """The tests above make at least 500 kills, and leave no case of the program out but those that are named."""
     assert case_names() == cases(executable)
     assert set(case_names()) >= NOT_SAMPLED
-    assert len(sampled()) * KILLS_PER_CASE >= 500
+    assert len(sampled_names()) * KILLS_PER_CASE >= 500
 
 
 def test_a_writer_that_repairs_is_killed_too(executable: Path) -> None:
