@@ -8,8 +8,8 @@
 enum {
     SLABS = 256,       /* looked at together */
     MOVES_MOST = 1024, /* of rows in one call, the last slab's not counted: readers get their turn, and so do writers */
-    STEPS_MOST = 16 * 1024,      /* along lists, to know what points at the rows of a slab; else it stays as it is */
-    ALL_STEPS_MOST = 128 * 1024, /* the same in one call, the last slab's not counted */
+    STEPS_MOST = 128 * 1024, /* along lists in one call, to know what points at rows; then only newest rows are moved */
+    RETIRED_LEAST = 64,      /* blocks, and one more for 16 rows: then the stripe has changed */
     BLOCKS_MOST = 8 * PAGE_BYTES / UNIT_BYTES /* in a slab */
 };
 
@@ -68,13 +68,38 @@ static word *slot_of(struct tmgr_table *t, struct stripe *s, uint64_t offset, ui
     return !(place.content & SLOT_PENDING) ? place.slot : NULL;
 }
 
-/* A slab that is to be emptied, or part of it, and what points at its rows: by the number of a row's block the slot, or in a bag
- * the second word of the next newer cell; NULL where that is not known. */
+/* A slab that is to be emptied, or part of it, and what points at its rows, by the numbers of their blocks: the slot, or in a bag
+ * the second word of the next newer cell. */
 struct rows {
     uint64_t first, block_bytes, blocks;
-    uint64_t steps; /* along lists */
+    uint64_t from, n; /* all used blocks from this one on, so many, hold rows */
     word *pointer[BLOCKS_MOST];
 };
+
+/* Whether a slot or a cell's second word points at this row. */
+static bool leads_to(const word *pointer, uint64_t offset) {
+    uint64_t content = load_relaxed(pointer);
+    return content == offset || slot_offset(content) == offset;
+}
+
+/* The slots of what is in a slab, from its last block down to number `least` or to one that is used and has none. */
+static void find_slots(struct tmgr_table *t, struct stripe *s, uint32_t class, const struct arena_slab *slab,
+                       uint64_t least, struct rows *rows) {
+    rows->first = slab->first;
+    rows->block_bytes = arena_class_bytes(class);
+    rows->blocks = slab->blocks < BLOCKS_MOST ? slab->blocks : BLOCKS_MOST;
+    rows->n = 0;
+    memset(rows->pointer, 0, rows->blocks * sizeof *rows->pointer);
+    for (rows->from = rows->blocks; rows->from > least; rows->from--) {
+        uint64_t i = rows->from - 1, offset = rows->first + i * rows->block_bytes;
+        if (!arena_holds(t, s, offset))
+            continue;
+        rows->pointer[i] = slot_of(t, s, offset, rows->block_bytes);
+        if (rows->pointer[i] == NULL)
+            break;
+        rows->n++;
+    }
+}
 
 /* What points at this row is `pointer`. */
 static void note(struct rows *rows, uint64_t offset, word *pointer) {
@@ -83,42 +108,32 @@ static void note(struct rows *rows, uint64_t offset, word *pointer) {
         rows->pointer[i] = pointer;
 }
 
-/* Note what points at the row that is in a block, if one is. In a bag: at all rows of its key. */
-static int find_pointer(struct tmgr_table *t, struct stripe *s, struct rows *rows, uint64_t offset) {
-    word *slot = slot_of(t, s, offset, rows->block_bytes);
-    uint64_t row = slot != NULL ? slot_offset(load_relaxed(slot)) : 0;
+/* Note what points at the rows of a list, all but the newest. */
+static int walk(struct tmgr_table *t, struct rows *rows, const word *slot, uint64_t *steps) {
+    uint64_t row = slot_offset(load_relaxed(slot)), done = 0;
     int status = TMGR_OK;
-    if (row != 0)
-        note(rows, row, slot);
-    while (t->bag && row != 0 && rows->steps < STEPS_MOST && status == TMGR_OK) {
+    while (row != 0 && *steps > 0 && status == TMGR_OK) {
         word *pointer = cell_word(t, row);
-        status = bag_step(t, &row, &rows->steps);
+        status = bag_step(t, &row, &done);
         note(rows, row, pointer);
+        --*steps;
     }
     return status;
 }
 
-/* The pointers at the rows of a slab, from its last block down to number `least` or to one that is used and no row. *from: all used
- * blocks from this one on are rows; *n: so many. */
-static int find_rows(struct tmgr_table *t, struct stripe *s, uint32_t class, const struct arena_slab *slab,
-                     uint64_t least, struct rows *rows, uint64_t *from, uint64_t *n) {
-    rows->first = slab->first;
-    rows->block_bytes = arena_class_bytes(class);
-    rows->blocks = slab->blocks < BLOCKS_MOST ? slab->blocks : BLOCKS_MOST;
-    rows->steps = *n = 0;
-    memset(rows->pointer, 0, rows->blocks * sizeof *rows->pointer);
-    for (*from = rows->blocks; *from > least; (*from)--) {
-        uint64_t i = *from - 1, offset = rows->first + i * rows->block_bytes;
-        if (!arena_holds(t, s, offset))
+/* After find_slots: what points at the rows themselves, which is a slot only where a row is its key's newest. In at most so many
+ * steps along lists; *steps: what is left of them. */
+static int find_pointers(struct tmgr_table *t, struct rows *rows, uint64_t *steps) {
+    int status = TMGR_OK;
+    for (uint64_t i = rows->blocks; i-- > rows->from && status == TMGR_OK;) {
+        uint64_t offset = rows->first + i * rows->block_bytes;
+        if (rows->pointer[i] == NULL || leads_to(rows->pointer[i], offset))
             continue;
-        int status = rows->pointer[i] == NULL ? find_pointer(t, s, rows, offset) : TMGR_OK;
-        if (status != TMGR_OK)
-            return status;
-        if (rows->pointer[i] == NULL)
-            break;
-        ++*n;
+        status = walk(t, rows, rows->pointer[i], steps);
+        if (!leads_to(rows->pointer[i], offset))
+            rows->from = i + 1; /* no row any more, or too far down its list */
     }
-    return TMGR_OK;
+    return status;
 }
 
 /* -- moving ---------------------------------------------------------------------------------------------------------------- */
@@ -169,26 +184,30 @@ static int move(struct tmgr_table *t, struct stripe *s, struct rows *rows, uint6
 
 /* How far a call has come. */
 struct progress {
-    uint64_t want, pages, moves, steps;
+    uint64_t want, pages, moves;
+    uint64_t steps; /* that are left, along lists */
 };
 
 static bool is_enough(const struct progress *progress) {
-    return progress->pages >= progress->want || progress->moves >= MOVES_MOST || progress->steps >= ALL_STEPS_MOST;
+    return progress->pages >= progress->want || progress->moves >= MOVES_MOST;
 }
 
 /* Empty slab i if its rows can go and the others have room for them. ABSENT: they have not, nor for those behind it. */
 static int empty(struct tmgr_table *t, struct stripe *s, uint32_t class, struct slabs *slabs, size_t i,
                  struct progress *progress) {
     struct arena_slab *slab = &slabs->list[i];
-    uint64_t elsewhere = slabs->free - free_in(slab), n, from, to;
+    uint64_t elsewhere = slabs->free - free_in(slab), to;
     struct rows rows;
+    int status = TMGR_OK;
     if (elsewhere < slab->used)
         return TMGR_ABSENT;
-    int status = find_rows(t, s, class, slab, 0, &rows, &from, &n);
-    progress->steps += rows.steps;
+    find_slots(t, s, class, slab, 0, &rows);
+    bool are_rows = rows.from == 0 && rows.n == slab->used; /* the number that the slab says */
+    if (are_rows)
+        status = find_pointers(t, &rows, &progress->steps);
     if (status != TMGR_OK)
         return status;
-    if (from > 0 || n != slab->used) { /* the number that the slab says */
+    if (!are_rows || rows.from > 0) {
         slabs->pinned[slabs->n_pinned++] = (uint32_t)i;
         return TMGR_OK;
     }
@@ -201,8 +220,8 @@ static int empty(struct tmgr_table *t, struct stripe *s, uint32_t class, struct 
         if (status != TMGR_OK)
             return status;
     }
-    slabs->free = elsewhere - n;
-    progress->moves += n;
+    slabs->free = elsewhere - rows.n;
+    progress->moves += rows.n;
     progress->pages += slab->pages;
     slab->pages = 0;
     return TMGR_OK;
@@ -211,15 +230,16 @@ static int empty(struct tmgr_table *t, struct stripe *s, uint32_t class, struct 
 /* Give back the last pages of a slab that is kept, if its rows fit into fewer. Its rows go to its first blocks. */
 static int shorten(struct tmgr_table *t, struct stripe *s, uint32_t class, struct arena_slab *slab,
                    struct progress *progress) {
-    uint64_t bytes = arena_class_bytes(class), n, from, to;
+    uint64_t bytes = arena_class_bytes(class), least, to;
     uint32_t pages = arena_pages_for(class, slab->used);
     struct rows rows;
     if (slab->used == 0 || pages >= slab->pages)
         return TMGR_OK;
-    int status = find_rows(t, s, class, slab, pages * PAGE_BYTES / bytes, &rows, &from, &n);
-    progress->steps += rows.steps;
-    if (from > pages * PAGE_BYTES / bytes)
-        pages = arena_pages_for(class, from); /* the one before it stays, and all before that */
+    least = pages * PAGE_BYTES / bytes;
+    find_slots(t, s, class, slab, least, &rows);
+    int status = find_pointers(t, &rows, &progress->steps);
+    if (rows.from > least)
+        pages = arena_pages_for(class, rows.from); /* the one before it stays, and all before that */
     if (status != TMGR_OK || pages >= slab->pages)
         return status;
     for (uint64_t i = rows.blocks; i-- > pages * PAGE_BYTES / bytes;) {
@@ -269,11 +289,23 @@ static int evacuate_class(struct tmgr_table *t, struct stripe *s, uint32_t class
     return TMGR_OK;
 }
 
-int evacuate(struct tmgr_table *t, struct stripe *s, uint64_t want, uint64_t *pages) {
-    struct progress progress = {.want = want};
+/* Steps along lists are not taken again where they gained nothing, by this handle, before the stripe has changed. */
+static bool may_walk(const struct tmgr_table *t, const struct stripe *s) {
+    uint64_t in_vain = t->walked_in_vain[stripe_number(t, s)];
+    return t->bag &&
+           (in_vain == 0 || load_relaxed(&s->tail) - in_vain >= RETIRED_LEAST + load_relaxed(&s->rows[0]) / 16);
+}
+
+int evacuate(struct tmgr_table *t, struct stripe *s, uint64_t want, uint64_t *steps, uint64_t *pages) {
+    uint64_t most = !may_walk(t, s) ? 0 : *steps < STEPS_MOST ? *steps : STEPS_MOST;
+    struct progress progress = {.want = want, .steps = most};
     int status = TMGR_OK;
     for (uint32_t class = 0; class < N_CLASSES && status == TMGR_OK && !is_enough(&progress); class ++)
         status = evacuate_class(t, s, class, &progress);
+    if (most > 0)
+        t->walked_in_vain[stripe_number(t, s)] =
+            progress.pages == 0 && progress.steps < most ? load_relaxed(&s->tail) : 0;
+    *steps -= most - progress.steps;
     *pages = progress.pages;
     if (status == TMGR_OK && progress.moves > 0)
         status = stripe_flush(t, s);

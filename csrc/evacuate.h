@@ -19,9 +19,11 @@
 
 #include "index.h"
 
+enum { SEARCH_STEPS = 256 * 1024 }; /* along lists, in one search for memory: some 5 to 20 ms */
+
 /* Under the lock of s, which has no to-do work and nothing in quarantine: empty slabs of up to about `want` pages, within
- * about a millisecond. *pages: how many came free. What cannot be compacted costs a look at the counts of listed slabs.
- * OK or CORRUPT. */
-int evacuate(struct tmgr_table *t, struct stripe *s, uint64_t want, uint64_t *pages);
+ * about a millisecond, and what up to *steps steps along lists take; *steps: what is left of them. *pages: how many came free.
+ * What cannot be compacted costs a look at the counts of listed slabs. OK or CORRUPT. */
+int evacuate(struct tmgr_table *t, struct stripe *s, uint64_t want, uint64_t *steps, uint64_t *pages);
 
 #endif

@@ -31,12 +31,13 @@ struct tmgr_table {
     char segment[256];
     uint64_t place; /* of the directory that it was attached in, see os.h */
 
-    _Atomic int64_t in_flight;          /* calls inside; close and remap wait for 0 */
-    _Atomic int gate;                   /* GATE_*: who may enter */
-    _Atomic bool outgrown;              /* growth needs a larger mapping: the next call to enter sees to it */
-    _Atomic uint32_t reclaim_next;      /* stripe in which the next search for memory begins */
-    word checked_tick;                  /* when the owner of a table without an heir was last seen alive */
-    struct tmgr_table *previous, *next; /* this process's handles, under lock_private */
+    _Atomic int64_t in_flight;            /* calls inside; close and remap wait for 0 */
+    _Atomic int gate;                     /* GATE_*: who may enter */
+    _Atomic bool outgrown;                /* growth needs a larger mapping: the next call to enter sees to it */
+    _Atomic uint32_t reclaim_next;        /* stripe in which the next search for memory begins */
+    uint64_t walked_in_vain[STRIPES_MAX]; /* evacuate.c: blocks retired by then, or 0; under the stripe's lock */
+    word checked_tick;                    /* when the owner of a table without an heir was last seen alive */
+    struct tmgr_table *previous, *next;   /* this process's handles, under lock_private */
 };
 
 enum { GATE_OPEN = 0, GATE_REMAP = 1, GATE_CLOSED = 2 };

@@ -215,14 +215,14 @@ static int update_locked(struct tmgr_table *t, struct stripe *s, struct call *ca
 
 /* Everything out of a stripe's quarantine, off its to-do list and out of kept slabs; then slabs of up to `want` pages are
  * emptied. *pages: how many that made. False if others have the lock. */
-static bool reclaim_stripe(struct tmgr_table *t, struct stripe *s, uint64_t want, uint64_t *pages) {
+static bool reclaim_stripe(struct tmgr_table *t, struct stripe *s, uint64_t want, uint64_t *steps, uint64_t *pages) {
     *pages = 0;
     int status = stripe_lock(t, s, RECLAIM_WAIT_NS);
     if (status != TMGR_OK)
         return status != TMGR_BUSY;
     if (stripe_catch_up(t, s) == TMGR_OK && txn_release_log(t, s) == TMGR_OK && stripe_flush(t, s) == TMGR_OK &&
         arena_trim(t, s) == TMGR_OK)
-        evacuate(t, s, want, pages);
+        evacuate(t, s, want, steps, pages);
     stripe_unlock(s);
     return true;
 }
@@ -230,13 +230,14 @@ static bool reclaim_stripe(struct tmgr_table *t, struct stripe *s, uint64_t want
 /* Memory for a write of so many rows, of about so many bytes: stripe by stripe and round by round until there is twice as much as
  * it takes, so that not every write does this. False if there is nothing left to be gained. */
 static bool reclaim(struct tmgr_table *t, uint64_t bytes, uint64_t rows) {
-    uint64_t want = 2 * (bytes / PAGE_BYTES + (rows < t->n_stripes ? rows : t->n_stripes)), before, pages = 0, gained;
+    uint64_t want = 2 * (bytes / PAGE_BYTES + (rows < t->n_stripes ? rows : t->n_stripes)), before, pages = 0, gained,
+             steps = SEARCH_STEPS;
     bool all = true;
     do {
         before = pages;
         for (uint32_t i = 0; i < t->n_stripes && pages < want; i++) {
             uint32_t next = atomic_load(&t->reclaim_next) % t->n_stripes;
-            all &= reclaim_stripe(t, &t->stripes[next], want - pages, &gained);
+            all &= reclaim_stripe(t, &t->stripes[next], want - pages, &steps, &gained);
             pages += gained;
             if (pages < want) /* else there may be more where this came from */
                 atomic_store(&t->reclaim_next, next + 1);
@@ -244,7 +245,7 @@ static bool reclaim(struct tmgr_table *t, uint64_t bytes, uint64_t rows) {
     } while (pages > before && pages < want);
     if (pages == 0)
         arena_allow_misfits(t, MISFITS + MISFITS_PER_ROW * rows);
-    return pages > 0 || !all;
+    return pages > 0 || !all || steps == 0;
 }
 
 /* The first search for memory also serves the quarantine and allows misfits; a further one has a point only if others were

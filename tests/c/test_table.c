@@ -540,6 +540,53 @@ static void test_a_full_table_moves_rows_together(void) {
     close_pair(&pair);
 }
 
+static int delete_id(struct tmgr_table *table, uint64_t id) {
+    uint8_t key[KEY_BYTES_MAX];
+    return tmgr_delete(table, key, key_encode(key, id), WAIT_NS);
+}
+
+static uint64_t bytes_used(struct tmgr_table *table) {
+    struct tmgr_info info = {0};
+    CHECK(tmgr_describe(table, &info) == TMGR_OK);
+    return info.bytes_used;
+}
+
+/* Of a table of one stripe that keys with so many rows each share with rows that are alone: half of either go, and rows of a third
+ * size get most of the room. What points at a row of a list is found by walking it, again and again here. */
+static void long_lists_are_moved(uint64_t keys, uint64_t rows_of_a_key) {
+    enum { ALONE = 1000000, THIRD = 2000000, ABSENT = 3000000 };
+    struct tmgr_options options = public_options();
+    options.type = TMGR_DUPLICATE_BAG;
+    options.n_stripes = 1;
+    options.max_bytes = 16 << 20;
+    struct pair pair = open_pair(&options);
+    uint64_t alone = 0, third = 0, removed = 0;
+    for (uint64_t stamp = 1; stamp <= rows_of_a_key; stamp++)
+        for (uint64_t key = 0; key < keys; key++)
+            CHECK(insert(pair.writer, key, stamp, 20) == TMGR_OK);
+    while (insert(pair.writer, ALONE + alone, 1, 900) == TMGR_OK)
+        alone++;
+    uint64_t full = bytes_used(pair.writer);
+    for (uint64_t key = 1; key < keys; key += 2)
+        CHECK(delete_id(pair.writer, key) == TMGR_OK);
+    for (uint64_t i = 0; i < alone; i += 2)
+        CHECK(delete_id(pair.writer, ALONE + i) == TMGR_OK);
+    for (uint64_t i = 0; i < keys * rows_of_a_key / 64; i++) /* by when the last list is counted off */
+        CHECK(delete_id(pair.writer, ABSENT) == TMGR_ABSENT);
+    uint64_t deleted = bytes_used(pair.writer);
+    while (insert(pair.writer, THIRD + third, 1, 300) == TMGR_OK)
+        third++;
+    CHECK(bytes_used(pair.writer) - deleted > (full - deleted) / 10 * 9);
+    removed = alone / 2 + alone % 2 + keys / 2 * rows_of_a_key;
+    CHECK(len_of(pair.reader) == keys * rows_of_a_key + alone + third - removed);
+    close_pair(&pair);
+}
+
+static void test_a_full_bag_moves_the_rows_of_long_lists(void) {
+    long_lists_are_moved(600, 100);
+    long_lists_are_moved(2, 30000);
+}
+
 static void test_a_full_table_refuses_multi_row_writes_whole(void) {
     struct tmgr_options options = public_options();
     struct model model;
@@ -1345,6 +1392,7 @@ int main(void) {
     test_max_bytes_is_a_limit_that_leaves_the_table_whole();
     test_a_large_row_needs_no_pages_in_a_row();
     test_a_full_table_moves_rows_together();
+    test_a_full_bag_moves_the_rows_of_long_lists();
     test_a_full_table_refuses_multi_row_writes_whole();
     test_steps_and_scans_give_the_same_order_both_ways();
     test_a_key_that_is_gone_keeps_its_place_in_the_order();
