@@ -19,7 +19,8 @@ from tablemgr._codec import AskVerbs, Binding, Plan
 from tablemgr._ffi import Handle
 from tablemgr.ends import END, End
 from tablemgr.errors import BadMatchError, Status, TableNotFoundError
-from tablemgr.match_program import Program, Query, Use, delete_query, match_query, object_query
+from tablemgr.match_compiler import Use
+from tablemgr.match_program import Program, Query, delete_query, match_query, object_query
 from tablemgr.matching import ANY, Clause
 
 Row = tuple[Any, ...]

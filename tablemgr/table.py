@@ -28,7 +28,7 @@ from tablemgr import _codec, _ffi, bell, codec as codecs, mailbox, names, segmen
 from tablemgr._ffi import LOCK_TIMEOUT, Handle
 from tablemgr.ends import END, End
 from tablemgr.errors import AccessError, Status, TableError, TableExistsError, TableMismatchError, TableNotFoundError
-from tablemgr.match_program import Use
+from tablemgr.match_compiler import Use
 from tablemgr.segments import TableInfo, TableTransfer
 from tablemgr.selecting import Selecting
 

@@ -12,9 +12,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
-from tablemgr import match_program, matching
+from tablemgr import matching
 from tablemgr.cli.exits import UsageError
 from tablemgr.errors import BadMatchError
+from tablemgr.match_code import CALLS
+from tablemgr.match_compiler import Use
 from tablemgr.match_program import Query
 from tablemgr.matching import ANY, ROW, VARS, Call, Clause
 
@@ -42,7 +44,7 @@ _BINARY: Final[dict[type[ast.AST], str]] = {
 _BUILTINS: Final = {"abs": "abs_", "round": "round_", "float": "float_", "min": "min_", "max": "max_", "len": "size"}
 FUNCTIONS: Final[dict[str, Callable[..., object]]] = {
     name: getattr(matching, name)
-    for name in (*match_program.CALLS, "and_", "or_")
+    for name in (*CALLS, "and_", "or_")
     if name.isidentifier() and name != "neg"  # which is written as the operator
 }
 """What an expression may call, by its name in `tablemgr`; some go by the name of a builtin besides."""
@@ -67,7 +69,7 @@ def query(head: object, guards: Sequence[object] = (), body: object = ROW) -> Qu
     """One clause, found to be in order whatever the table; UsageError: it is not."""
     asked = Query(Clause(head, list(guards), body))
     try:
-        asked.program(match_program.Use())
+        asked.program(Use())
     except (BadMatchError, TypeError, ValueError) as error:
         raise UsageError(str(error).removeprefix("clause 1: ")) from None
     return asked

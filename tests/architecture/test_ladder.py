@@ -20,7 +20,8 @@ codec
 rendezvous bell processes
 names
 ends
-matching
+matching match_code
+match_compiler
 match_program
 selecting
 segments

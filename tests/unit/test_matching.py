@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from tablemgr import _codec, match_program, matching as m
+from tablemgr import _codec, match_code, matching as m
 from tablemgr.errors import BadMatchError
-from tablemgr.match_program import Program, Query, Use, delete_query, match_query, object_query
+from tablemgr.match_compiler import Use
+from tablemgr.match_program import Program, Query, delete_query, match_query, object_query
 from tablemgr.matching import ANY, ROW, VARS, Clause, Expression, Variable, var
 from tests.support.core import core
 
@@ -87,18 +88,18 @@ def enumerators(header: str, prefix: str) -> list[str]:
 
 def test_the_compiler_and_the_core_have_the_same_instructions() -> None:
     """Names and numbers of instructions, of calculations and of kinds."""
-    assert enumerators("match_code.h", "match_op") == [f"MATCH_{name}" for name in [*match_program.OPS, "OPS"]]
-    names = [f"ARITHMETIC_{name}" for name in [*match_program.ARITHMETIC, "OPS"]]
+    assert enumerators("match_code.h", "match_op") == [f"MATCH_{name}" for name in [*match_code.OPS, "OPS"]]
+    names = [f"ARITHMETIC_{name}" for name in [*match_code.ARITHMETIC, "OPS"]]
     assert enumerators("arithmetic.h", "arithmetic_op") == names
-    kinds = [f"VIEW_{name}" for name in [*match_program.KINDS, "PICKLE", "EXTENSION", "MALFORMED"]]
+    kinds = [f"VIEW_{name}" for name in [*match_code.KINDS, "PICKLE", "EXTENSION", "MALFORMED"]]
     assert enumerators("view.h", "view_kind") == kinds
 
 
 def test_every_function_of_the_language_has_an_instruction() -> None:
-    """What matching.py makes, match_program.py knows."""
+    """What matching.py makes, match_code.py knows."""
     source = (ROOT / "tablemgr" / "matching.py").read_text()
     made = set(re.findall(r'(?:Call|_fold)\("([^"]+)"', source))
-    assert made == set(match_program.CALLS) | {"and_", "or_"}
+    assert made == set(match_code.CALLS) | {"and_", "or_"}
 
 
 # -- patterns ----------------------------------------------------------------------------------------------------------
