@@ -26,8 +26,9 @@ from tablemgr.errors import (
     TableOwnedError,
 )
 from tablemgr.mailbox import Event, mailbox
+from tablemgr.options import check_match, check_options
 from tablemgr.segments import Process, TableInfo
-from tablemgr.table import Options, Table
+from tablemgr.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Client:
             "mode": mode,
             "codec": codec,
         }
-        wanted = tables.check_options(**options, instance=self.instance)
+        wanted = check_options(**options, instance=self.instance)
         if wanted.heir == _ffi.HEIR_PROCESS and _ffi.process_start(wanted.heir_pid) is None:
             raise LookupError(f"new_table: the heir of table {name!r}, process {wanted.heir_pid}, is not alive")
         while True:
@@ -455,21 +456,6 @@ def _name_heir(handle: _ffi.Handle, kind: int, pid: int, data: bytes) -> None:
 
 def _process(pid: int, start: int) -> Process:
     return Process(pid, start, _ffi.process_alive(pid, start))
-
-
-def check_match(seen: _ffi.RawInfo, wanted: Options, doing: str) -> None:
-    """Raise TableMismatchError unless the existing table is of the kind that is asked for."""
-    differences = []
-    if seen.type != wanted.type:
-        differences.append(f"type is not {segments.TYPES[wanted.type]!r}")
-    if seen.keypos != wanted.keypos:
-        differences.append(f"keypos is {seen.keypos}, not {wanted.keypos}")
-    if seen.codec != wanted.codec:
-        differences.append(f"codec is {codecs.name_of(seen.codec)!r}, not {codecs.name_of(wanted.codec)!r}")
-    if differences:
-        raise TableMismatchError(
-            f"{doing}: table {seen.name!r} exists, and its {', its '.join(differences)}; ask for that, or drop it"
-        )
 
 
 def _take_over(table: Table, heir: tuple[int, int, bytes]) -> _ffi.RawInfo | None:

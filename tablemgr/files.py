@@ -30,6 +30,7 @@ from typing import BinaryIO, Final
 
 from tablemgr import _codec, codec as codecs, segments, table as tables
 from tablemgr.errors import CorruptTableError, TableError, TableExistsError, TableMismatchError
+from tablemgr.options import check_options
 from tablemgr.table import Table
 
 SIGNATURE: Final = b"\x89tmgr\r\n\x1a"
@@ -374,7 +375,7 @@ def building(
     Owned by this process and without an heir until then, so that a kill leaves nothing. Raises what `create` raises.
     """
     instance = segments.resolve_instance(instance)
-    tables.check_options(type=type, access=access, keypos=keypos, codec=codec, heir=heir)
+    check_options(type=type, access=access, keypos=keypos, codec=codec, heir=heir)
     _refuse_taken(instance, name)
     table = tables.create(
         f"loading {os.getpid()} {os.urandom(4).hex()}",

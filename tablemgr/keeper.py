@@ -11,8 +11,9 @@ import threading
 from types import TracebackType
 from typing import Any, Final
 
-from tablemgr import _ffi, client, mailbox, names, processes, segments, table as tables
+from tablemgr import _ffi, mailbox, names, processes, segments, table as tables
 from tablemgr.errors import TableError, TableExistsError, TableNotFoundError, TableOwnedError
+from tablemgr.options import check_match, check_options
 from tablemgr.table import Table
 
 _POLL_SECONDS: Final = 0.02  # between two looks whether somebody has taken the name
@@ -85,7 +86,7 @@ class TableKeeper:
         return f"<TableKeeper of {self._table.name!r} for {self.target!r} in instance {self.instance!r}>"
 
     def _open(self, name: str, options: dict[str, Any]) -> Table:
-        wanted = tables.check_options(
+        wanted = check_options(
             **{key: value for key, value in options.items() if key != "lock_timeout"}, instance=self.instance
         )
         while True:
@@ -96,7 +97,7 @@ class TableKeeper:
                 with contextlib.suppress(TableNotFoundError):  # dropped just now
                     table = tables.attach(name, instance=self.instance, **kept)
                     try:
-                        client.check_match(table._handle.describe(), wanted, "TableKeeper")
+                        check_match(table._handle.describe(), wanted, "TableKeeper")
                     except BaseException:
                         table.close()
                         raise

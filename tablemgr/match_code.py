@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The instructions of a program over rows, in the numbers of the core; csrc/match_code.h has their layout and meaning."""
+"""The instructions of programs over rows, by name; csrc/match_code.h has their numbers, layout and meaning."""
 
 from __future__ import annotations
 

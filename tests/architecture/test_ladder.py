@@ -23,9 +23,10 @@ ends
 matching match_code
 match_compiler
 match_program
-selecting
+selecting rows
 segments
-mailbox
+mailbox options
+ownership walking
 table
 shared_dict files
 protocol

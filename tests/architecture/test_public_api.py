@@ -27,9 +27,10 @@ def public_members() -> list[tuple[str, Any]]:
         members.append((name, value))
         if issubclass(value, BaseException):
             continue
-        for attribute, member in vars(value).items():
+        for attribute in dir(value):
             if attribute.startswith("_"):
                 continue
+            member = inspect.getattr_static(value, attribute)
             member = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
             if inspect.isfunction(member):
                 members.append((f"{name}.{attribute}", member))

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs by which an owner says whose a table is and will be: `Owning`, a part of `Table`."""
+
+from __future__ import annotations
+
+from multiprocessing.process import BaseProcess
+from typing import Any, Final
+
+from tablemgr import _ffi, bell, codec as codecs, mailbox, segments
+from tablemgr._ffi import Handle
+from tablemgr.errors import Status
+from tablemgr.options import heir_of, one_of, pid_of
+
+_MISSING: Final = object()  # not to be changed: None is a value
+
+
+class Owning:
+    """What the owner of a `Table` may do with it."""
+
+    __slots__ = ()
+
+    _handle: Handle
+    _instance: str
+    _codec: str
+
+    def give_away(self, to: int | str | BaseProcess, data: Any = None) -> None:
+        """Make another live process the owner; only the owner may. Heir and rows stay as they are.
+
+        to: its pid, its `multiprocessing.Process` or the name that it registered; data: a value for it, at most 896
+        bytes encoded. It is told by a `TableTransfer`. Raises NotOwnerError, LookupError if there is no such process or
+        it is dead, ValueError if it is this one. One atomic step.
+        """
+        self._own("give_away")
+        pid = pid_of(to, "the receiver", self._instance)
+        encoded = codecs.encode_data(data, self._codec)
+        mailbox.put_aside(self._instance, self._handle)
+        self._handle.give_away(pid, encoded)
+        start = _ffi.process_start(pid)
+        if start is not None:
+            bell.ring(self._instance, (pid, start), [self._handle.name])
+        bell.ring(self._instance, None, [self._handle.name])  # a manager is to watch another process now
+
+    def setopts(self, *, heir: Any = _MISSING, heir_data: Any = _MISSING, access: Any = _MISSING) -> None:
+        """Change options as given to create; only the owner may. A new heir without heir_data gets none.
+
+        Raises NotOwnerError, TypeError, ValueError, LookupError (an heir that is no live process). One atomic step.
+        """
+        raw = self._own("setopts")
+        if heir is _MISSING and heir_data is _MISSING and access is _MISSING:
+            raise TypeError("setopts: nothing to change; give heir, heir_data or access")
+        new_access = None if access is _MISSING else one_of(segments.ACCESSES, access, "access")
+        if heir is _MISSING and heir_data is _MISSING:
+            self._handle.setopts(access=new_access)
+            return
+        kind, pid = (raw.heir, raw.heir_process[0]) if heir is _MISSING else heir_of(heir, self._instance)
+        value = None if heir_data is _MISSING else heir_data
+        if kind == _ffi.HEIR_NONE and value is not None:
+            raise ValueError("setopts: heir_data without an heir would reach nobody: name an heir, or leave it out")
+        data = codecs.encode_data(value, self._codec)
+        self._handle.setopts(heir=kind, heir_pid=pid, heir_data=data, access=new_access)
+
+    def _own(self, verb: str) -> _ffi.RawInfo:
+        """The table's description, if this process owns it."""
+        raw = self._handle.describe()
+        if raw.dropped:
+            self._handle.fail(Status.NO_TABLE, verb)
+        if raw.owner != _ffi.self_process():
+            self._handle.fail(Status.NOT_OWNER, verb)
+        return raw
