@@ -8,9 +8,8 @@ manager keeps for the successor of a killed owner. Everything else is in the doc
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tablemgr.client import (
-    Client,
-    InstanceInfo,
+from tablemgr.client import Client, InstanceInfo
+from tablemgr.default_client import (
     abandon_table,
     add_table,
     aevents,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opening tables through the manager: `Client`, and the module functions that use the process's default client.
+"""Opening tables through the manager: `Client`.
 
 A conversation with the manager is a way to learn that the owner word in a segment has changed, never the truth itself.
 So whatever happens to the manager, the connection or this process's patience, a call ends the same way: ask again, or
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tablemgr import _ffi, codec as codecs, listening, names, protocol, rendezvous, segments, table as tables
+from tablemgr.claiming import Claims, note_transfer
 from tablemgr.conversation import ANSWER_SECONDS, POLL_SECONDS, Conversations, LostError
 from tablemgr.errors import (
     ManagerUnavailableError,
@@ -59,6 +60,7 @@ class Client:
     def __init__(self, instance: str | None = None, *, autostart: bool | None = None) -> None:
         self.instance = segments.resolve_instance(instance)
         self._manager = Conversations(self.instance, autostart)
+        self._claims = Claims(self.instance, self._manager)
 
     def __repr__(self) -> str:
         return f"<Client of instance {self.instance!r}>"
@@ -112,7 +114,7 @@ class Client:
         if wanted.heir == _ffi.HEIR_PROCESS and _ffi.process_start(wanted.heir_pid) is None:
             raise LookupError(f"new_table: the heir of table {name!r}, process {wanted.heir_pid}, is not alive")
         while True:
-            taken = self._claim(
+            taken = self._claims.claim(
                 "new_table",
                 name,
                 lambda seen: check_match(seen, wanted, "new_table"),
@@ -170,14 +172,14 @@ class Client:
                 )
 
         while True:
-            taken = self._claim(
+            taken = self._claims.claim(
                 "claim_table", name, check, (codec, lock_timeout), (_ffi.HEIR_MANAGER, 0, data), (asked, until)
             )
             if taken is not None:
                 table, raw = taken
                 mailbox(self.instance).forget(raw, deaths_too=not monitor)
                 return self._watched(table, monitor)
-            made = self._make(name, create, populate, data)
+            made = self._claims.make(name, create, populate, data)
             if made is not None:
                 return self._watched(made, monitor)
 
@@ -215,7 +217,7 @@ class Client:
             raise TableNotFoundError(f"table {table.name!r} is gone")
         raw = handle.describe()
         if raw.owner != seen.owner:
-            _note_transfer(table, raw)
+            note_transfer(table, raw)
         table.setopts(heir="manager", heir_data=heir_data)
         self._manager.tell(protocol.Watch(table.name))
 
@@ -332,90 +334,6 @@ class Client:
         """Close the connections that are kept for the next call; the client stays usable."""
         self._manager.close()
 
-    # -- the table behind the name ------------------------------------------------------------------------------------
-
-    def _claim(
-        self,
-        doing: str,
-        name: str,
-        check: Callable[[_ffi.RawInfo], None],
-        how: tuple[str, float],
-        heir: tuple[int, int, bytes],
-        when: tuple[float, float | None],
-    ) -> tuple[Table, _ffi.RawInfo] | None:
-        """The table, which has become this process's, and how; None: there is none, and this process may create it.
-
-        It is attached to before it is asked for, so that a standby has little left to do when the owner ends. If it is
-        dropped meanwhile, the manager says so within a second, and its memory is free. check: refuses what is not
-        wanted; how: codec and lock_timeout; when: when this call began, and how long it waits.
-        """
-        asked, until = when
-        while True:
-            found = self._open(name, check, *how)
-            try:
-                claim = protocol.Claim(name, 0 if found is None else found._table_id, asked, until)
-                reply = self._manager.ask(claim, math.inf if until is None else until)
-                if isinstance(reply, protocol.Owned):
-                    raise TableOwnedError(
-                        f"{doing}: table {name!r} is owned by process {reply.pid}, which is alive: use attach() to "
-                        f"work with it, or {doing}(..., wait=seconds) to take over when that process ends"
-                    )
-                if isinstance(reply, protocol.Absent):
-                    return None
-                if isinstance(reply, protocol.Given) and found is not None:
-                    raw = _take_over(found, heir)
-                    if raw is not None:
-                        taken, found = found, None
-                        return taken, raw
-            finally:
-                if found is not None:
-                    found.close()
-
-    def _open(self, name: str, check: Callable[[_ffi.RawInfo], None], codec: str, lock_timeout: float) -> Table | None:
-        """The table, whoever owns it; None if there is none, or none any more."""
-        try:
-            handle = segments.attach(self.instance, name)
-        except TableNotFoundError:
-            return None
-        try:
-            raw = handle.describe()
-            check(raw)
-            return tables.over(handle, raw, self.instance, codec, lock_timeout)
-        except BaseException:
-            handle.close()
-            raise
-
-    def _make(
-        self, name: str, create: Callable[[str], Table], populate: Callable[[Table], object] | None, heir_data: bytes
-    ) -> Table | None:
-        """A new table, populated; None if another process was faster.
-
-        Until it is populated it has no heir, so it goes with this process: the change of the heir completes it.
-        """
-        try:
-            made = create(name)
-        except TableExistsError:
-            if not tables.is_there(self.instance, name):
-                raise
-            return None
-        if not isinstance(made, Table):
-            raise TypeError(f"claim_table: create must return the new Table, not {made.__class__.__name__}")
-        if (made.name, made.instance) != (name, self.instance):
-            raise ValueError(
-                f"claim_table: create made table {made.name!r} of instance {made.instance!r} instead of {name!r} of "
-                f"{self.instance!r}; pass the name, and the instance of this client"
-            )
-        made.setopts(heir=None)
-        try:
-            if populate is not None:
-                populate(made)
-            made._handle.setopts(heir=_ffi.HEIR_MANAGER, heir_data=heir_data)
-        except BaseException:
-            made.drop()
-            raise
-        self._manager.tell(protocol.Watch(name))
-        return made
-
     def _watched(self, table: Table, monitor: bool) -> Table:
         if monitor:
             listening.listener(self.instance).monitor(table.name)
@@ -441,158 +359,5 @@ def _checked_wait(wait: float | None) -> float | None:
     return None if wait > 1e9 else float(wait)
 
 
-def _name_heir(handle: _ffi.Handle, kind: int, pid: int, data: bytes) -> None:
-    """Change the heir of a table that this process has just come to own.
-
-    A process may have died since it was looked at. The manager is next after a dead heir in any case, so it is named.
-    """
-    try:
-        handle.setopts(heir=kind, heir_pid=pid, heir_data=data)
-    except TableNotFoundError:
-        raise
-    except LookupError:
-        handle.setopts(heir=_ffi.HEIR_MANAGER, heir_data=data)
-
-
 def _process(pid: int, start: int) -> Process:
     return Process(pid, start, _ffi.process_alive(pid, start))
-
-
-def _take_over(table: Table, heir: tuple[int, int, bytes]) -> _ffi.RawInfo | None:
-    """Make of a table, which is this process's by the manager's word, what the caller gets.
-
-    What it is: None if the segment says by now that it is not this process's.
-    """
-    raw = table._handle.describe()
-    if raw.dropped or raw.owner != _ffi.self_process():
-        return None
-    _note_transfer(table, raw)
-    kind, _, data = heir
-    if kind == raw.heir == _ffi.HEIR_MANAGER and data == raw.heir_data:
-        return raw  # what an inherited table comes with
-    try:
-        _name_heir(table._handle, *heir)
-    except (TableNotFoundError, NotOwnerError):
-        return None
-    return raw
-
-
-def _note_transfer(table: Table, raw: _ffi.RawInfo) -> None:
-    """Tell from the segment whether this process is the first owner of the table."""
-    table.transfer = segments.transfer(raw, table.codec)
-    table.inherited = table.transfer is not None
-
-
-_defaults: dict[str, Client] = {}
-
-
-def default_client(instance: str | None = None) -> Client:
-    """The process's client of an instance (None: TABLEMGR_INSTANCE or "default"), made at the first use."""
-    name = segments.resolve_instance(instance)
-    client = _defaults.get(name)
-    if client is None:
-        client = _defaults.setdefault(name, Client(name))  # of two made at once, both know of the same client
-    return client
-
-
-def new_table(
-    name: str,
-    *,
-    type: str = "set",
-    access: str = "protected",
-    keypos: int = 0,
-    heir: Any = "manager",
-    heir_data: Any = None,
-    max_bytes: int | None = None,
-    mode: int = 0o600,
-    codec: str = "msgpack",
-    wait: float | None = 0.0,
-    lock_timeout: float = 10.0,
-    instance: str | None = None,
-) -> Table:
-    """`Client.new_table` of the process's default client for the instance."""
-    return default_client(instance).new_table(
-        name,
-        type=type,
-        access=access,
-        keypos=keypos,
-        heir=heir,
-        heir_data=heir_data,
-        max_bytes=max_bytes,
-        mode=mode,
-        codec=codec,
-        wait=wait,
-        lock_timeout=lock_timeout,
-    )
-
-
-def claim_table(
-    name: str,
-    create: Callable[[str], Table],
-    *,
-    populate: Callable[[Table], object] | None = None,
-    monitor: bool = False,
-    heir_data: Any = None,
-    wait: float | None = 0.0,
-    codec: str = "msgpack",
-    lock_timeout: float = 10.0,
-    instance: str | None = None,
-) -> Table:
-    """`Client.claim_table` of the process's default client for the instance."""
-    return default_client(instance).claim_table(
-        name,
-        create,
-        populate=populate,
-        monitor=monitor,
-        heir_data=heir_data,
-        wait=wait,
-        codec=codec,
-        lock_timeout=lock_timeout,
-    )
-
-
-def abandon_table(table: Table, *, instance: str | None = None) -> None:
-    """`Client.abandon_table` of the process's default client for the instance (None: the table's own)."""
-    default_client(table.instance if instance is None and isinstance(table, Table) else instance).abandon_table(table)
-
-
-def register(name: str, *, instance: str | None = None) -> None:
-    """`Client.register` of the process's default client for the instance."""
-    default_client(instance).register(name)
-
-
-def whereis(name: str, *, instance: str | None = None) -> Process | None:
-    """`Client.whereis` of the process's default client for the instance."""
-    return default_client(instance).whereis(name)
-
-
-def events(timeout: float | None = None, *, instance: str | None = None) -> Iterator[Event]:
-    """`Client.events` of the process's default client for the instance."""
-    return default_client(instance).events(timeout)
-
-
-def aevents(timeout: float | None = None, *, instance: str | None = None) -> AsyncIterator[Event]:
-    """`Client.aevents` of the process's default client for the instance."""
-    return default_client(instance).aevents(timeout)
-
-
-def add_table(table: Table, *, heir_data: Any = None, instance: str | None = None) -> None:
-    """`Client.add_table` of the process's default client for the instance (None: the table's own)."""
-    default_client(table.instance if instance is None and isinstance(table, Table) else instance).add_table(
-        table, heir_data=heir_data
-    )
-
-
-def del_table(table: Table | str, *, instance: str | None = None) -> None:
-    """`Client.del_table` of the process's default client for the instance (None: the table's own)."""
-    default_client(table.instance if instance is None and isinstance(table, Table) else instance).del_table(table)
-
-
-def info(instance: str | None = None) -> InstanceInfo:
-    """`Client.info` of the process's default client for the instance."""
-    return default_client(instance).info()
-
-
-def wait_for_manager(timeout: float | None = None, instance: str | None = None) -> None:
-    """`Client.wait_for_manager` of the process's default client for the instance."""
-    default_client(instance).wait_for_manager(timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from tablemgr import client
+from tablemgr import default_client
 from tablemgr.cli.answers import Answer, Done
 from tablemgr.cli.command import Command
 
@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Answer:
     """Return when a manager answers; `ManagerUnavailableError` when the time is over."""
-    client.wait_for_manager(args.timeout, args.instance)
+    default_client.wait_for_manager(args.timeout, args.instance)
     return Answer(Done("the manager is up", {"manager": "up"}))
 
 

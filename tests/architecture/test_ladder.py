@@ -31,8 +31,9 @@ table
 shared_dict files
 protocol
 conversation monitoring
-listening
+listening claiming
 client
+default_client
 keeper manager
 supervisor
 cli

@@ -144,14 +144,14 @@ def test_output_that_nobody_reads_causes_no_traceback(
 
 WAITING = """
 import signal, sys
-from tablemgr import cli, client
+from tablemgr import cli, default_client
 
 def wait(*args):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
     print("waiting", flush=True)
     signal.pause()
 
-client.wait_for_manager = wait
+default_client.wait_for_manager = wait
 sys.exit(cli.main(["wait"]))
 """
 

@@ -12,6 +12,7 @@ import pytest
 
 import tablemgr as tm
 from tablemgr import Client
+from tablemgr.default_client import default_client
 
 from .support import TIMEOUT, Daemon, Worker, claim_error, eventually, in_line, open_table
 
@@ -61,7 +62,7 @@ def in_child(client: Client, answers: Connection) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_while_another_thread_waits_leaves_the_child_usable(daemon: Daemon, instance: str) -> None:
     """Locks and connections of the parent's threads are no concern of the child's, and the wait goes on."""
-    client = tm.client.default_client()
+    client = default_client()
     owner = Worker()
     owner.call(open_table, "t")
     taken: list[tm.Table] = []

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Becoming the owner of a table: by the manager's word on one that a dead owner left, or as the maker of a new one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from tablemgr import _ffi, protocol, segments, table as tables
+from tablemgr.conversation import Conversations
+from tablemgr.errors import NotOwnerError, TableExistsError, TableNotFoundError, TableOwnedError
+from tablemgr.table import Table
+
+
+class Claims:
+    """One client's way to own tables of its instance. manager: whom it asks."""
+
+    def __init__(self, instance: str, manager: Conversations) -> None:
+        self._instance = instance
+        self._manager = manager
+
+    def claim(
+        self,
+        doing: str,
+        name: str,
+        check: Callable[[_ffi.RawInfo], None],
+        how: tuple[str, float],
+        heir: tuple[int, int, bytes],
+        when: tuple[float, float | None],
+    ) -> tuple[Table, _ffi.RawInfo] | None:
+        """The table, which has become this process's, and how; None: there is none, and this process may create it.
+
+        It is attached to before it is asked for, so that a standby has little left to do when the owner ends. If it is
+        dropped meanwhile, the manager says so within a second, and its memory is free. check: refuses what is not
+        wanted; how: codec and lock_timeout; when: when this call began, and how long it waits.
+        """
+        asked, until = when
+        while True:
+            found = self._open(name, check, *how)
+            try:
+                claim = protocol.Claim(name, 0 if found is None else found._table_id, asked, until)
+                reply = self._manager.ask(claim, math.inf if until is None else until)
+                if isinstance(reply, protocol.Owned):
+                    raise TableOwnedError(
+                        f"{doing}: table {name!r} is owned by process {reply.pid}, which is alive: use attach() to "
+                        f"work with it, or {doing}(..., wait=seconds) to take over when that process ends"
+                    )
+                if isinstance(reply, protocol.Absent):
+                    return None
+                if isinstance(reply, protocol.Given) and found is not None:
+                    raw = _take_over(found, heir)
+                    if raw is not None:
+                        taken, found = found, None
+                        return taken, raw
+            finally:
+                if found is not None:
+                    found.close()
+
+    def make(
+        self, name: str, create: Callable[[str], Table], populate: Callable[[Table], object] | None, heir_data: bytes
+    ) -> Table | None:
+        """A new table, populated; None if another process was faster.
+
+        Until it is populated it has no heir, so it goes with this process: the change of the heir completes it.
+        """
+        try:
+            made = create(name)
+        except TableExistsError:
+            if not tables.is_there(self._instance, name):
+                raise
+            return None
+        if not isinstance(made, Table):
+            raise TypeError(f"claim_table: create must return the new Table, not {made.__class__.__name__}")
+        if (made.name, made.instance) != (name, self._instance):
+            raise ValueError(
+                f"claim_table: create made table {made.name!r} of instance {made.instance!r} instead of {name!r} of "
+                f"{self._instance!r}; pass the name, and the instance of this client"
+            )
+        made.setopts(heir=None)
+        try:
+            if populate is not None:
+                populate(made)
+            made._handle.setopts(heir=_ffi.HEIR_MANAGER, heir_data=heir_data)
+        except BaseException:
+            made.drop()
+            raise
+        self._manager.tell(protocol.Watch(name))
+        return made
+
+    def _open(self, name: str, check: Callable[[_ffi.RawInfo], None], codec: str, lock_timeout: float) -> Table | None:
+        """The table, whoever owns it; None if there is none, or none any more."""
+        try:
+            handle = segments.attach(self._instance, name)
+        except TableNotFoundError:
+            return None
+        try:
+            raw = handle.describe()
+            check(raw)
+            return tables.over(handle, raw, self._instance, codec, lock_timeout)
+        except BaseException:
+            handle.close()
+            raise
+
+
+def _take_over(table: Table, heir: tuple[int, int, bytes]) -> _ffi.RawInfo | None:
+    """Make of a table, which is this process's by the manager's word, what the caller gets.
+
+    What it is: None if the segment says by now that it is not this process's.
+    """
+    raw = table._handle.describe()
+    if raw.dropped or raw.owner != _ffi.self_process():
+        return None
+    note_transfer(table, raw)
+    kind, _, data = heir
+    if kind == raw.heir == _ffi.HEIR_MANAGER and data == raw.heir_data:
+        return raw  # what an inherited table comes with
+    try:
+        _name_heir(table._handle, *heir)
+    except (TableNotFoundError, NotOwnerError):
+        return None
+    return raw
+
+
+def _name_heir(handle: _ffi.Handle, kind: int, pid: int, data: bytes) -> None:
+    """Change the heir of a table that this process has just come to own.
+
+    A process may have died since it was looked at. The manager is next after a dead heir in any case, so it is named.
+    """
+    try:
+        handle.setopts(heir=kind, heir_pid=pid, heir_data=data)
+    except TableNotFoundError:
+        raise
+    except LookupError:
+        handle.setopts(heir=_ffi.HEIR_MANAGER, heir_data=data)
+
+
+def note_transfer(table: Table, raw: _ffi.RawInfo) -> None:
+    """Tell from the segment whether this process is the first owner of the table."""
+    table.transfer = segments.transfer(raw, table.codec)
+    table.inherited = table.transfer is not None
