@@ -243,4 +243,4 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of the modul
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return [*__all__, "__version__"]

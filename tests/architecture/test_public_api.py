@@ -60,6 +60,11 @@ def test_all_names_exist_and_are_sorted() -> None:
     assert len(set(tm.__all__)) == len(tm.__all__)
 
 
+def test_dir_shows_what_is_public() -> None:
+    """And no module that is the package's own affair."""
+    assert set(dir(tm)) == {*tm.__all__, "__version__"}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.name)
 def test_every_test_says_what_it_shows(path: Path) -> None:
     """A docstring that is the behaviour, and a module that has one."""
