@@ -24,9 +24,10 @@ from collections.abc import Callable
 from tablemgr import _ffi, bell, names, processes, protocol, rendezvous
 from tablemgr.errors import ManagerRunningError, TableError
 from tablemgr.manager.decisions import Identity, Line, Record, Verdict, Waiter, judge, next_answer, to_watch
-from tablemgr.manager.estate import Estate, Given, SharedMemory, UnmanageableError
+from tablemgr.manager.estate import Estate, Given
 from tablemgr.manager.journal import Event, Journal
 from tablemgr.manager.limits import Limits, Rates
+from tablemgr.manager.outside import SharedMemory, UnmanageableError
 from tablemgr.manager.watch import Watch, peer_credentials
 
 ROUND_SECONDS = 1.0  # between two looks at all owner words

@@ -13,7 +13,8 @@ from tablemgr import _ffi
 from tablemgr._ffi import Ending
 from tablemgr.errors import CorruptTableError, LockTimeoutError, NotOwnerError, TableNotFoundError
 from tablemgr.manager.decisions import Identity
-from tablemgr.manager.estate import Estate, Given, UnmanageableError
+from tablemgr.manager.estate import Estate, Given
+from tablemgr.manager.outside import UnmanageableError
 
 ME = Identity(1, 10)
 OWNER = Identity(2, 20)
