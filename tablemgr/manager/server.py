@@ -1,70 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manager's event loop: the socket, its conversations, the pidfds, the clock. Every decision is `decisions`'.
+"""The manager's event loop: the line, the requests, the pidfds, the clock. Every decision is `decisions`'.
 
-Nothing here waits. A request is carried out at once or its sender takes a place in the line; an answer that does not
-fit into the socket's own buffer ends the conversation, so a peer costs at most one LineBuffer of memory. A peer has
-`patience` seconds to introduce itself and to end a message that it began.
+Nothing here waits. A request is carried out at once or its sender takes a place in the line.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import itertools
 import logging
 import os
 import socket
-import threading
 import time
-import weakref
-from collections import Counter
 from collections.abc import Callable
 
 from tablemgr import _ffi, bell, names, processes, protocol, rendezvous
 from tablemgr.errors import ManagerRunningError, TableError
+from tablemgr.manager.conversations import Conversation, Conversations
 from tablemgr.manager.decisions import Identity, Line, Record, Verdict, Waiter, judge, next_answer, to_watch
 from tablemgr.manager.estate import Estate, Given
 from tablemgr.manager.journal import Event, Journal
-from tablemgr.manager.limits import Limits, Rates
+from tablemgr.manager.limits import Limits
 from tablemgr.manager.outside import SharedMemory, UnmanageableError
-from tablemgr.manager.watch import Watch, peer_credentials
+from tablemgr.manager.watch import Watch
 
 ROUND_SECONDS = 1.0  # between two looks at all owner words
-PATIENCE_SECONDS = 5.0
-_ACCEPT_BATCH = 16
-_DRAIN_READS = 16  # from one client, before the end
 
 _log = logging.getLogger("tablemgr.manager")
-
-
-class _Conversation:
-    """One connection: what was received, who sent it, and until when it must say something whole."""
-
-    __slots__ = ("buffer", "connection", "deadline", "key", "lifeline", "peer", "pid")
-
-    def __init__(self, key: int, connection: socket.socket, pid: int, deadline: float, message_bytes: int) -> None:
-        self.key = key
-        self.connection = connection
-        self.pid = pid
-        self.peer: Identity | None = None  # after Hello
-        self.buffer = protocol.LineBuffer(message_bytes)
-        self.deadline: float | None = deadline  # None: nothing is overdue
-        self.lifeline: int | None = None  # a descriptor that came before or with Hello
-
-    def take(self, descriptors: list[int]) -> None:
-        """These came with the data: the first one counts."""
-        for descriptor in descriptors:
-            if self.lifeline is None:
-                self.lifeline = descriptor
-            else:
-                os.close(descriptor)
-
-    def drop_lifeline(self) -> None:
-        """Close the descriptor, if there is one."""
-        if self.lifeline is not None:
-            os.close(self.lifeline)
-            self.lifeline = None
 
 
 class Server:
@@ -85,20 +47,13 @@ class Server:
         """listener: one passed by socket activation. prepare: called by `open`, before anybody is served."""
         self.instance = instance
         self.journal = Journal()
-        self._patience = PATIENCE_SECONDS if patience is None else patience
-        self._limits = limits or Limits()
-        self._rates = Rates(self._limits.requests_per_second)
-        self._refused: set[tuple[int, str]] = set()  # since the last round: pid and code
         self._passed = listener
         self._prepare = prepare
-        self._made: rendezvous.FileId | None = None  # the socket's file, where we made it
         self.since = time.time()  # epoch seconds
         self._lock = rendezvous.FileLock(instance, "lock")
-        self._listener: socket.socket | None = None
-        self._accepting = False
-        self._conversations: dict[int, _Conversation] = {}
-        self._per_process: Counter[int] = Counter()  # connections of each pid
-        self._keys = itertools.count(1)
+        self._conversations = Conversations(
+            instance, self.journal, limits or Limits(), patience, self._request, self._leave
+        )
         self._line = Line()
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._stopped: asyncio.Event | None = None
@@ -120,24 +75,17 @@ class Server:
                 self._prepare(self.journal)
             self._estate = Estate(SharedMemory(self.instance), self.journal, self._exit_of, self._is_alive)
             self._estate.round()
-            with _descriptors:
-                if self._passed is not None:
-                    rendezvous.check_listener(self._passed, self.instance)
-                    self._passed.setblocking(False)
-                    self._listener = self._passed
-                else:
-                    self._listener, self._made = rendezvous.listen(self.instance)
+            self._conversations.open(self._passed)
         except BaseException:
             self._lock.release()
             raise
-        _open_servers.add(self)
 
     async def run(self) -> None:
         """Serve until `stop` is called."""
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._watch = Watch(self._loop, self._died)
-        self._accept_again()
+        self._conversations.start(self._loop)
         self._listen_to_bell()
         try:
             while not self._stopped.is_set():
@@ -149,10 +97,7 @@ class Server:
                     await asyncio.wait_for(self._stopped.wait(), ROUND_SECONDS)
             self._drain()
         finally:
-            for conversation in list(self._conversations.values()):
-                self._end(conversation)
-            if self._listener is not None and self._accepting:
-                self._loop.remove_reader(self._listener)
+            self._conversations.stop()
             if self._bell is not None:
                 self._loop.remove_reader(self._bell)
                 self._bell.close()
@@ -164,10 +109,7 @@ class Server:
         One pass and no wait. Who asks after it finds the connection closed, and asks the successor as well.
         """
         self.journal.note(Event.ENDING, clients=len(self._conversations), waiting=len(self._line))
-        for conversation in list(self._conversations.values()):
-            for _ in range(_DRAIN_READS):
-                if not self._readable(conversation):
-                    break
+        self._conversations.drain()
         for waiter in self._line.all():
             self._answer(waiter, protocol.Refused("ending", "the manager ends; its successor keeps your place in line"))
 
@@ -196,14 +138,9 @@ class Server:
 
         exiting: the process is about to end, which makes its tables orphans without further ado.
         """
-        if self._listener is None:
+        if not self._conversations.is_open:
             return
-        _open_servers.discard(self)
-        if self._made is not None:
-            with contextlib.suppress(OSError):
-                rendezvous.remove_socket(self.instance, self._made)
-        self._listener.close()
-        self._listener = None
+        self._conversations.close()
         with contextlib.suppress(TableError, OSError):
             names.tidy(self.instance)  # nobody else would look for the names of the dead
         if not exiting:
@@ -218,14 +155,7 @@ class Server:
         for name in self._line.names():
             self._attend(name)
         self._rewatch()
-        now = time.monotonic()
-        for conversation in list(self._conversations.values()):
-            if conversation.deadline is not None and conversation.deadline < now:
-                self._refuse(conversation, "slow", f"no whole message came within {self._patience:g} seconds")
-        self._rates.forget(now)
-        self._refused.clear()
-        if not self._accepting:
-            self._accept_again()
+        self._conversations.round()
 
     def _is_alive(self, process: Identity) -> bool:
         known = None if self._watch is None else self._watch.is_alive(process)
@@ -267,13 +197,12 @@ class Server:
         """Watch all that are to be watched, and nobody else."""
         assert self._watch is not None
         self._estate.take_new_owners()
-        peers = (c.peer for c in self._conversations.values() if c.peer is not None)
-        self._watch.set(to_watch(self._estate.owners(), peers, self._estate.me))
+        self._watch.set(to_watch(self._estate.owners(), self._conversations.peers(), self._estate.me))
         self._ring()
 
     def _died(self, process: Identity) -> None:
         """A watched process ended: its tables move in the order of their creation, each as far as it can at once."""
-        left = [conversation for conversation in self._conversations.values() if conversation.peer == process]
+        left = self._conversations.of(process)
         for conversation in left:
             self._leave(conversation.key)
         orphaned = self._estate.owned_by(process)
@@ -282,7 +211,7 @@ class Server:
         for name in orphaned:
             self._attend(name, owner_died=True)
         for conversation in left:  # last: somebody waits for the tables
-            self._end(conversation)
+            self._conversations.end(conversation)
         self._rewatch()
 
     # -- the line -----------------------------------------------------------------------------------------------------
@@ -298,7 +227,7 @@ class Server:
                     if verdict is Verdict.GIVE:
                         given = self._give(record, waiter, conversation)
                         if given is Given.RECEIVER_DEAD:
-                            self._end(conversation)  # the next one
+                            self._conversations.end(conversation)  # the next one
                             continue
                         if given is Given.LOST:
                             record = self._estate.look(name)
@@ -317,16 +246,16 @@ class Server:
             for waiter in self._line.of(name):
                 self._answer(waiter, _refusal(error))
 
-    def _give(self, record: Record | None, waiter: Waiter, conversation: _Conversation) -> Given:
+    def _give(self, record: Record | None, waiter: Waiter, conversation: Conversation) -> Given:
         """Give a held table to a waiter, if that still wants it."""
-        if record is None or _has_left(conversation):
+        if record is None or conversation.has_left():
             return Given.RECEIVER_DEAD
         given = self._estate.give(record, waiter.asker)
         if given is Given.DONE:
             self.journal.note(Event.GIVEN, table=waiter.name, pid=waiter.asker.pid)
         return given
 
-    def _claim(self, conversation: _Conversation, peer: Identity, claim: protocol.Claim) -> None:
+    def _claim(self, conversation: Conversation, peer: Identity, claim: protocol.Claim) -> None:
         self.journal.note(Event.CLAIM, logging.DEBUG, table=claim.name, pid=peer.pid)
         now = time.monotonic()
         asked = min(claim.asked, now)
@@ -360,7 +289,7 @@ class Server:
 
     def _answer(self, waiter: Waiter, reply: protocol.Reply) -> None:
         self._leave(waiter.key)
-        self._say(self._conversations[waiter.key], reply)
+        self._conversations.say(self._conversations[waiter.key], reply)
 
     def _leave(self, key: int) -> None:
         self._line.leave(key)
@@ -368,92 +297,9 @@ class Server:
         if timer is not None:
             timer.cancel()
 
-    # -- conversations ------------------------------------------------------------------------------------------------
+    # -- requests -----------------------------------------------------------------------------------------------------
 
-    def _accept_again(self) -> None:
-        if self._listener is not None:
-            self._loop.add_reader(self._listener, self._accept)
-            self._accepting = True
-
-    def _accept(self) -> None:
-        assert self._listener is not None
-        for _ in range(_ACCEPT_BATCH):
-            with _descriptors:
-                try:
-                    connection, _ = self._listener.accept()
-                except (BlockingIOError, ConnectionAbortedError):
-                    return
-                except OSError as error:
-                    if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                        raise
-                    _log.warning("no connections accepted for a second: %s", error)
-                    self._loop.remove_reader(self._listener)
-                    self._accepting = False
-                    return
-                connection.setblocking(False)
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.queue_bytes)
-                pid, uid = peer_credentials(connection)
-                key = next(self._keys)
-                deadline = time.monotonic() + self._patience
-                conversation = _Conversation(key, connection, pid, deadline, self._limits.message_bytes)
-                self._conversations[key] = conversation
-                self._per_process[pid] += 1
-            self._loop.add_reader(connection, self._readable, conversation)
-            self._admit(conversation, uid)
-
-    def _admit(self, conversation: _Conversation, uid: int) -> None:
-        most, share = self._limits.clients, self._limits.process_clients
-        if uid not in (os.geteuid(), 0):
-            self._refuse(conversation, "stranger", f"uid {uid} is not the manager's uid {os.geteuid()}")
-        elif conversation.pid == 0:
-            self._refuse(conversation, "stranger", "your process is in another pid namespace than the manager")
-        elif len(self._conversations) > most:
-            self._refuse(conversation, "crowded", f"there are {most} connections already, the manager's limit")
-        elif self._per_process[conversation.pid] > share:
-            self._refuse(conversation, "crowded", f"your process has {share} connections already, its share of them")
-        elif not self._rates.allow(conversation.pid, time.monotonic()):
-            self._refuse(conversation, "fast", self._too_fast())
-
-    def _too_fast(self) -> str:
-        most = self._limits.requests_per_second
-        return f"your process makes more than {most} requests per second, the manager's limit; ask again later"
-
-    def _readable(self, conversation: _Conversation) -> bool:
-        """Take what a client has sent and answer it; whether there may be more."""
-        if conversation.key not in self._conversations:
-            return False
-        try:
-            if conversation.peer is None:
-                data, descriptors = _receive(conversation.connection)
-                conversation.take(descriptors)
-            else:
-                data = conversation.connection.recv(protocol.MESSAGE_MAX)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            self._end(conversation)
-            return False
-        try:
-            for line in conversation.buffer.feed(data):
-                if conversation.key not in self._conversations:
-                    return False
-                if conversation.peer is not None and not self._rates.allow(conversation.pid, time.monotonic()):
-                    self._note_refusal(conversation, "fast", self._too_fast())
-                    self._say(conversation, protocol.Refused("fast", self._too_fast()))
-                    continue
-                self._request(conversation, protocol.decode_request(line))
-        except protocol.ProtocolError as error:
-            self._refuse(conversation, "garbage", f"this is not a message of the table manager: {error}")
-            return False
-        if conversation.peer is not None and not conversation.buffer.partial:
-            conversation.deadline = None
-        elif conversation.deadline is None:
-            conversation.deadline = time.monotonic() + self._patience
-        return True
-
-    def _request(self, conversation: _Conversation, request: protocol.Request) -> None:
+    def _request(self, conversation: Conversation, request: protocol.Request) -> None:
         if isinstance(request, protocol.Hello):
             self._greet(conversation, request)
         elif conversation.peer is None or conversation.key in self._line:
@@ -465,17 +311,19 @@ class Server:
         elif isinstance(request, protocol.Status):
             self._report(conversation)
         else:
-            self._say(conversation, protocol.Done())
+            self._conversations.say(conversation, protocol.Done())
             self.stop()
 
-    def _greet(self, conversation: _Conversation, hello: protocol.Hello) -> None:
+    def _greet(self, conversation: Conversation, hello: protocol.Hello) -> None:
         if hello.version != protocol.VERSION:
             told = f"the manager speaks version {protocol.VERSION} of the protocol, you {hello.version}: restart it"
-            self._refuse(conversation, "version", told)
+            self._conversations.refuse(conversation, "version", told)
         elif conversation.peer is not None:
             raise protocol.ProtocolError("Hello is said once")
         elif (hello.pid, hello.start) != (conversation.pid, _ffi.process_start(conversation.pid) or hello.start):
-            self._refuse(conversation, "stranger", "the connection is another process's, or from another namespace")
+            self._conversations.refuse(
+                conversation, "stranger", "the connection is another process's, or from another namespace"
+            )
         else:
             conversation.peer = Identity(hello.pid, hello.start)
             conversation.deadline = None
@@ -485,83 +333,17 @@ class Server:
                 self._watch.show_lifeline(conversation.peer, conversation.lifeline)
                 conversation.drop_lifeline()
             self.journal.note(Event.CONNECTED, logging.DEBUG, pid=hello.pid)
-            self._say(conversation, protocol.Welcome(protocol.VERSION, *self._estate.me, self.since))
+            self._conversations.say(conversation, protocol.Welcome(protocol.VERSION, *self._estate.me, self.since))
 
-    def _look_now(self, conversation: _Conversation, name: str) -> None:
+    def _look_now(self, conversation: Conversation, name: str) -> None:
         self._attend(name)
         self._follow_up()
-        self._say(conversation, protocol.Done())
+        self._conversations.say(conversation, protocol.Done())
 
-    def _report(self, conversation: _Conversation) -> None:
+    def _report(self, conversation: Conversation) -> None:
         waiters = self._line.all()
         listed = tuple(protocol.Waiting(w.name, *w.asker) for w in waiters[: protocol.LISTED_MAX])
-        self._say(conversation, protocol.StatusReport(self._estate.n_tables, len(waiters), listed))
-
-    def _note_refusal(self, conversation: _Conversation, code: str, message: str) -> None:
-        """All are counted; of those of one kind to one process, one a second is worth a line of the log."""
-        known = (conversation.pid, code) in self._refused
-        self._refused.add((conversation.pid, code))
-        level = logging.DEBUG if known else logging.WARNING
-        self.journal.note(Event.REFUSED, level, pid=conversation.pid, code=code, reason=message)
-
-    def _refuse(self, conversation: _Conversation, code: str, message: str) -> None:
-        self._note_refusal(conversation, code, message)
-        self._say(conversation, protocol.Refused(code, message))
-        self._end(conversation)
-
-    def _say(self, conversation: _Conversation, reply: protocol.Reply) -> None:
-        if conversation.key not in self._conversations:
-            return
-        line = protocol.encode(reply)
-        try:
-            sent = conversation.connection.send(line)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._end(conversation)  # it is gone
-            return
-        if sent != len(line):
-            self.journal.note(Event.CUT_OFF, logging.WARNING, pid=conversation.pid)
-            self._end(conversation)  # it does not read its answers
-
-    def _end(self, conversation: _Conversation) -> None:
-        if self._conversations.pop(conversation.key, None) is None:
-            return
-        self._per_process[conversation.pid] -= 1
-        if not self._per_process[conversation.pid]:
-            del self._per_process[conversation.pid]
-        self._leave(conversation.key)
-        self._loop.remove_reader(conversation.connection)
-        conversation.connection.close()
-        conversation.drop_lifeline()
-
-    # -- fork ---------------------------------------------------------------------------------------------------------
-
-    def after_fork_in_child(self) -> None:
-        """Close what would make a dead manager look alive from a forked child: the socket, the connections, pidfds."""
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-        for conversation in self._conversations.values():
-            conversation.connection.close()
-            conversation.drop_lifeline()
-        self._conversations = {}
-
-
-def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
-    """What has come, and at most one descriptor with it."""
-    data, descriptors, *_ = socket.recv_fds(connection, protocol.MESSAGE_MAX, 1, socket.MSG_CMSG_CLOEXEC)
-    return data, descriptors
-
-
-def _has_left(conversation: _Conversation) -> bool:
-    """Whether the peer closed its end: it no longer wants what it asked for."""
-    try:
-        return conversation.connection.recv(1, socket.MSG_PEEK) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+        self._conversations.say(conversation, protocol.StatusReport(self._estate.n_tables, len(waiters), listed))
 
 
 def _refusal(error: UnmanageableError) -> protocol.Refused:
@@ -574,18 +356,3 @@ def _told(verdict: Verdict, waiter: Waiter) -> protocol.Reply:
     if verdict is Verdict.LOOK_AGAIN:
         return protocol.Changed(waiter.name)
     return protocol.Given(waiter.name)
-
-
-_open_servers: weakref.WeakSet[Server] = weakref.WeakSet()
-_descriptors = threading.Lock()  # held while a socket exists that the fork hook cannot find yet
-
-
-def _after_fork_in_child() -> None:
-    _descriptors.release()
-    for server in list(_open_servers):
-        server.after_fork_in_child()
-
-
-os.register_at_fork(
-    before=_descriptors.acquire, after_in_parent=_descriptors.release, after_in_child=_after_fork_in_child
-)

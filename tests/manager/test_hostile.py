@@ -11,7 +11,7 @@ import pytest
 
 import tablemgr as tm
 from tablemgr import _ffi, protocol, rendezvous
-from tablemgr.manager import server
+from tablemgr.manager import conversations
 from tablemgr.manager.limits import Limits
 
 from .support import TIMEOUT, Daemon, State, Worker, eventually, in_line, open_table
@@ -158,7 +158,7 @@ def test_a_message_that_is_too_long_is_refused_at_the_limit(peer: Peer, daemon: 
 
 def test_a_connection_that_says_nothing_is_closed(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half-open connections and half messages end when the manager's patience does; complete ones stay."""
-    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(conversations, "PATIENCE_SECONDS", 0.2)
     with tm.Manager(instance):
         silent, half, patient = Peer(instance), Peer(instance), Peer(instance)
         half.greet()
