@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import Figures, Plan
-from tablemgr import _build, segments
+from tablemgr import _build, segment_names
 
 QUESTION = "core"
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +24,7 @@ def run(plan: Plan, figures: Figures, rows: int) -> str:
         return "core in C: skipped, it needs a C and a C++ compiler"
     with tempfile.TemporaryDirectory(prefix="tablemgr-bench-core-") as directory:
         program = build(cc, cxx, Path(directory))
-        segment = segments.segment_name(f"bench.{plan.tag}", "core")
+        segment = segment_names.segment_name(f"bench.{plan.tag}", "core")
         ran = subprocess.run(
             [str(program), str(rows), str(plan.rounds), segment], capture_output=True, text=True, check=False
         )

@@ -28,6 +28,7 @@ from tablemgr.errors import (
 )
 from tablemgr.mailbox import Event, mailbox
 from tablemgr.options import check_match, check_options
+from tablemgr.segment_names import resolve_instance
 from tablemgr.segments import Process, TableInfo
 from tablemgr.table import Table
 
@@ -58,7 +59,7 @@ class Client:
     """
 
     def __init__(self, instance: str | None = None, *, autostart: bool | None = None) -> None:
-        self.instance = segments.resolve_instance(instance)
+        self.instance = resolve_instance(instance)
         self._manager = Conversations(self.instance, autostart)
         self._claims = Claims(self.instance, self._manager)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from tablemgr import segments
+from tablemgr import segment_names
 from tablemgr.client import Client, InstanceInfo
 from tablemgr.mailbox import Event
 from tablemgr.segments import Process
@@ -17,7 +17,7 @@ _defaults: dict[str, Client] = {}
 
 def default_client(instance: str | None = None) -> Client:
     """The process's client of an instance (None: TABLEMGR_INSTANCE or "default"), made at the first use."""
-    name = segments.resolve_instance(instance)
+    name = segment_names.resolve_instance(instance)
     client = _defaults.get(name)
     if client is None:
         client = _defaults.setdefault(name, Client(name))  # of two made at once, both know of the same client

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from tablemgr import _codec, codec as codecs, segments, table as tables
+from tablemgr import _codec, codec as codecs, segment_names, segments, table as tables
 from tablemgr.errors import CorruptTableError, TableError, TableExistsError, TableMismatchError
 from tablemgr.options import check_options
 from tablemgr.table import Table
@@ -374,7 +374,7 @@ def building(
 
     Owned by this process and without an heir until then, so that a kill leaves nothing. Raises what `create` raises.
     """
-    instance = segments.resolve_instance(instance)
+    instance = segment_names.resolve_instance(instance)
     check_options(type=type, access=access, keypos=keypos, codec=codec, heir=heir)
     _refuse_taken(instance, name)
     table = tables.create(
@@ -403,7 +403,7 @@ def building(
 
 def _refuse_taken(instance: str, name: str) -> None:
     """Raises TableExistsError if there is a table of this name, ValueError or TypeError if it cannot be one."""
-    segment = segments.segment_name(instance, name)
+    segment = segment_names.segment_name(instance, name)
     if tables.is_there(instance, name):
         raise TableExistsError(
             f"load: a table {name!r} exists already; drop() it first, or give another name"

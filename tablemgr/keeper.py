@@ -11,7 +11,7 @@ import threading
 from types import TracebackType
 from typing import Any, Final
 
-from tablemgr import _ffi, mailbox, names, processes, segments, table as tables
+from tablemgr import _ffi, mailbox, names, processes, segment_names, table as tables
 from tablemgr.errors import TableError, TableExistsError, TableNotFoundError, TableOwnedError
 from tablemgr.options import check_match, check_options
 from tablemgr.table import Table
@@ -44,7 +44,7 @@ class TableKeeper:
         for key in ("heir", "heir_data"):
             if key in options:
                 raise TypeError(f"TableKeeper: {key} cannot be chosen: the keeper is the heir")
-        self.instance = segments.resolve_instance(instance)
+        self.instance = segment_names.resolve_instance(instance)
         self.target = target
         self._data = data
         names.whereis(self.instance, target)  # refuses what cannot be a name

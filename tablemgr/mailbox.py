@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from tablemgr import _ffi, codec as codecs, segments
+from tablemgr import _ffi, codec as codecs, segment_names, segments
 from tablemgr._ffi import Handle, RawInfo
 from tablemgr.errors import TableError
 from tablemgr.segments import Process, TableTransfer
@@ -92,7 +92,7 @@ class Mailbox:
     def look(self, names: Iterable[str] | None) -> None:
         """Put events of these tables into the queue, of all if None. What cannot be attached has none."""
         if names is None:
-            names = [name for name, _ in segments.scan(self.instance)]
+            names = [name for name, _ in segment_names.scan(self.instance)]
         with self._lock:
             seen = [raw for raw in map(self._describe, self._worth_it(names)) if raw is not None]
             self._note(seen)
@@ -107,7 +107,7 @@ class Mailbox:
         found = []
         for name in set(names):
             with contextlib.suppress(ValueError):  # not a name: anybody can ring
-                status, glance = _ffi.glance(segments.segment_name(self.instance, name))
+                status, glance = _ffi.glance(segment_names.segment_name(self.instance, name))
                 if status != _ffi.OK:
                     continue
                 if glance.owner == me:

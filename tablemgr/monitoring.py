@@ -8,7 +8,7 @@ import os
 import time
 from typing import Final
 
-from tablemgr import _ffi, processes, segments
+from tablemgr import _ffi, processes, segment_names
 from tablemgr._ffi import Handle, RawInfo
 from tablemgr.errors import TableError
 from tablemgr.mailbox import OwnerDied
@@ -26,7 +26,7 @@ class Monitor:
     """
 
     def __init__(self, instance: str, name: str) -> None:
-        self._handle = Handle.attach(segments.segment_name(instance, name), _ffi.MAP_HEAD, name)
+        self._handle = Handle.attach(segment_names.segment_name(instance, name), _ffi.MAP_HEAD, name)
         raw = self._handle.describe()
         self.table_id = raw.table_id
         self._seq = raw.transfer_seq  # of the last transfer looked at

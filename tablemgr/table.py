@@ -19,7 +19,7 @@ import contextlib
 from types import TracebackType
 from typing import Any, SupportsIndex, final
 
-from tablemgr import _codec, _ffi, codec as codecs, mailbox, segments
+from tablemgr import _codec, _ffi, codec as codecs, mailbox, segment_names, segments
 from tablemgr._ffi import LOCK_TIMEOUT, Handle
 from tablemgr.errors import AccessError, Status, TableError, TableExistsError, TableMismatchError, TableNotFoundError
 from tablemgr.match_compiler import Use
@@ -67,8 +67,8 @@ def create(
     heir that is no live process), OSError. Of any number of creators of one name exactly one succeeds; killed at any
     moment, it leaves the whole table or nothing.
     """
-    instance = segments.resolve_instance(instance)
-    segment = segments.segment_name(instance, name)
+    instance = segment_names.resolve_instance(instance)
+    segment = segment_names.segment_name(instance, name)
     options = check_options(
         type=type,
         access=access,
@@ -112,7 +112,7 @@ def attach(
     Raises TableNotFoundError, TableMismatchError (another codec), AccessError (the segment's mode), CorruptTableError,
     TypeError, ValueError, OSError. Attaching to a private table works; its verbs raise AccessError.
     """
-    instance = segments.resolve_instance(instance)
+    instance = segment_names.resolve_instance(instance)
     codecs.number_of(codec)
     seconds = seconds_of(lock_timeout)
     if readonly is None:
@@ -159,7 +159,7 @@ def drop(name: str, force: bool = False, instance: str | None = None) -> None:
 
     Guarantee: a table that is not public is dropped, or claimed by another process, never both.
     """
-    instance = segments.resolve_instance(instance)
+    instance = segment_names.resolve_instance(instance)
     with contextlib.suppress(TableError, OSError):  # what it is, is the next call's to say
         handle = segments.attach(instance, name, _ffi.MAP_HEAD)
         try:
@@ -304,7 +304,7 @@ class Table(Rows, Walking, Selecting, Owning):
         status = self._handle.admits(write=True)
         if status != Status.OK:
             self._handle.fail(status, "rename")
-        segment = segments.segment_name(self._instance, new)
+        segment = segment_names.segment_name(self._instance, new)
         if new != self.name:
             self._handle.rename(segment, new)
 

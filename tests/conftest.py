@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from tablemgr import segments, table as tables
+from tablemgr import segment_names, segments, table as tables
 from tablemgr.errors import AccessError, CorruptTableError, TableMismatchError, TableNotFoundError
 from tests.support.soak import soak_minutes
 
@@ -41,7 +41,7 @@ def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("TABLEMGR_INSTANCE", name)
     monkeypatch.setenv("TABLEMGR_AUTOSTART", "0")
     yield name
-    left = [table for table, _ in segments.scan(name)]
+    left = [table for table, _ in segment_names.scan(name)]
     try:
         broken = {table: problems for table in left if (problems := _check(table, name))}
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from tablemgr import segments
+from tablemgr import segment_names, segments
 from tablemgr.cli.answers import Answer, Checked
 from tablemgr.cli.command import Command
 from tablemgr.cli.exits import ExitStatus
@@ -24,10 +24,10 @@ def run(args: argparse.Namespace) -> Answer:
     """First repair what a death has left, where the table may be written; ends with 4 if an invariant is broken.
 
     A private table of a live owner can be checked by its owner only: named it is an error, otherwise it is left out."""
-    instance = segments.resolve_instance(args.instance)
+    instance = segment_names.resolve_instance(args.instance)
     problems: dict[str, list[str]] = {}
     left_out: list[str] = []
-    for name in args.table or [name for name, _ in segments.scan(instance)]:
+    for name in args.table or [name for name, _ in segment_names.scan(instance)]:
         try:
             problems[name] = check(instance, name, repair=not args.no_repair)
         except TableNotFoundError:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from tablemgr import segments
+from tablemgr import segment_names
 from tablemgr.cli.answers import Answer, Text
 from tablemgr.cli.command import Command
 from tablemgr.cli.exits import RefusedError
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> Answer:
     Bash expands what it is offered, so a table's name with `$(...)` in it would run: such names are never offered.
     """
     if args.shell == _TABLES:
-        names = [name for name, _ in segments.scan(segments.resolve_instance(args.instance))]
+        names = [name for name, _ in segment_names.scan(segment_names.resolve_instance(args.instance))]
         plain = [name for name in names if _UNQUOTED.fullmatch(name)]
         return Answer(Text("".join(f"{name}\n" for name in plain), plain))
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from tablemgr import segments
+from tablemgr import segment_names, segments
 from tablemgr.cli.answers import Answer, Done
 from tablemgr.cli.command import Command
 from tablemgr.cli.exits import ExitStatus, UsageError, message_of, status_of
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> Answer:
     """Remove what was asked for, as far as possible: one refusal does not keep the others from being removed."""
     if [bool(args.table), args.orphans, args.all].count(True) != 1:
         raise UsageError("drop takes names of tables, or --orphans, or --all")
-    instance = segments.resolve_instance(args.instance)
+    instance = segment_names.resolve_instance(args.instance)
     force = args.force
     foreign = 0
     if args.table:

@@ -7,7 +7,7 @@ import argparse
 import select
 import sys
 
-from tablemgr import segments
+from tablemgr import segment_names
 from tablemgr.cli import watching
 from tablemgr.cli.answers import Answer, Events
 from tablemgr.cli.command import Command
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Answer:
     """What the segments remember, and with --follow what happens from then on; needs no manager and starts none."""
-    instance = segments.resolve_instance(args.instance)
+    instance = segment_names.resolve_instance(args.instance)
     if args.interval is not None and not args.follow:
         raise UsageError("--interval goes with --follow: without, there is one look")
     interval = INTERVAL if args.interval is None else args.interval

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from tablemgr import rendezvous, segments
+from tablemgr import rendezvous, segment_names, segments
 from tablemgr.cli.answers import Answer, Text
 from tablemgr.cli.command import Command
 from tablemgr.cli.words import is_foreign, printable
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> Answer:
     """Remove tables without an heir whose owner is dead, those whose dropper was killed on the way, and the socket and
     lock files of a manager that was killed. Orphans and damaged tables stay, and this user's are counted: `drop` is for
     them."""
-    instance = segments.resolve_instance(args.instance)
+    instance = segment_names.resolve_instance(args.instance)
     gone = segments.remove_dead(instance)
     files = rendezvous.remove_leftovers(instance)
     left = [info for info in segments.tables(instance) if not is_foreign(info)]

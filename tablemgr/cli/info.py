@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from tablemgr import segments
+from tablemgr import segment_names, segments
 from tablemgr.cli import status
 from tablemgr.cli.answers import Answer, Detail
 from tablemgr.cli.command import Command
@@ -21,8 +21,8 @@ def run(args: argparse.Namespace) -> Answer:
     """Describe one table, damaged or not, or the instance; needs no manager."""
     if args.table is None:
         return Answer(status.look(args.instance))
-    instance = segments.resolve_instance(args.instance)
-    segments.segment_name(instance, args.table)  # a name that cannot be one is told from one that is not there
+    instance = segment_names.resolve_instance(args.instance)
+    segment_names.segment_name(instance, args.table)  # a name that cannot be one is told from one that is not there
     for info in segments.tables(instance):
         if info.name == args.table:
             return Answer(Detail(info))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from tablemgr import segments
+from tablemgr import segment_names, segments
 from tablemgr.cli.answers import Answer, Tables
 from tablemgr.cli.command import Command
 
@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Answer:
     """Describe every table; needs no manager and works on private and damaged tables too."""
-    instance = segments.resolve_instance(args.instance)
+    instance = segment_names.resolve_instance(args.instance)
     return Answer(Tables(instance, tuple(segments.tables(instance))))
 
 

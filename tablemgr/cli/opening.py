@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tablemgr import segments, table
+from tablemgr import segment_names, segments, table
 from tablemgr.cli.exits import RefusedError
 
 
@@ -11,7 +11,7 @@ def attach(name: str, instance: str | None, *, readonly: bool, packed: bool = Fa
     """A handle on the table; `RefusedError` if its rows are pickles: what they do when they are read is not known.
 
     packed: rows will only be handled as they are packed, so pickles will do."""
-    instance = segments.resolve_instance(instance)
+    instance = segment_names.resolve_instance(instance)
     handle = segments.attach(instance, name)
     try:
         codec = segments.describe(handle).codec

@@ -8,7 +8,7 @@ import importlib.util
 import math
 import sys
 
-from tablemgr import segments
+from tablemgr import segment_names
 from tablemgr.cli import watching
 from tablemgr.cli.answers import Answer, Nothing
 from tablemgr.cli.command import Command
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Answer:
     """One frame, or the live view until it is left; needs no manager, and the view needs Textual."""
-    instance = segments.resolve_instance(args.instance)
+    instance = segment_names.resolve_instance(args.instance)
     choice = Choice(args.sort, args.reverse, args.filter)
     interval = args.interval if args.interval is not None else (INTERVAL_ONCE if args.once else INTERVAL)
     if not math.isfinite(interval) or interval < 0 or interval > 86_400:

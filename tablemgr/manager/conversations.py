@@ -174,7 +174,7 @@ class Conversations:
         if not self._accepting:
             self._accept_again()
 
-    # -- who comes -----------------------------------------------------------------------------------------------------
+    # -- who comes ----------------------------------------------------------------------------------------------------
 
     def _accept_again(self) -> None:
         if self._listener is not None:
@@ -224,7 +224,7 @@ class Conversations:
         most = self._limits.requests_per_second
         return f"your process makes more than {most} requests per second, the manager's limit; ask again later"
 
-    # -- what is said --------------------------------------------------------------------------------------------------
+    # -- what is said -------------------------------------------------------------------------------------------------
 
     def _readable(self, conversation: Conversation) -> bool:
         """Take what a client has sent and answer it; whether there may be more."""
@@ -302,7 +302,7 @@ class Conversations:
         conversation.connection.close()
         conversation.drop_lifeline()
 
-    # -- fork ----------------------------------------------------------------------------------------------------------
+    # -- fork ---------------------------------------------------------------------------------------------------------
 
     def after_fork_in_child(self) -> None:
         """Close what would make a dead manager look alive from a forked child: the socket, the connections, pidfds."""

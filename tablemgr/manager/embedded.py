@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from tablemgr import segments
+from tablemgr import segment_names
 
 if TYPE_CHECKING:
     from tablemgr.manager.server import Server
@@ -38,7 +38,7 @@ class Manager:
     """
 
     def __init__(self, instance: str | None = None) -> None:
-        self.instance = segments.resolve_instance(instance)
+        self.instance = segment_names.resolve_instance(instance)
         self._server: Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

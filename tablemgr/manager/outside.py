@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol
 
-from tablemgr import _ffi, mailbox, segments
+from tablemgr import _ffi, mailbox, segment_names
 from tablemgr._ffi import Ending
 from tablemgr.errors import Status
 from tablemgr.manager.decisions import Identity
@@ -153,9 +153,9 @@ class SharedMemory:
 
     def names(self) -> set[str]:
         """All of them, as of now; the directory is read only when it has changed."""
-        changed = os.stat(segments.SHM).st_mtime_ns
+        changed = os.stat(segment_names.SHM).st_mtime_ns
         if changed != self._changed:
-            self._entries = segments.names_of_entries(self._instance, self._entries)
+            self._entries = segment_names.names_of_entries(self._instance, self._entries)
             self._names = set(self._entries.values())
             is_settled = time.time_ns() - changed > _FRESH_SECONDS * 1e9
             self._changed = changed if is_settled else 0
@@ -163,11 +163,11 @@ class SharedMemory:
 
     def glance(self, name: str) -> _ffi.Glance | None:
         """Whose the table is. Raises UnmanageableError for other users' and namespaces', and what is no table."""
-        segment = segments.segment_name(self._instance, name)
+        segment = segment_names.segment_name(self._instance, name)
         status, seen = _ffi.glance(segment)
         if status == Status.OS:
             try:
-                uid = os.stat(f"{segments.SHM}{segment}", follow_symlinks=False).st_uid
+                uid = os.stat(f"{segment_names.SHM}{segment}", follow_symlinks=False).st_uid
             except OSError as error:
                 if error.errno == errno.ENOENT:
                     return None
@@ -186,7 +186,7 @@ class SharedMemory:
 
     def attach(self, name: str) -> tuple[TableHandle, Seen]:
         """A handle with the head mapped."""
-        handle = _ffi.Handle.attach(segments.segment_name(self._instance, name), _ffi.MAP_HEAD, name)
+        handle = _ffi.Handle.attach(segment_names.segment_name(self._instance, name), _ffi.MAP_HEAD, name)
         handle.lock_timeout = LOCK_SECONDS
         try:
             seen = self.glance_of(name, handle)  # what has come under the name just now may be another user's

@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from tablemgr import _ffi, files, rendezvous, segments, table as tables
+from tablemgr import _ffi, files, rendezvous, segment_names, segments, table as tables
 from tablemgr.errors import TableError, TableNotFoundError
 from tablemgr.manager import loading
 from tablemgr.manager.journal import Event, Journal
@@ -130,7 +130,7 @@ class Keeper:
             await asyncio.to_thread(self._save, item, journal)
 
     def _wanted(self) -> list[Item]:
-        return self._saving.wanted([name for name, _ in segments.scan(self._instance)])
+        return self._saving.wanted([name for name, _ in segment_names.scan(self._instance)])
 
     # -- in -----------------------------------------------------------------------------------------------------------
 

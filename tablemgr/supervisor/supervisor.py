@@ -21,7 +21,7 @@ from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Any, Literal
 
-from tablemgr import segments
+from tablemgr import segment_names
 from tablemgr.segments import Process
 from tablemgr.supervisor.children import Child, ChildStatus, Event, TooManyRestartsError, check_limits
 from tablemgr.supervisor.family import Family
@@ -90,7 +90,7 @@ class Supervisor:
             max_restarts,
             max_seconds,
             context,
-            segments.resolve_instance(instance),
+            segment_names.resolve_instance(instance),
             self._stop_request,
             self._untold.append,
         )

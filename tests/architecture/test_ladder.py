@@ -23,7 +23,7 @@ ends
 matching match_code
 match_compiler
 match_program
-selecting rows
+selecting rows segment_names
 segments
 mailbox options
 ownership walking

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tablemgr as tm
-from tablemgr import segments
+from tablemgr import segment_names, segments
 from tests.support.child import Child
 
 from .conftest import Command
@@ -44,7 +44,7 @@ def test_list_shows_every_table_of_the_instance(tablemgr: Command, instance: str
 
 def test_a_damaged_segment_is_listed_described_and_checked(tablemgr: Command, instance: str) -> None:
     """What is no table under a table's name: list and info say so, check ends with 4, drop needs --force."""
-    path = SHM / segments.segment_name(instance, "bad")[1:]
+    path = SHM / segment_names.segment_name(instance, "bad")[1:]
     path.write_bytes(os.urandom(8192))
     assert "damaged" in tablemgr("list").out
     assert tablemgr("info", "bad", "--json").json["damaged"]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import tablemgr as tm
-from tablemgr import segments
+from tablemgr import segment_names, segments
 from tablemgr.cli import watching
 from tablemgr.cli.frames import Choice
 from tablemgr.cli.row_pages import RowPages
@@ -32,7 +32,7 @@ def make_tables(instance: str) -> None:
     tm.create("counts", access="public").insert([(n, "row") for n in range(500)])
     tm.create("mine", access="private", type="bag")
     make_orphan("left", [(1, "x")])
-    Path(f"/dev/shm{segments.segment_name(instance, 'bad')}").write_bytes(b"\xff" * 8192)
+    Path(f"/dev/shm{segment_names.segment_name(instance, 'bad')}").write_bytes(b"\xff" * 8192)
 
 
 def test_one_frame_lists_tables_in_every_state(tablemgr: Command, instance: str) -> None:

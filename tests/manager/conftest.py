@@ -11,7 +11,8 @@ import pytest
 
 from tablemgr import Client
 from tablemgr.errors import ManagerUnavailableError, TableNotFoundError
-from tablemgr.segments import drop, scan
+from tablemgr.segment_names import scan
+from tablemgr.segments import drop
 from tablemgr.supervisor import family
 
 from .supervised import Clock

@@ -13,6 +13,7 @@ import tablemgr as tm
 from tablemgr import _ffi, protocol, rendezvous
 from tablemgr.manager import conversations
 from tablemgr.manager.limits import Limits
+from tablemgr.segment_names import segment_name
 
 from .support import TIMEOUT, Daemon, State, Worker, eventually, in_line, open_table
 
@@ -233,7 +234,7 @@ def test_a_request_from_the_line_is_refused_and_loses_the_place(peer: Peer, inst
     worker = Worker()
     worker.call(open_table, "t")
     peer.greet()
-    table_id = _ffi.Handle.attach(tm.segments.segment_name(instance, "t"), _ffi.MAP_HEAD).describe().table_id
+    table_id = _ffi.Handle.attach(segment_name(instance, "t"), _ffi.MAP_HEAD).describe().table_id
     peer.say(protocol.Claim("t", table_id, 0.0, None))
     eventually(lambda: in_line(instance) == [("t", os.getpid())])
     peer.say(protocol.Status())

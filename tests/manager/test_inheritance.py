@@ -8,7 +8,7 @@ import pytest
 
 import tablemgr as tm
 from tablemgr._ffi import MAP_HEAD, Handle
-from tablemgr.segments import segment_name
+from tablemgr.segment_names import segment_name
 
 from .support import (
     Daemon,

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import tablemgr as tm
-from tablemgr.segments import TYPES, segment_name
+from tablemgr.segment_names import segment_name
+from tablemgr.segments import TYPES
 from tests.support.child import Child, in_child
 from tests.support.soak import generator
 

@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import pytest
 
 import tablemgr as tm
-from tablemgr import segments
+from tablemgr import segment_names
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=25)
 
@@ -19,8 +19,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 def test_names_and_segment_names_are_one_to_one(instance: str, name: str) -> None:
     """Every name comes back exactly; no dot or slash of its own gets into the segment's name."""
     hypothesis.assume(len(instance.encode()) * 3 + len(name.encode()) * 3 < 200)
-    segment = segments.segment_name(instance, name)
-    assert segments.parse_segment_name(segment) == (instance, name)
+    segment = segment_names.segment_name(instance, name)
+    assert segment_names.parse_segment_name(segment) == (instance, name)
     assert segment.count(".") == 2
     assert segment.count("/") == 1
 
@@ -44,18 +44,18 @@ def test_names_and_segment_names_are_one_to_one(instance: str, name: str) -> Non
 )
 def test_what_is_no_segment_name_of_ours_is_told(segment: str) -> None:
     """Including other spellings of names that have one."""
-    assert segments.parse_segment_name(segment) is None
+    assert segment_names.parse_segment_name(segment) is None
 
 
 def test_the_instance_comes_from_the_argument_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Argument, TABLEMGR_INSTANCE, "default", in this order."""
     monkeypatch.setenv("TABLEMGR_INSTANCE", "env")
-    assert segments.resolve_instance() == "env"
-    assert segments.resolve_instance("arg") == "arg"
+    assert segment_names.resolve_instance() == "env"
+    assert segment_names.resolve_instance("arg") == "arg"
     monkeypatch.setenv("TABLEMGR_INSTANCE", "")
-    assert segments.resolve_instance() == "default"
+    assert segment_names.resolve_instance() == "default"
     monkeypatch.delenv("TABLEMGR_INSTANCE")
-    assert segments.resolve_instance() == "default"
+    assert segment_names.resolve_instance() == "default"
 
 
 @pytest.mark.parametrize(

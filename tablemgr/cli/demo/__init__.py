@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tablemgr import rendezvous, segments, table
+from tablemgr import rendezvous, segment_names, segments, table
 from tablemgr.cli.answers import Answer, Done
 from tablemgr.cli.command import Command
 from tablemgr.cli.demo import compare, work
@@ -305,7 +305,7 @@ def shm_names() -> set[str]:
 
 def leftovers(instance: str, before: set[str]) -> list[str]:
     """What of the demo is still there: objects in /dev/shm, or files beside the manager's socket."""
-    names = {segment.lstrip("/") for _, segment in segments.scan(instance)}
+    names = {segment.lstrip("/") for _, segment in segment_names.scan(instance)}
     left = [f"/dev/shm/{name} is left over" for name in sorted((shm_names() - before) & names)]
     with contextlib.suppress(FileNotFoundError):
         directory = rendezvous.directory_path()
