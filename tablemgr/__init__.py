@@ -43,12 +43,7 @@ from tablemgr.errors import (
 from tablemgr.files import load, save
 from tablemgr.keeper import TableKeeper
 from tablemgr.mailbox import Event, EventsLost, ManagerDown, ManagerUp, OwnerDied
-from tablemgr.match_program import Query
-from tablemgr.matching import (
-    ANY,
-    ROW,
-    VARS,
-    Clause,
+from tablemgr.match_functions import (
     abs_,
     and_,
     band,
@@ -94,9 +89,9 @@ from tablemgr.matching import (
     round_,
     size,
     trunc,
-    var,
-    vars,
 )
+from tablemgr.match_program import Query
+from tablemgr.matching import ANY, ROW, VARS, Clause, var, vars
 from tablemgr.segments import Process, TableInfo, TableTransfer, tables
 from tablemgr.shared_dict import SharedDict
 from tablemgr.table import Atomic, Table, attach, create, drop

@@ -116,7 +116,7 @@ def _arithmetic(op: str, name: str) -> bytes:
     return OP[op] + WORD.pack(ARITHMETIC.index(name))
 
 
-# What the calls of matching.py are as instructions, behind those of their operands.
+# What the calls of matching.py and match_functions.py are as instructions, behind those of their operands.
 CALLS = {
     "==": OP["EQUAL"],
     "!=": OP["NOT_EQUAL"],

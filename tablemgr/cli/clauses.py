@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
-from tablemgr import matching
+from tablemgr import match_functions, matching
 from tablemgr.cli.exits import UsageError
 from tablemgr.errors import BadMatchError
 from tablemgr.match_code import CALLS
@@ -43,7 +43,7 @@ _BINARY: Final[dict[type[ast.AST], str]] = {
 }
 _BUILTINS: Final = {"abs": "abs_", "round": "round_", "float": "float_", "min": "min_", "max": "max_", "len": "size"}
 FUNCTIONS: Final[dict[str, Callable[..., object]]] = {
-    name: getattr(matching, name)
+    name: getattr(match_functions, name)
     for name in (*CALLS, "and_", "or_")
     if name.isidentifier() and name != "neg"  # which is written as the operator
 }
@@ -147,7 +147,7 @@ def _expression(node: ast.expr) -> object:
             return _container(node, _expression)
         case ast.BoolOp():
             values = map(_expression, node.values)
-            return matching.and_(*values) if isinstance(node.op, ast.And) else matching.or_(*values)
+            return match_functions.and_(*values) if isinstance(node.op, ast.And) else match_functions.or_(*values)
         case ast.UnaryOp():
             return _unary(node)
         case ast.BinOp() if type(node.op) in _BINARY:
@@ -155,7 +155,7 @@ def _expression(node: ast.expr) -> object:
         case ast.Compare():
             sides = [node.left, *node.comparators]
             parts = [_comparison(*each) for each in zip(sides, node.ops, sides[1:], strict=False)]
-            return parts[0] if len(parts) == 1 else matching.and_(*parts)
+            return parts[0] if len(parts) == 1 else match_functions.and_(*parts)
         case ast.Call():
             return _call(node)
         case ast.Subscript():
@@ -167,7 +167,7 @@ def _expression(node: ast.expr) -> object:
 def _unary(node: ast.UnaryOp) -> object:
     match node.op:
         case ast.Not() | ast.Invert():
-            return matching.not_(_expression(node.operand))
+            return match_functions.not_(_expression(node.operand))
         case _ if isinstance(node.operand, ast.Constant):
             return _literal(node)
         case ast.USub():
@@ -184,13 +184,13 @@ def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr) -> object:
                 _refuse(right, "behind `in` stands a tuple, list or set that is written out; for dicts: is_map_key")
             value = _expression(left)
             same = [Call("==", value, _expression(element)) for element in right.elts]
-            found = matching.or_(*same) if same else False
-            return found if isinstance(op, ast.In) else matching.not_(found)
+            found = match_functions.or_(*same) if same else False
+            return found if isinstance(op, ast.In) else match_functions.not_(found)
         case ast.Is() | ast.IsNot():
             if not (isinstance(right, ast.Constant) and right.value is None):
                 _refuse(right, "behind `is` stands None; is_same(a, b) compares types and values")
-            none = matching.is_none(_expression(left))
-            return none if isinstance(op, ast.Is) else matching.not_(none)
+            none = match_functions.is_none(_expression(left))
+            return none if isinstance(op, ast.Is) else match_functions.not_(none)
         case _:
             return Call(_BINARY[type(op)], _expression(left), _expression(right))
 

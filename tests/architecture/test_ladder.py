@@ -21,7 +21,7 @@ rendezvous bell processes
 names
 ends
 matching match_code
-match_compiler
+match_functions match_compiler
 match_program
 selecting rows segment_names
 segments

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tablemgr import matching
+from tablemgr import match_functions, matching
 from tests.erlang.operations import Abilities, Operation, Row, Setting
 
 BIG = 10**20
@@ -288,7 +288,7 @@ class Draw:
         clause, unbound = self.clause(whole=True), matching.var(77)
         if rng.random() < 0.5:
             return replace(clause, body=rng.choice([unbound, (1, unbound), [unbound], unbound + 1]))
-        return replace(clause, guards=[*clause.guards, rng.choice([unbound, matching.is_int(unbound)])])
+        return replace(clause, guards=[*clause.guards, rng.choice([unbound, match_functions.is_int(unbound)])])
 
     def clause(self, whole: bool) -> matching.Clause:
         """A clause; whole: whose body cannot fail."""
@@ -321,7 +321,7 @@ class Draw:
                     [*variables, self.number([], 0), (rng.choice([*variables, 1]), 2), any_value(rng)]
                 )
             elif _has_holes(part) and not isinstance(part, matching.Variable):
-                body[at] = matching.element(matching.ROW, self.setting.keypos)
+                body[at] = match_functions.element(matching.ROW, self.setting.keypos)
         if rng.random() < 0.3:
             body.append("more")
         guards = [self.condition(variables, 1) for _ in range(rng.randrange(2))]
@@ -339,7 +339,7 @@ class Draw:
         if kind == 5:
             return matching.Call("/", a, rng.choice([1, 2, 4, 0.5, 0]))
         if kind == 6:
-            return matching.Call(rng.choice(["//", "%"]), matching.trunc(a), rng.choice([3, -4, 0]))
+            return matching.Call(rng.choice(["//", "%"]), match_functions.trunc(a), rng.choice([3, -4, 0]))
         if kind == 7:
             return matching.Call(rng.choice(["band", "bor", "bxor"]), a, b)
         if kind == 8:
@@ -350,11 +350,11 @@ class Draw:
         if kind == 10 and variables:  # without any a number is wanted
             return rng.choice(
                 [
-                    matching.size(matching.ROW),
-                    matching.length(value),
-                    matching.element(value, rng.randrange(3)),
-                    matching.first(matching.rest(value)),
-                    matching.map_get(value, rng.choice(["a", 1])),
+                    match_functions.size(matching.ROW),
+                    match_functions.length(value),
+                    match_functions.element(value, rng.randrange(3)),
+                    match_functions.first(match_functions.rest(value)),
+                    match_functions.map_get(value, rng.choice(["a", 1])),
                 ]
             )
         unary = {"abs_", "floor", "ceil", "trunc", "float_", "neg", "bnot"} & self.has.expressions
@@ -374,6 +374,6 @@ class Draw:
         if rng.random() < 0.5:
             return matching.Call(rng.choice(["==", "!=", "is_same"]), value, rng.choice([*variables, *PLAIN[:20], "a"]))
         if rng.random() < 0.1:
-            return matching.is_map_key(value, rng.choice(["a", 1]))
+            return match_functions.is_map_key(value, rng.choice(["a", 1]))
         comparison = matching.Call(rng.choice(["<", "<=", ">", ">="]), value, self.number([], bounds))
-        return matching.and_(matching.is_number(value), comparison)
+        return match_functions.and_(match_functions.is_number(value), comparison)

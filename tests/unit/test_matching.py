@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from tablemgr import _codec, match_code, matching as m
+from tablemgr import _codec, match_code, match_functions as m, matching
 from tablemgr.errors import BadMatchError
 from tablemgr.match_compiler import Use
 from tablemgr.match_program import Program, Query, delete_query, match_query, object_query
-from tablemgr.matching import ANY, ROW, VARS, Clause, Expression, Variable, var
+from tablemgr.matching import ANY, ROW, VARS, Call, Clause, Expression, Variable, var
 from tests.support.core import core
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,8 +96,8 @@ def test_the_compiler_and_the_core_have_the_same_instructions() -> None:
 
 
 def test_every_function_of_the_language_has_an_instruction() -> None:
-    """What matching.py makes, match_code.py knows."""
-    source = (ROOT / "tablemgr" / "matching.py").read_text()
+    """What matching.py and match_functions.py make, match_code.py knows."""
+    source = "".join((ROOT / "tablemgr" / name).read_text() for name in ("matching.py", "match_functions.py"))
     made = set(re.findall(r'(?:Call|_fold)\("([^"]+)"', source))
     assert made == set(match_code.CALLS) | {"and_", "or_"}
 
@@ -576,7 +576,7 @@ def interpret(term: Any, bound: dict[int, Any]) -> Any:
         return bound[term.number]
     if isinstance(term, (tuple, list)):
         return type(term)([interpret(part, bound) for part in term])
-    if not isinstance(term, m.Call):
+    if not isinstance(term, Call):
         return term
     if term.name in ("and_", "or_"):
         for operand in term.operands:
@@ -613,9 +613,9 @@ values = flat | st.lists(flat, max_size=3) | st.lists(flat, max_size=3).map(tupl
 def calls(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Operators and functions of what there is."""
     return (
-        st.builds(m.Call, st.sampled_from(sorted(ONE)), inner)
-        | st.builds(m.Call, st.sampled_from(sorted(TWO)), inner, inner)
-        | st.builds(m.Call, st.sampled_from(["and_", "or_"]), inner, inner, inner)
+        st.builds(Call, st.sampled_from(sorted(ONE)), inner)
+        | st.builds(Call, st.sampled_from(sorted(TWO)), inner, inner)
+        | st.builds(Call, st.sampled_from(["and_", "or_"]), inner, inner, inner)
         | st.tuples(inner, inner)
         | st.lists(inner, max_size=3)
     )
@@ -647,14 +647,14 @@ def test_programs_do_what_an_interpreter_does(body: Any, bound: tuple[Any, Any, 
 @example("//", 2**128 - 1, 2**64 - 1)
 def test_arithmetic_is_pythons(name: str, a: Any, b: Any) -> None:
     """Operators of two numbers, ints of any size among them."""
-    assert same(value_of(m.Call(name, v1, v2), a, b), interpreted(m.Call(name, v1, v2), {1: a, 2: b}))
+    assert same(value_of(Call(name, v1, v2), a, b), interpreted(Call(name, v1, v2), {1: a, 2: b}))
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(sorted(ONE)), numbers | st.integers(-(2**2000), 2**2000))
 def test_functions_of_one_number_are_pythons(name: str, a: Any) -> None:
     """Rounding, signs, bits."""
-    assert same(value_of(m.Call(name, v1), a), interpreted(m.Call(name, v1), {1: a}))
+    assert same(value_of(Call(name, v1), a), interpreted(Call(name, v1), {1: a}))
 
 
 @settings(max_examples=500, deadline=None)
@@ -756,7 +756,7 @@ def test_patterns_do_what_an_interpreter_does(row: tuple[Any, ...], data: st.Dat
         Clause((v1,), (), Point(v1)),
         Clause((Point(v1),)),
         Clause(tuple(var(n) for n in range(300)), (), VARS),
-        Clause((v1,), (), m.Call("bogus", v1)),
+        Clause((v1,), (), Call("bogus", v1)),
     ],
     ids=repr,
 )
@@ -818,9 +818,9 @@ def test_an_expression_has_no_truth_value(use: str) -> None:
 
 def test_variables_have_numbers() -> None:
     """0 or more; whatever has an index, but no bool."""
-    assert [v.number for v in m.vars(3)] == [1, 2, 3]
-    assert m.vars(0) == ()
-    for make in (m.var, m.vars):
+    assert [v.number for v in matching.vars(3)] == [1, 2, 3]
+    assert matching.vars(0) == ()
+    for make in (var, matching.vars):
         with pytest.raises(TypeError, match="bool"):
             make(True)
         with pytest.raises(ValueError, match="-1"):
