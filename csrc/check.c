@@ -314,7 +314,7 @@ static uint64_t check_kept_log(struct walk *w) {
     const struct tx_log *log = at(w->t, offset);
     uint64_t n = load_relaxed(&log->n), done = load_relaxed(&log->done);
     if (load_relaxed(&log->capacity) != KEPT_LOG_RECORDS || n > KEPT_LOG_RECORDS ||
-        (done != n && load_relaxed(&w->s->leftover) == 0))
+        (done != n && load_relaxed(&w->s->leftover) == 0 && load_relaxed(&w->s->tx) == 0))
         problem(w, "I4 stripe %u: the kept log at %llu is damaged", number(w), (unsigned long long)offset);
     return offset;
 }
@@ -747,11 +747,18 @@ static int check_once(struct tmgr_table *t, bool repair, struct walk *w, int64_t
     return status;
 }
 
+/* What is left to do is done through a writable mapping, which a handle that has not written yet has not got. */
+static int enter(struct tmgr_table *t, bool repair) {
+    int status = segment_enter(t, repair);
+    bool may_not_write = status == TMGR_ACCESS || status == TMGR_READONLY || status == TMGR_NAMESPACE;
+    return repair && may_not_write ? segment_enter(t, false) : status;
+}
+
 int tmgr_check(struct tmgr_table *t, bool repair, tmgr_problem_fn tell, void *context, int64_t wait_ns) {
     struct walk *w = malloc(sizeof *w);
     int status = w != NULL ? AGAIN : TMGR_NO_MEMORY;
     while (status == AGAIN) {
-        status = segment_enter(t, false);
+        status = enter(t, repair);
         bool inside = status == TMGR_OK;
         if (status == TMGR_CORRUPT && !t->head_only) { /* poisoned: walk it all the same */
             status = segment_enter_any(t);

@@ -371,8 +371,8 @@ void tmgr_alarm(uint32_t *alarm); /* adds 1 to it */
 /* -- looking after it --------------------------------------------------------------------------------------------- */
 
 /* Walk everything and name each broken invariant; returns OK, or CORRUPT after at least one call of problem.
- * repair: first bring every stripe into order, as a writer passing it would. Takes all locks if the mapping is
- * writable; else it reads and can be overtaken (BUSY). */
+ * repair: first bring every stripe into order, as a writer passing it would, if the caller may write. Takes all locks if the
+ * mapping is writable; else it reads and can be overtaken (BUSY). */
 int tmgr_check(struct tmgr_table *table, bool repair, tmgr_problem_fn problem, void *context, int64_t wait_ns);
 void tmgr_buffer_free(struct tmgr_buffer *buffer);
 

@@ -127,7 +127,7 @@ class Conversations:
                 self._listener = passed
             else:
                 self._listener, self._made = rendezvous.listen(self._instance)
-        _listening.add(self)
+            _listening.add(self)
 
     @property
     def is_open(self) -> bool:

@@ -214,6 +214,33 @@ static void test_others_carry_on_after_every_store_of_a_transaction(void) {
     }
 }
 
+static int check_and_mend(struct tmgr_table *table, void *context) {
+    char problem[PROBLEM_MAX] = "";
+    (void)context;
+    return check_is_clean(table, true, problem) ? TMGR_OK : TMGR_CORRUPT;
+}
+
+/* By a process that may write, though it has not yet: its mapping is read-only. */
+static void test_check_mends_what_any_store_of_a_transaction_left(void) {
+    const char *scene = "check after a transaction";
+    struct op both = {.verb = VERB_APPLY,
+                      .n = 2,
+                      .items = {{TMGR_OP_INSERT, FIRST_ID, 7, 40}, {TMGR_OP_INSERT, FIRST_ID + 1, 7, 40}}};
+    int status = KILLED;
+    kill_counts_relaxed = true;
+    for (uint64_t nth = 1; status == KILLED; nth++) {
+        struct tmgr_table *table = make_table(TMGR_SET, STRIPES, 4 << 20, 1);
+        struct model model;
+        char problem[PROBLEM_MAX] = "";
+        model_init(&model);
+        status = write_and_die(nth, table, &model, &both, problem);
+        expect(status != LOST, scene, nth, problem);
+        expect_status(work_and_die(0, table, check_and_mend, NULL), scene, nth, "check");
+        model_free(&model);
+        drop_table(table);
+    }
+}
+
 /* -- 2: reclaiming memory -------------------------------------------------------------------------------------------------- */
 
 enum { FULL_BYTES = 300 << 10, FULL_STRIPES = 2, FULL_CLASSES = 4, FULL_ROW = 235 << 10 };
@@ -693,6 +720,7 @@ int main(int argc, char **argv) {
     uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000, seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     snprintf(segment, sizeof segment, "/tablemgr-test.%d.kills", (int)getpid());
     test_others_carry_on_after_every_store_of_a_transaction();
+    test_check_mends_what_any_store_of_a_transaction_left();
     test_nothing_leaks_after_every_store_of_a_reclaim();
     test_rows_that_are_moved_survive_every_store_of_it();
     test_other_stripes_keep_their_pages_after_every_store_of_a_drain();
