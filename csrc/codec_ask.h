@@ -57,6 +57,14 @@ static PyObject *answers_of(struct binding *binding, struct tmgr_program *progra
     return list;
 }
 
+/* Whether the row that was found has this very key: the lookup in an ordered_set finds 1.0 for 1, a pattern does not match it. */
+static bool has_very_key(struct binding *binding, const struct request *r) {
+    struct decoder d = decoder_for(binding, r->result);
+    uint64_t n;
+    return take_array(&d, &n) && skip_values(&d, binding->keypos) && has(&d, r->key_len) &&
+           same_short(d.at, r->key, r->key_len);
+}
+
 /* The answers for the rows of a key. The caller holds the plan and the key's bytes. */
 static PyObject *ask_key(struct binding *binding, struct scratch *scratch, struct plan *plan, const uint8_t *key,
                          size_t key_len, PyObject *object, const char *verb) {
@@ -66,6 +74,9 @@ static PyObject *ask_key(struct binding *binding, struct scratch *scratch, struc
     int status = do_read(binding, &r, step_lookup);
     if (status != TMGR_OK) {
         return status == TMGR_ABSENT ? PyList_New(0) : refuse(binding, status, verb, NULL);
+    }
+    if (!binding->bag && !has_very_key(binding, &r)) {
+        return PyList_New(0);
     }
     struct tmgr_program *program = program_take(plan);
     if (program == NULL) {

@@ -59,10 +59,6 @@ static bool read_pattern(struct reader *r) {
             add_test(r, (struct filter_test){.position = position, .op = MATCH_LITERAL, .len = word, .bytes = r->at});
             r->at += word;
             break;
-        case MATCH_LITERAL_BY_VALUE:
-            word = take_word(r);
-            r->at += word;
-            break;
         default: /* what nests */
             return false;
         }

@@ -154,22 +154,13 @@ static bool match_term(struct matcher *m, const uint8_t **at, const uint8_t *end
     if (len == 0) {
         return false;
     }
-    uint32_t word;
-    const struct match_value *bound;
-    switch (op) {
-    case MATCH_BIND:
+    if (op == MATCH_BIND) {
         m->slots[take_word(m)] = value;
-        return true;
-    case MATCH_SAME:
-        bound = &m->slots[take_word(m)];
+    } else if (op == MATCH_SAME) {
+        const struct match_value *bound = &m->slots[take_word(m)];
         return same_terms(bound->at, (size_t)(bound->end - bound->at), value.at, len);
-    case MATCH_LITERAL_BY_VALUE:
-        word = take_word(m);
-        m->code += word;
-        return order_equal(m->code - word, word, value.at, len);
-    default: /* ANY */
-        return true;
-    }
+    } /* else ANY */
+    return true;
 }
 
 static bool match_row(struct matcher *m, const uint8_t *row, const uint8_t *end) {

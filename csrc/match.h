@@ -9,7 +9,7 @@
  * Meaning. A program is a list of clauses: pattern, guards, body. The first clause whose pattern matches, whose guards
  * are all True and whose body has a value decides; the result is that value. An expression that fails (a wrong type, a
  * division by zero, a position outside) makes its clause not apply. Values compare as in order.h; literals and repeated
- * variables in a pattern match by encoding, that is by type and value, except literals that match by value. */
+ * variables in a pattern match by encoding, that is by type and value. */
 #ifndef TABLEMGR_MATCH_H
 #define TABLEMGR_MATCH_H
 

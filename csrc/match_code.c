@@ -90,7 +90,6 @@ static bool verify_pattern(struct verifier *v, unsigned depth) {
     case MATCH_SAME:
         return verify_slot(v, op == MATCH_SAME);
     case MATCH_LITERAL:
-    case MATCH_LITERAL_BY_VALUE:
         return take_term(v);
     case MATCH_TUPLE_OF:
     case MATCH_LIST_OF:

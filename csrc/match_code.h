@@ -28,14 +28,13 @@ enum { MATCH_SLOTS_MAX = 256, MATCH_STACK_MAX = 65536, MATCH_NESTING_MAX = 200 }
 enum match_op {
     /* Patterns: one for each term, in the row's order. */
     MATCH_ANY,
-    MATCH_BIND,             /* slot */
-    MATCH_SAME,             /* slot, bound before */
-    MATCH_LITERAL,          /* length, encoded term */
-    MATCH_LITERAL_BY_VALUE, /* length, encoded term */
-    MATCH_ROW_OF,           /* n, m: the row, of n elements, the first m of which have patterns, which follow */
-    MATCH_TUPLE_OF,         /* n, m */
-    MATCH_LIST_OF,          /* n, m */
-    MATCH_DICT_OF,          /* n: then n times length, encoded key, pattern of the value */
+    MATCH_BIND,     /* slot */
+    MATCH_SAME,     /* slot, bound before */
+    MATCH_LITERAL,  /* length, encoded term */
+    MATCH_ROW_OF,   /* n, m: the row, of n elements, the first m of which have patterns, which follow */
+    MATCH_TUPLE_OF, /* n, m */
+    MATCH_LIST_OF,  /* n, m */
+    MATCH_DICT_OF,  /* n: then n times length, encoded key, pattern of the value */
     /* Values: each pushes one. */
     MATCH_CONSTANT, /* length, encoded term */
     MATCH_VARIABLE, /* slot, bound */

@@ -11,7 +11,6 @@ OPS = [
     "BIND",
     "SAME",
     "LITERAL",
-    "LITERAL_BY_VALUE",
     "ROW_OF",
     "TUPLE_OF",
     "LIST_OF",

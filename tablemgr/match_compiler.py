@@ -16,8 +16,8 @@ from tablemgr.matching import ANY, ROW, VARS, Call, Clause, Expression, Variable
 class Use(NamedTuple):
     """What a program is compiled for.
 
-    keypos: of the table. ordered: its keys match by value, and leading elements of a tuple key bind a range. pickle:
-    the table's codec. replace: the bodies are rows that take the place of those they are made from.
+    keypos: of the table. ordered: keys of equal value are one, and leading elements of a tuple key bind a range.
+    pickle: the table's codec. replace: the bodies are rows that take the place of those they are made from.
     """
 
     keypos: int = 0
@@ -137,8 +137,8 @@ class _Compiler:
 
     # -- the head
 
-    def pattern(self, term: object, by_value: bool) -> bytes:
-        """The instructions that match a term of the row. by_value: it is the key of an ordered_set, or in it."""
+    def pattern(self, term: object) -> bytes:
+        """The instructions that match a term of the row."""
         if term is ANY:
             return OP["ANY"]
         if isinstance(term, Variable):
@@ -149,8 +149,8 @@ class _Compiler:
             return self.dict_pattern(term)
         has_hole = _has_hole(term)
         if isinstance(term, (tuple, list)) and (has_hole or _has_dict(term)):
-            return self.sequence("TUPLE_OF" if type(term) is tuple else "LIST_OF", term, (by_value,) * len(term))
-        return OP["LITERAL_BY_VALUE" if by_value else "LITERAL"] + self.encode(term)
+            return self.sequence("TUPLE_OF" if type(term) is tuple else "LIST_OF", term)
+        return OP["LITERAL"] + self.encode(term)
 
     def hole(self, number: int) -> bytes:
         """A variable: bound where it comes first, compared where it comes again."""
@@ -163,9 +163,9 @@ class _Compiler:
         self.slots[number] = len(self.slots)
         return OP["BIND"] + WORD.pack(self.slots[number])
 
-    def sequence(self, op: str, terms: Sequence[object], by_value: tuple[bool, ...]) -> bytes:
+    def sequence(self, op: str, terms: Sequence[object]) -> bytes:
         """The elements; what stands behind the last one that says something is left to itself."""
-        patterns = [self.pattern(term, flag) for term, flag in zip(terms, by_value, strict=True)]
+        patterns = [self.pattern(term) for term in terms]
         n = len(patterns)
         while patterns and patterns[-1] == OP["ANY"]:
             patterns.pop()
@@ -177,15 +177,14 @@ class _Compiler:
         for key, value in items.items():
             if _has_hole(key):
                 raise BadMatchError(f"a key of a dict in a pattern cannot be a variable or ANY: {shown(key)}")
-            parts += self.encode(key), self.pattern(value, False)
+            parts += self.encode(key), self.pattern(value)
         return b"".join(parts)
 
     def row_pattern(self) -> bytes:
         """The whole head."""
         if type(self.head) is not tuple:
             return OP["ANY"]
-        flags = tuple(self.use.ordered and i == self.use.keypos for i in range(len(self.head)))
-        return self.sequence("ROW_OF", self.head, flags)
+        return self.sequence("ROW_OF", self.head)
 
     # -- guards and body
 

@@ -72,7 +72,7 @@ static struct assembly rich_code(void) {
     struct assembly c = {.len = 0};
     put_op_word(&c, MATCH_ROW_OF, 4);
     put_word(&c, 4);
-    put_small(&c, MATCH_LITERAL_BY_VALUE, 7);
+    put_small(&c, MATCH_LITERAL, 7);
     put_op_word(&c, MATCH_BIND, 0);
     put_op_word(&c, MATCH_TUPLE_OF, 3);
     put_word(&c, 2);

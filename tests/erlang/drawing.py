@@ -15,7 +15,6 @@ NUMBERS: list[Any] = [*range(-3, 10), 0.0, 0.5, 1.0, 2.0, -1.5, 2**53, 2.0**53, 
 STRINGS: list[Any] = ["", "a", "a\0", "ab", "b", "é", "\N{GRINNING FACE}", "long" * 50]
 NAMES: list[Any] = [None, False, True]
 BYTES: list[Any] = [b"", b"a", b"\xff"]
-SINGLE = [number for number in NUMBERS if isinstance(number, int) or int(number) != number]  # no two of one value
 PLAIN = [*NUMBERS, *STRINGS, *NAMES, *BYTES]
 FAMILIES: list[Callable[[random.Random, list[Any]], Any]] = [
     lambda rng, numbers: rng.choice(numbers),
@@ -66,10 +65,8 @@ class Draw:
         self.splits_lists = type in ("bag", "duplicate_bag") and not has.keeps_lists
         alike = rng.random() < 0.8
         self.setting = Setting(type, rng.choice([0, 0, 0, 1, 2]), alike)
-        # the key in a pattern is compared by value in our ordered_set and by type and value in ETS's
-        self.patterns = type != "ordered_set" or rng.random() < 0.6
         self.family = rng.choice(FAMILIES) if alike else any_key
-        self.numbers = SINGLE if self.patterns and type == "ordered_set" else NUMBERS + [-0.0] * has.signs_zero
+        self.numbers = NUMBERS + [-0.0] * has.signs_zero
         self.pool = [self.family(rng, self.numbers) for _ in range(rng.choice([3, 10, 30]))]
         self.rows: list[Row] = []
 
@@ -211,8 +208,6 @@ class Draw:
             return self.lookup_element()
         if self.setting.in_order and chance < 80:
             return self.step() if rng.random() < 0.6 else self.range()
-        if not self.patterns:
-            return Operation("lookup", (self.key(),))
         return self.match() if chance < 84 else self.select()
 
     # -- patterns and clauses --

@@ -23,8 +23,6 @@ Where the two differ on purpose is written down where it is evened out, with the
  - the end of a limited select is told with its last results here, so that it looks ahead to the next row that matches:
    a row that comes to match meanwhile, between the two, is seen there only. Something is inserted between chunks only
    where all rows match;
- - the key of a pattern is compared by value in our ordered_set, as `lookup` does, and by type and value there: drawn
-   only where no two numbers have one value;
  - strings are binaries with a letter more there, and `hd` knows lists only: `size` and `first` are drawn where that is
    not to be seen;
  - round_ takes the even one of two that are as near, and there the one farther from zero: not drawn;

@@ -145,7 +145,7 @@ def test_a_clause_with_the_key_gives_what_a_walk_gives(type: str) -> None:
     assert table.match((7, V1, V1)) == []
     assert table.match_object((7, "x", tm.ANY)) == [(7, "x", None)]
     assert table.match_object((7, "y", tm.ANY)) == table.match_object((7, tm.ANY)) == []
-    assert len(table.match_object((7.0, tm.ANY, tm.ANY))) == (type == "ordered_set")
+    assert table.match_object((7.0, tm.ANY, tm.ANY)) == []
 
 
 def test_clauses_of_one_shape_are_not_taken_for_each_other() -> None:
@@ -166,7 +166,7 @@ def test_clauses_of_one_shape_are_not_taken_for_each_other() -> None:
 
 
 def test_a_clause_serves_tables_of_several_kinds() -> None:
-    """What it was compiled to for one table does not mislead another with the key elsewhere, or equal by value."""
+    """What it was compiled to for one table does not mislead another with the key elsewhere, or of equal value."""
     first, second = tm.create("a"), tm.create("b", keypos=1)
     ordered = tm.create("c", type="ordered_set")
     for table in (first, second, ordered):
@@ -175,7 +175,7 @@ def test_a_clause_serves_tables_of_several_kinds() -> None:
     for _ in range(3):
         assert [first.select(by_first), second.select(by_first), ordered.select(by_first)] == [[(1, 2)]] * 3
         assert first.select(by_second) == second.select(by_second) == []
-        assert ordered.select(tm.Clause((1.0, tm.ANY))) == [(1, 2)]
+        assert ordered.select(tm.Clause((1.0, tm.ANY))) == []
 
 
 def test_errors_come_as_from_any_clause() -> None:

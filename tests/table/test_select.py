@@ -64,10 +64,26 @@ def test_an_ordered_set_answers_in_the_order_of_its_keys() -> None:
     clause = tm.Clause((V1, tm.ANY), [V1 % 100 == 0], V1)
     assert table.select(clause) == [0, 100, 200, 300, 400]
     assert table.select(clause, reverse=True) == [400, 300, 200, 100, 0]
-    keys = [tm.Clause((key, V1), [], V1) for key in (30, 10, 20.0, 10)]
+    keys = [tm.Clause((key, V1), [], V1) for key in (30, 10, 20.0, 20, 10)]
     assert table.select(*keys) == ["10", "20", "30"]
     assert table.select(*keys, reverse=True) == ["30", "20", "10"]
-    assert table.match((10.0, V1)) == [("10",)]
+
+
+def test_a_pattern_asks_for_the_very_key() -> None:
+    """In an ordered_set too, where 1 and 1.0 are one key: looked up, in a range, walked, with a limit, to delete."""
+    table = tm.create("o", type="ordered_set", access="public")
+    table.insert([(1.0, "x"), ((2.0, "a"), "y")])
+    assert table.lookup(1) == [(1.0, "x")]
+    for pattern in ((1, tm.ANY), ((2, "a"), tm.ANY), ((2, V1), tm.ANY)):
+        clause = tm.Clause(pattern, (), True)
+        assert table.match_object(pattern) == table.match(pattern) == table.select(clause) == []
+        assert table.select(clause, tm.Clause((5, tm.ANY))) == []
+        assert table.match_object(pattern, limit=5) == ([], tm.END)
+        assert table.select_count(clause) == table.select_delete(clause) == table.match_delete(pattern) == 0
+        assert table.select_replace(tm.Clause(pattern, (), tm.ROW)) == 0
+    assert table.match_object((1.0, tm.ANY)) == [(1.0, "x")]
+    assert table.match(((2.0, V1), V2)) == [("a", "y")]
+    assert table.match_delete((1.0, tm.ANY)) == 1
 
 
 def test_a_bound_beginning_of_the_key_is_a_range() -> None:
