@@ -16,7 +16,9 @@
  *    root (hset_synchronise), and the old one is torn down row by row through the quarantine (hset_tear_down).
  *
  * Order of traversal: stripe, then hash bits 0..31 reversed, then key bytes. A bucket holds one interval of it, and a split
- * halves that interval, so a position stays good whatever is written. */
+ * halves that interval, so a position stays good whatever is written.
+ *
+ * Readers are in hset_read.c, writers in hset_write.c; bucket.h is for these two. */
 #ifndef TMGR_HSET_H
 #define TMGR_HSET_H
 
@@ -28,7 +30,12 @@
  * is being cleaned: load the slot again. Any reader. */
 int pending_resolve(struct tmgr_table *t, uint64_t *slot);
 /* Descriptor of a transaction's name; NULL if it is none. */
-struct descriptor *descriptor_of(struct tmgr_table *t, uint64_t tx);
+static inline struct descriptor *descriptor_of(struct tmgr_table *t, uint64_t tx) {
+    uint64_t number = tx & 0xff;
+    return number < (uint64_t)t->n_stripes * DESCRIPTORS
+               ? &t->stripes[number / DESCRIPTORS].descriptors[number % DESCRIPTORS]
+               : NULL;
+}
 
 /* -- reading -------------------------------------------------------------------------------------------------------------- */
 

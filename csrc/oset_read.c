@@ -12,7 +12,7 @@ struct view {
     const struct root *root;
 };
 
-/* As view_open of hset.c. */
+/* As view_open of hset_read.c. */
 static int view_open(struct tmgr_table *t, struct stripe *s, struct view *view) {
     view->epoch = load_acquire(&s->epoch);
     view->gen = load_acquire(&t->control->gen);
@@ -100,7 +100,7 @@ static int find_once(struct tmgr_table *t, struct stripe *s, const struct probe 
     return miss_holds(t, s, &view) ? TMGR_ABSENT : TMGR_BUSY;
 }
 
-/* What must have changed if a read was overtaken; else the table is damaged. As in hset.c. */
+/* What must have changed if a read was overtaken; else the table is damaged. As in hset_read.c. */
 static uint64_t changes(struct tmgr_table *t, struct stripe *s) {
     uint64_t gen = load_acquire(&t->control->gen);
     return load_acquire(&s->epoch) + load_acquire(&s->root[gen & 1].reshapes) + gen + load_acquire(&s->gen) +
