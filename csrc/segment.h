@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* segment.h - the life of a segment and of a handle: create, attach, close, drop, rename; the gate that calls pass. */
+/* segment.h - the life of a segment: create, attach, drop, rename; the gate that calls pass.
+ *
+ * Creating and attaching are in segment.c, the gate is in segment_gate.c, names are in segment_names.c; the handles are those of mapping.h. */
 #ifndef TMGR_SEGMENT_H
 #define TMGR_SEGMENT_H
 
 #include "owner.h"
 
-enum { NAME_WAIT_NS = 1000000000 }; /* for whoever is changing or removing a name */
+enum { NAME_WAIT_NS = 1000000000, NAME_TRIES = 100 }; /* for whoever is changing or removing a name */
 
 static inline void segment_leave(struct tmgr_table *t) { atomic_fetch_sub(&t->in_flight, 1); }
 int segment_wait_at_gate(struct tmgr_table *t);
@@ -48,5 +50,16 @@ int segment_error(int error);
 int segment_drop(struct tmgr_table *t, int64_t wait_ns);
 /* Does what bears the table's name hold a later copy of it? OK, NO_TABLE, NO_MEMORY, OS. */
 int segment_has_copy(struct tmgr_table *t);
+
+/* -- between the files of this header ---------------------------------------------------------------------------------------- */
+
+/* Map into a new handle what bears its name; the gate stays closed. */
+int segment_attach(struct tmgr_table *t, enum tmgr_mapping mapping);
+/* Its name leads to something else than what was opened by it, or to nothing. */
+bool segment_has_lost_name(struct tmgr_table *t);
+/* The one of the two names of a control that this index chooses. */
+void segment_set_name(struct control *control, uint64_t index, const char *name, size_t len);
+/* The name is taken: by a table that is gone but for its name? Then take the name away. */
+int segment_clear_gone(const char *segment, uint64_t until);
 
 #endif
