@@ -30,6 +30,7 @@
  *   DictVerbs, base of SharedDict: _use(binding), then by operators and get(key[, default]) increment(key[, by, default]) */
 #include "codec_ask.h"
 #include "codec_dict.h"
+#include "codec_keys.h"
 #include "codec_order.h"
 #include "codec_packed.h"
 #include "codec_query.h"

@@ -8,6 +8,7 @@
 #define TABLEMGR_CODEC_ASK_H
 
 #include "codec_clause.h"
+#include "codec_steps.h"
 
 enum { SHAPES_KEPT = 256 };
 

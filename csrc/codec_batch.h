@@ -4,7 +4,7 @@
 #ifndef TABLEMGR_CODEC_BATCH_H
 #define TABLEMGR_CODEC_BATCH_H
 
-#include "codec_verbs.h"
+#include "codec_update.h"
 
 /* Taken for the length of one call: Python code that the call runs, or another thread, may come back to the object. With
  * the GIL a plain exchange will do; an atomic one waits until the stores before it are done, which cost a quarter of an

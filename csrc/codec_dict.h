@@ -7,6 +7,8 @@
 #define TABLEMGR_CODEC_DICT_H
 
 #include "codec_batch.h"
+#include "codec_read.h"
+#include "codec_update.h"
 
 struct dict_verbs {
     PyObject_HEAD struct binding *binding; /* NULL until _use(), then the same for good, so a call need not hold it */

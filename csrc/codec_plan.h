@@ -6,7 +6,7 @@
 #ifndef TABLEMGR_CODEC_PLAN_H
 #define TABLEMGR_CODEC_PLAN_H
 
-#include "codec_verbs.h"
+#include "codec_binding.h"
 
 struct plan {
     PyObject_HEAD const struct tmgr_api *api;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* codec_state.h - what the parts of the codec extension share: the imported Python types, buffers, extension types.
  *
- * The codec is one compilation unit, codec.c, which includes its parts in this order: state, encode, decode, binding,
- * verbs, plan, clause, ask, batch, dict, order, packed, query. So the compiler sees a verb whole, from the Python argument to the core's
- * call and back. */
+ * The codec is one compilation unit, codec.c, which includes its parts in this order: state, decode, encoder, encode_container,
+ * encode_scalar, encode, binding, plan, clause, steps, ask, write, ops, read, update, batch, dict, keys, order, packed, query. So the
+ * compiler sees a verb whole, from the Python argument to the core's call and back. */
 #ifndef TABLEMGR_CODEC_STATE_H
 #define TABLEMGR_CODEC_STATE_H
 
