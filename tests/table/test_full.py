@@ -14,6 +14,7 @@ import pytest
 import tablemgr as tm
 from tests.support.child import Child, ChildError, in_child
 
+MIB = 1 << 20
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 
@@ -152,9 +153,26 @@ def test_a_list_uses_the_room_that_deletes_made() -> None:
     assert table.check() == []
 
 
-# -- freed memory is used again by rows of any size ---------------------------------------------------------------
+@pytest.mark.parametrize("type", ["set", "duplicate_bag"])
+def test_a_list_that_cannot_fit_leaves_no_memory_behind(type: str) -> None:
+    """Also no buckets for rows that never came."""
+    table = tm.create("t", type=type, max_bytes=8 * MIB)
+    table.insert([(i, bytes(100)) for i in range(500)])
+    before = table.info().bytes_used
+    with pytest.raises(tm.TableFullError, match="'t'"):
+        table.insert([(1000 + i, bytes(500)) for i in range(20_000)])
+    assert table.info().bytes_used <= before  # less, for logs that were kept are given back
+    with pytest.raises(tm.TableFullError), table.atomic() as tx:
+        for i in range(20_000):
+            tx.insert((1000 + i, bytes(500)))
+    assert table.info().bytes_used <= before  # less, for logs that were kept are given back
+    assert len(table) == 500
+    if type == "set":  # rows of one key take the place of each other
+        table.insert([(1, bytes(500)) for _ in range(20_000)])
+        assert table.lookup(1) == [(1, bytes(500))]
 
-MIB = 1 << 20
+
+# -- freed memory is used again by rows of any size ---------------------------------------------------------------
 
 
 def insert_until_full(table: tm.Table, first: int, length: int, rows_of_a_key: int = 1) -> int:
