@@ -54,6 +54,15 @@ static bool has_gone(struct tmgr_table *t, uint64_t owner, bool needs_owner) {
     return false;
 }
 
+int owner_refusal(struct tmgr_table *t, int status) {
+    uint64_t owner = load_acquire(&t->control->owner);
+    uint64_t rule = load_relaxed(&owner_records(t)[owner % RECORDS].rule);
+    fence_acquire();
+    if (t->foreign || rule_heir(rule) != TMGR_HEIR_NONE || owner_word_alive(owner))
+        return status;
+    return load_relaxed(&t->control->owner) == owner ? TMGR_NO_TABLE : status;
+}
+
 int owner_admits_fully(struct tmgr_table *t, bool write) {
     const struct os_self *self = os_self();
     for (;;) {
@@ -68,8 +77,8 @@ int owner_admits_fully(struct tmgr_table *t, bool write) {
         if (has_gone(t, owner, !is_owner && rule_heir(rule) == TMGR_HEIR_NONE))
             return TMGR_NO_TABLE;
         if (!rule_permits(rule, is_owner, write))
-            return TMGR_ACCESS;
-        return write && !same_namespaces(t, self) ? TMGR_NAMESPACE : TMGR_OK;
+            return owner_refusal(t, TMGR_ACCESS);
+        return write && !same_namespaces(t, self) ? owner_refusal(t, TMGR_NAMESPACE) : TMGR_OK;
     }
 }
 
@@ -271,7 +280,8 @@ int owner_claim(struct tmgr_table *t, enum tmgr_claim what, const struct tmgr_en
 
 static int own_record(struct tmgr_table *t, uint64_t *owner, struct owner_record *record) {
     *owner = owner_read(t, record);
-    return (*owner & IDENTITY_MASK) == load_relaxed(&os_self()->identity) && !t->foreign ? TMGR_OK : TMGR_NOT_OWNER;
+    bool is_owner = (*owner & IDENTITY_MASK) == load_relaxed(&os_self()->identity) && !t->foreign;
+    return is_owner ? TMGR_OK : owner_refusal(t, TMGR_NOT_OWNER);
 }
 
 int owner_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns) {

@@ -57,6 +57,9 @@ static inline bool same_namespaces(struct tmgr_table *t, const struct os_self *s
 /* Has another file system been mounted over all names since the handle was made? Where there is no such directory any more (the
  * root was changed) names lead to no other table either. */
 bool owner_is_hidden(struct tmgr_table *t);
+/* What to refuse a call with: the status, which speaks of rights; or NO_TABLE if the table went with its owner, which comes
+ * first. Asks the kernel each time: only a call that is refused pays for it. */
+int owner_refusal(struct tmgr_table *t, int status);
 int owner_admits_fully(struct tmgr_table *t, bool write);
 /* May this process read (write) now? OK, NO_TABLE (dropped, or its owner died and there is no heir), ACCESS, NAMESPACE.
  * The usual yes is found here, in every call of every verb; all else by owner_admits_fully. */

@@ -96,7 +96,7 @@ static int enter_control(struct tmgr_table *t, bool write) {
     else if (write && t->foreign)
         status = TMGR_NAMESPACE;
     else if (write && !segment_make_writable(t))
-        status = TMGR_READONLY;
+        status = owner_refusal(t, TMGR_READONLY);
     if (status != TMGR_OK)
         segment_leave(t);
     return status;

@@ -14,7 +14,7 @@ static int admit(struct tmgr_table *t, bool force) {
     if (t->foreign)
         return TMGR_NAMESPACE;
     if (!segment_make_writable(t))
-        return TMGR_READONLY;
+        return owner_refusal(t, TMGR_READONLY);
     if (force)
         return TMGR_OK;
     bool is_alive = owner_word_alive(owner);
@@ -198,7 +198,7 @@ int tmgr_drop(struct tmgr_table *t, bool force) {
             return status;
         status = force ? TMGR_OK : owner_admits(t, true);
         if (status == TMGR_OK && !force && !t->may_write)
-            status = TMGR_READONLY;
+            status = owner_refusal(t, TMGR_READONLY);
         if (status == TMGR_OK)
             status = segment_drop(t, NAME_WAIT_NS);
         if (status == TMGR_NO_TABLE)

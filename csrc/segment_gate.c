@@ -183,7 +183,7 @@ int segment_admit_fully(struct tmgr_table *t, bool write) {
         if (status == TMGR_OK && load_relaxed(&t->control->poisoned) != 0)
             status = TMGR_CORRUPT;
         if (status == TMGR_OK && (t->head_only || (write && !t->writable && !segment_make_writable(t))))
-            status = TMGR_READONLY;
+            status = owner_refusal(t, TMGR_READONLY);
         if (status != TMGR_OK)
             segment_leave(t);
         return status;

@@ -178,7 +178,7 @@ int tmgr_rename(struct tmgr_table *t, const char *segment, const char *name, siz
         return status;
     status = owner_admits(t, true);
     if (status == TMGR_OK && !segment_make_writable(t))
-        status = TMGR_READONLY;
+        status = owner_refusal(t, TMGR_READONLY);
     if (status == TMGR_OK)
         status = lock_named(t, current, NAME_WAIT_NS, &lock_fd);
     if (status == TMGR_OK) {

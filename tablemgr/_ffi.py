@@ -95,6 +95,7 @@ class RawInfo(NamedTuple):
     retired: int
     table_id: int
     dropped: bool
+    removed: bool
     poisoned: bool
     foreign_namespace: bool
     readonly: bool
@@ -107,6 +108,11 @@ class RawInfo(NamedTuple):
     name: str
     heir_data: bytes
     transfer_data: bytes
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is no such table any more: it was dropped, or its owner is dead and it had no heir."""
+        return self.dropped or (self.heir == HEIR_NONE and not self.owner_alive and not self.foreign_namespace)
 
     @property
     def kept(self) -> bool:
@@ -271,6 +277,7 @@ class Handle:
             retired=info.retired,
             table_id=info.table_id,
             dropped=bool(info.dropped),
+            removed=bool(info.removed),
             poisoned=bool(info.poisoned),
             foreign_namespace=bool(info.foreign_namespace),
             readonly=bool(info.readonly),

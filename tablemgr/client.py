@@ -21,6 +21,7 @@ from tablemgr.conversation import ANSWER_SECONDS, POLL_SECONDS, Conversations, L
 from tablemgr.errors import (
     ManagerUnavailableError,
     NotOwnerError,
+    Status,
     TableExistsError,
     TableMismatchError,
     TableNotFoundError,
@@ -206,6 +207,8 @@ class Client:
             raise TypeError(f"add_table takes the Table itself, not {kind}: attach() or create() gives one")
         handle = table._handle
         seen = handle.describe()
+        if seen.gone:
+            handle.fail(Status.NO_TABLE, "add_table")
         if table.instance != self.instance:
             raise ValueError(f"table {table.name!r} belongs to instance {table.instance!r}, not {self.instance!r}")
         now = time.monotonic()

@@ -180,9 +180,9 @@ def _settle(handle: Handle, raw: RawInfo) -> int:
 
 
 def describe(handle: Handle) -> TableInfo:
-    """What a table is. Raises TableClosedError, and TableNotFoundError if it was dropped."""
+    """What a table is. Raises TableClosedError, and TableNotFoundError if it was dropped or went with its owner."""
     raw = handle.describe()
-    if raw.dropped:
+    if raw.gone:
         handle.fail(Status.NO_TABLE, "info")
     parsed = parse_segment_name(segment=handle.segment)
     return _info(raw, parsed[0] if parsed else "")
@@ -298,6 +298,8 @@ def remove(handle: Handle, force: bool = False) -> None:
     """Drop the table behind a handle; what nobody owns is claimed for that. Raises as `table.drop`."""
     raw = handle.describe()
     if raw.readonly and not force:
+        if raw.gone and not raw.removed:
+            handle.fail(Status.NO_TABLE, "drop")
         handle.fail(Status.NAMESPACE if raw.foreign_namespace else Status.READONLY, "drop")
     if not (force or raw.dropped or raw.foreign_namespace) and (raw.kept or not raw.owner_alive):
         with contextlib.suppress(TableOwnedError):  # another was faster: the access decides

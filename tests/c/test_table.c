@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -1177,6 +1178,40 @@ static void test_a_table_without_an_heir_goes_with_its_owner(void) {
     CHECK(tmgr_drop_segment(segment) == TMGR_NO_TABLE);
 }
 
+static int create_mortal_and_pause(const char *segment) {
+    int status = create_mortal(segment);
+    raise(SIGSTOP);
+    return status;
+}
+
+static void test_who_is_refused_a_table_that_went_with_its_owner_hears_that_it_is_gone(void) {
+    char segment[64];
+    struct tmgr_table *table, *reader;
+    name_segment(segment);
+    int status, pid = fork();
+    if (pid == 0) {
+        tmgr_after_fork();
+        _exit(create_mortal_and_pause(segment));
+    }
+    CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
+    CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
+    CHECK(tmgr_attach(segment, TMGR_MAP_READ, &reader) == TMGR_OK);
+    CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid);
+    struct tmgr_options options = {.access = TMGR_PUBLIC};
+    struct tmgr_table *tables[] = {table, reader};
+    for (size_t i = 0; i < 2; i++) {
+        CHECK(tmgr_setopts(tables[i], TMGR_CHANGE_ACCESS, &options, WAIT_NS) == TMGR_NO_TABLE);
+        CHECK(tmgr_give_away(tables[i], (uint32_t)getppid(), "\xc0", 1, WAIT_NS) == TMGR_NO_TABLE);
+        CHECK(tmgr_pass_on(tables[i], (uint32_t)getppid(), false, WAIT_NS) == TMGR_NO_TABLE);
+    }
+    CHECK(tmgr_rename(reader, segment, "other", 5) == TMGR_NO_TABLE);
+    CHECK(insert(reader, 1, 1, 1) == TMGR_NO_TABLE);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN, NULL, WAIT_NS) == TMGR_NO_TABLE);
+    CHECK(tmgr_drop(reader, false) == TMGR_NO_TABLE);
+    tmgr_free(reader);
+    tmgr_free(table);
+}
+
 static void test_a_live_heir_inherits(void) {
     struct tmgr_options options = public_options();
     struct tmgr_table *table;
@@ -1414,6 +1449,7 @@ int main(void) {
     test_access_is_enforced_for_other_processes();
     test_an_orphan_can_be_claimed_and_given();
     test_a_table_without_an_heir_goes_with_its_owner();
+    test_who_is_refused_a_table_that_went_with_its_owner_hears_that_it_is_gone();
     test_a_live_heir_inherits();
     test_a_keeper_is_no_predecessor();
     test_the_end_of_an_owner_is_said_once_and_stays();

@@ -7,12 +7,13 @@ import os
 import pickle
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import tablemgr as tm
-from tests.support.child import in_child
+from tests.support.child import Child, in_child
 
 
 def mappings(inode: int) -> int:
@@ -296,8 +297,6 @@ def test_a_table_without_an_heir_goes_with_its_owner(instance: str) -> None:
         pipe.send("made")
         pipe.recv()
 
-    from tests.support.child import Child
-
     with Child(owner) as child:
         child.receive()
         attached.append(tm.attach("t"))
@@ -316,6 +315,68 @@ def test_a_table_without_an_heir_goes_with_its_owner(instance: str) -> None:
         child.receive()
         child.kill()
         assert tm.create("t").lookup("k") == []
+
+
+NEXT_CALLS: dict[str, Callable[[tm.Table], object]] = {
+    "info": tm.Table.info,
+    "setopts": lambda table: table.setopts(access="public"),
+    "setopts of nothing": tm.Table.setopts,
+    "give_away": lambda table: table.give_away(os.getppid()),
+    "give_away to nobody": lambda table: table.give_away("nobody"),
+    "rename": lambda table: table.rename("other"),
+    "rename to what is no name": lambda table: table.rename(""),
+    "relink": tm.Table.relink,
+    "check": tm.Table.check,
+    "len": len,
+    "lookup": lambda table: table.lookup("k"),
+    "insert": lambda table: table.insert(3),  # type: ignore[arg-type]  # comes after what is tested
+    "delete_all": tm.Table.delete_all,
+    "save": lambda table: tm.save(table, "/dev/null"),
+    "add_table": tm.add_table,
+    "del_table": tm.del_table,
+    "abandon_table": tm.abandon_table,
+}
+
+
+@pytest.mark.parametrize("readonly", [None, True])
+@pytest.mark.parametrize("verb", NEXT_CALLS)
+def test_the_next_call_on_a_table_that_went_with_its_owner_finds_none(verb: str, readonly: bool | None) -> None:
+    """Whichever call it is, and however soon: that the table is gone comes before what this process may do with it."""
+
+    def owner(pipe: Any) -> None:
+        tm.create("t", access="private")
+        pipe.send("made")
+        pipe.recv()
+
+    with Child(owner) as child:
+        child.receive()
+        table = tm.attach("t", readonly=readonly)
+        child.kill()
+        with pytest.raises(tm.TableNotFoundError, match="'t' any more: it was dropped, or went with its owner"):
+            NEXT_CALLS[verb](table)
+
+
+@pytest.mark.parametrize("readonly", [None, True])
+def test_a_table_that_is_gone_may_be_dropped_through_any_handle(readonly: bool | None) -> None:
+    """Nothing is left to do, nor to forbid: with its owner it went, or another dropped it."""
+
+    def owner(pipe: Any) -> None:
+        tm.create("went", access="private")
+        pipe.send("made")
+        pipe.recv()
+
+    with Child(owner) as child:
+        child.receive()
+        went = tm.attach("went", readonly=readonly)
+        child.kill()
+        went.drop()
+    with pytest.raises(tm.TableNotFoundError):
+        went.info()
+    tm.create("dropped")
+    dropped = tm.attach("dropped", readonly=readonly)
+    tm.drop("dropped")
+    dropped.drop()
+    assert tm.tables() == []
 
 
 def test_a_table_with_an_heir_stays_when_its_owner_dies() -> None:
@@ -350,7 +411,6 @@ def test_a_child_of_fork_is_another_process() -> None:
 
 def test_of_many_creators_one_wins() -> None:
     """Children that start together create one table; each of the others gets TableExistsError."""
-    from tests.support.child import Child
 
     def create(pipe: Any) -> str:
         pipe.recv()
