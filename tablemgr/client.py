@@ -28,6 +28,7 @@ from tablemgr.errors import (
     TableOwnedError,
 )
 from tablemgr.mailbox import Event, mailbox
+from tablemgr.namespace import Namespace
 from tablemgr.options import check_match, check_options
 from tablemgr.segment_names import resolve_instance
 from tablemgr.segments import Process, TableInfo
@@ -49,8 +50,8 @@ class InstanceInfo:
     waiting: tuple[tuple[str, Process], ...]
 
 
-class Client:
-    """The way to the manager of one instance; any number of clients may exist.
+class Client(Namespace):
+    """One instance: the way to its manager, and its tables; any number of clients may exist.
 
     instance: the namespace of tables; None: TABLEMGR_INSTANCE or "default".
     autostart: start a manager where a call needs one and none runs; None: unless TABLEMGR_AUTOSTART is 0.

@@ -60,16 +60,17 @@ class Header:
     rows: int
 
 
-def save(table: Table, path: str | os.PathLike[str]) -> int:
+def save(table: Table, path: str | os.PathLike[str], *, instance: str | None = None) -> int:
     """Write a table to a file, which is replaced in one step when everything is on the disk.
 
     Args:
         table: an open table that this process may read.
         path: the file. One that is there must be a regular file; it stays as it was if anything goes wrong, also under
             SIGKILL or a power failure. The new one has the table's mode, by default 0o600.
+        instance: need not be said, for a table tells its own; ValueError if it is another.
 
-    Returns the number of rows written. Raises TypeError, what reading the table raises (nothing is written then), and
-    OSError.
+    Returns the number of rows written. Raises TypeError, what reading the table raises (nothing is written then),
+    ValueError and OSError.
 
     Others may read and write meanwhile. Each row is written whole, each that is there throughout exactly once, and the
     rows of one page of about 256 KiB were read together; the file as a whole is not of one moment.
@@ -78,6 +79,8 @@ def save(table: Table, path: str | os.PathLike[str]) -> int:
         hint = "; give its .table" if hasattr(table, "table") else ""
         raise TypeError(f"save: the first argument must be a Table, not {type(table).__name__}{hint}")
     pages = _Pages(table)
+    if instance is not None and instance != table.instance:
+        raise ValueError(f"save: table {table.name!r} belongs to instance {table.instance!r}, not {instance!r}")
     with replacing(path, table.info().mode) as file:
         return pages.write(file)
 
@@ -110,6 +113,21 @@ def load(
     Until then it has a name of its own, "loading PID ...", and is private. A row takes its place as by `insert`, so a
     file of a `bag` takes longer the more rows a key has.
     """
+    table, damage = load_file(path, name, access, partial, codec, instance)
+    if damage:
+        warnings.warn(damage, RuntimeWarning, stacklevel=2)
+    return table
+
+
+def load_file(
+    path: str | os.PathLike[str],
+    name: str | None,
+    access: str | None,
+    partial: bool,
+    codec: str,
+    instance: str | None,
+) -> tuple[Table, str]:
+    """The table of a file, and what was wrong with that: "", or, with partial, what to warn of. Arguments as `load`."""
     codecs.number_of(codec)
     with open(path, "rb") as file:
         source = Source(file, os.fspath(path))
@@ -118,10 +136,7 @@ def load(
                 f"load: {source.where} holds a table with codec {source.header.codec!r}, not {codec!r}: load(..., "
                 f"codec={source.header.codec!r}) if its values may be unpickled here"
             )
-        table, damage = read_table(source, name=name, access=access, partial=partial, instance=instance)
-    if damage:
-        warnings.warn(damage, RuntimeWarning, stacklevel=2)
-    return table
+        return read_table(source, name=name, access=access, partial=partial, instance=instance)
 
 
 # -- out ---------------------------------------------------------------------------------------------------------------

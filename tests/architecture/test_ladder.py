@@ -29,7 +29,7 @@ mailbox options
 ownership walking
 table
 shared_dict files
-protocol
+protocol namespace
 conversation monitoring
 listening claiming
 client

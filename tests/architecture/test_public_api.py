@@ -54,6 +54,32 @@ def test_every_public_function_has_type_hints(name: str, value: Any) -> None:
     assert "return" in hints
 
 
+def module_functions() -> list[str]:
+    """The functions of the package that work in an instance."""
+    functions = [name for name in tm.__all__ if inspect.isfunction(getattr(tm, name))]
+    return [name for name in functions if "instance" in inspect.signature(getattr(tm, name)).parameters]
+
+
+def test_every_function_that_has_to_do_with_tables_takes_an_instance() -> None:
+    """All but those that make parts of clauses."""
+    clauses = ("tablemgr.match_functions", "tablemgr.matching")
+    functions = [getattr(tm, name) for name in tm.__all__ if inspect.isfunction(getattr(tm, name))]
+    assert {function.__name__ for function in functions if function.__module__ not in clauses} == {*module_functions()}
+
+
+@pytest.mark.parametrize("name", module_functions())
+def test_a_client_has_each_function_of_the_package_as_a_method(name: str) -> None:
+    """With the same arguments and result; the instance is the client's own."""
+    function, method = getattr(tm, name), getattr(tm.Client, name, None)
+    assert method is not None
+    wanted = inspect.signature(function, eval_str=True)
+    parameters = [parameter for parameter in wanted.parameters.values() if parameter.name != "instance"]
+    assert wanted.parameters["instance"].default is None
+    found = inspect.signature(method, eval_str=True)
+    assert [*found.parameters.values()][1:] == parameters
+    assert found.return_annotation == wanted.return_annotation
+
+
 def test_all_names_exist_and_are_sorted() -> None:
     """__all__ is the public surface, nothing twice."""
     assert all(hasattr(tm, name) for name in tm.__all__)

@@ -7,6 +7,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 
@@ -112,6 +113,40 @@ def test_arguments_are_looked_at_before_anything_happens(daemon: Daemon) -> None
             with pytest.raises(LookupError):
                 tm.new_table("t", heir=nobody)
         assert table.info().owner.pid == daemon.pid  # type: ignore[union-attr]  # it has one
+
+
+def test_a_client_reaches_its_instance_without_a_manager(instance: str, tmp_path: Path) -> None:
+    """Create, attach, list, drop, save, load: in its own instance, and not in the process's default one."""
+    client = Client(f"{instance}-other")
+    made = client.create("t", type="bag", access="public", heir="manager")
+    made.insert([(1, 2), (1, 3)])
+    with client.attach("t", readonly=True) as attached:
+        assert (attached.instance, attached.lookup(1)) == (client.instance, [(1, 2), (1, 3)])
+    assert client.tables() == tm.tables(client.instance)
+    assert [info.name for info in client.tables()] == ["t"]
+    assert client.save(made, tmp_path / "f") == 2
+    client.drop("t")
+    with pytest.raises(tm.TableNotFoundError):
+        client.drop("t")
+    with client.load(tmp_path / "f", name="u", access="private") as loaded:
+        assert (loaded.instance, loaded.info().access, len(loaded)) == (client.instance, "private", 2)
+        loaded.drop()
+    assert tm.tables() == client.tables() == []
+    with tm.create("here") as here, pytest.raises(ValueError, match="belongs to instance"):
+        client.save(here, tmp_path / "f")
+
+
+def test_a_damaged_file_is_warned_of_where_the_client_is_asked(instance: str, tmp_path: Path) -> None:
+    """The warning points at the caller's line, as that of the function does."""
+    with tm.create("t") as table:
+        table.insert((1, 2))
+        tm.save(table, tmp_path / "f")
+    content = (tmp_path / "f").read_bytes()
+    (tmp_path / "f").write_bytes(content[:-1])
+    for load in (tm.load, Client().load):
+        with pytest.warns(RuntimeWarning, match="were taken") as warned:
+            load(tmp_path / "f", name="u", partial=True).drop()
+        assert warned[0].filename == __file__
 
 
 def test_an_idle_connection_is_used_again(daemon: Daemon) -> None:

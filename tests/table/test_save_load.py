@@ -187,6 +187,19 @@ def test_a_table_that_is_dropped_while_it_is_saved_leaves_the_file_as_it_was(pat
     assert path.read_bytes() == b"before"
 
 
+def test_save_takes_the_instance_that_the_table_tells_anyway(path: Path, instance: str) -> None:
+    """Its own, or none; another is a mistake, which is found when the table has been, and writes nothing."""
+    table = tm.create("t")
+    assert tm.save(table, path, instance=instance) == tm.save(table, path) == 0
+    path.unlink()
+    with pytest.raises(ValueError, match=rf"table 't' belongs to instance '{instance}', not 'other'"):
+        tm.save(table, path, instance="other")
+    table.drop()
+    with pytest.raises(tm.TableNotFoundError):
+        tm.save(table, path, instance="other")
+    assert not path.exists()
+
+
 def test_only_regular_files_are_replaced(path: Path, tmp_path: Path) -> None:
     """A directory or a pipe is refused; a link stays one, and what it leads to is replaced."""
     table = make(n=10)
