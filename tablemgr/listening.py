@@ -146,7 +146,7 @@ class Listener:
     def _ask(self, monitor: Monitor) -> None:
         told, exists = monitor.look(has_manager=self._connection is not None)
         for event in told:
-            self._mailbox.put(event)
+            self._mailbox.put_death(monitor.table_id, event)
         if exists:
             self._register(monitor)
             return

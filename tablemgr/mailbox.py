@@ -6,6 +6,9 @@ number of the transfer. A process only remembers up to which number it was told,
 nothing is lost with a manager, nothing has to be kept for a process that never asks, and an event is readable from the
 moment at which the hand-over is committed.
 
+A table that a manager keeps for others has not come to anybody yet: there is nothing of it to be told to the manager's
+process. Whoever gets it is told of the transfer and then of the death, and that may be the manager's process as well.
+
 A record is overwritten by the next transfer, which only the owner can make: it puts what it was not told yet aside
 first (`put_aside`). Whoever made a transfer rings the bell of the receiver (`bell`), which then looks at that table.
 """
@@ -83,6 +86,7 @@ class Mailbox:
         self._told: dict[int, int] = {}  # table_id: twice the number of the last transfer told, plus 1 with its death
         self._manager: tuple[float, int, int] | None = None  # since when, pid, start of the one last heard of
         self._is_down = False
+        self._deaths: dict[int, tuple[int, int]] = {}  # table_id: the owner of whose end a monitor has told
         self._open: dict[str, float] = {}  # tables whose OwnerDied waits for an exit status, and until when
 
     def __del__(self) -> None:
@@ -111,7 +115,8 @@ class Mailbox:
                 if status != _ffi.OK:
                     continue
                 if glance.owner == me:
-                    worth_it = glance.transfer_seq > 0 and self._told.get(glance.table_id, 0) <= 2 * glance.transfer_seq
+                    is_news = self._told.get(glance.table_id, 0) <= 2 * glance.transfer_seq
+                    worth_it = is_news and glance.transfer_seq > 0 and not glance.kept
                 else:  # it may be this process's as soon as somebody notices a death
                     worth_it = glance.heir_process == me and not _is_alive(glance.owner, alive)
                 if worth_it:
@@ -152,9 +157,10 @@ class Mailbox:
             self._told[raw.table_id] = max(self._told.get(raw.table_id, 0), told)
             self._open.pop(raw.name, None)
 
-    def put(self, event: Event) -> None:
-        """Put an event into the queue."""
+    def put_death(self, table_id: int, event: OwnerDied) -> None:
+        """Put a death into the queue that a monitor saw; if it brings this process the table, it is not told again."""
         with self._lock:
+            self._deaths[table_id] = event.process.pid, event.process.start
             self._put(event)
 
     def take(self) -> Event | None:
@@ -189,12 +195,14 @@ class Mailbox:
 
     def _note(self, tables: list[RawInfo], finally_: bool = False) -> None:
         """Transfers first, then deaths, each in the order in which the tables came."""
-        tables = [raw for raw in tables if raw.owner == _ffi.self_process() and raw.transfer_reason]
+        me = _ffi.self_process()
+        tables = [raw for raw in tables if raw.owner == me and raw.transfer_reason and not raw.kept]
         tables.sort(key=lambda raw: (raw.transfer_ns, raw.created_ns, raw.name))
         for raw in tables:
-            if self._told.get(raw.table_id, 0) < 2 * raw.transfer_seq and not raw.kept:
+            if self._told.get(raw.table_id, 0) < 2 * raw.transfer_seq:
                 self._put(_transfer(raw))
-                self._told[raw.table_id] = 2 * raw.transfer_seq + (raw.transfer_reason == _ffi.REASON_GIFT)
+                is_all = raw.transfer_reason == _ffi.REASON_GIFT or self._deaths.get(raw.table_id) == raw.transfer_from
+                self._told[raw.table_id] = 2 * raw.transfer_seq + is_all
         for raw in tables:
             if self._told.get(raw.table_id, 0) > 2 * raw.transfer_seq:
                 continue
@@ -263,13 +271,6 @@ def mailbox(instance: str) -> Mailbox:
 def put_aside(instance: str, handle: Handle) -> None:
     """To be called before this process parts with a table: what it was not told of it yet is kept in its memory."""
     mailbox(instance).put_aside(handle)
-
-
-def put_aside_if_any(instance: str, handle: Handle) -> None:
-    """The same, unless this process is no client of the instance."""
-    box = _mailboxes.get(instance)
-    if box is not None:
-        box.put_aside(handle)
 
 
 def _after_fork_in_child() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol
 
-from tablemgr import _ffi, mailbox, segment_names
+from tablemgr import _ffi, segment_names
 from tablemgr._ffi import Ending
 from tablemgr.errors import Status
 from tablemgr.manager.decisions import Identity
@@ -110,9 +110,6 @@ class Outside(Protocol):
     def attach(self, name: str) -> tuple[TableHandle, Seen]:
         """A handle on the head of what bears the name now, and what that is. Raises TableError, OSError."""
 
-    def part_with(self, handle: TableHandle) -> None:
-        """To be called before the manager gives a table away."""
-
     def mortal(self) -> AbstractContextManager[Identity]:
         """A process that is dead when the block ends."""
 
@@ -196,11 +193,6 @@ class SharedMemory:
             handle.close()
             raise
         return handle, seen
-
-    def part_with(self, handle: TableHandle) -> None:
-        """Where this process is more than a manager, it may want to be told of the deaths of its clients."""
-        assert isinstance(handle, _ffi.Handle)
-        mailbox.put_aside_if_any(self._instance, handle)
 
     @contextmanager
     def mortal(self) -> Iterator[Identity]:

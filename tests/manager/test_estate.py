@@ -104,7 +104,6 @@ class FakeWorld:
         self.dead: set[tuple[int, int]] = set()
         self.mortals: list[Identity] = []
         self.moves: list[tuple[str, Identity]] = []
-        self.parted: list[str] = []
         self.open_handles = 0
         self.attached: list[str] = []
         self._next = 100
@@ -146,10 +145,6 @@ class FakeWorld:
         self.open_handles += 1
         self.attached.append(name)
         return self.tables[name], copy.copy(self.tables[name])
-
-    def part_with(self, handle: object) -> None:
-        assert isinstance(handle, FakeTable)
-        self.parted.append(handle.name)
 
     @contextmanager
     def mortal(self) -> Iterator[Identity]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -160,19 +162,82 @@ def leave(state: State, code: int) -> None:
     os._exit(code)
 
 
-def test_the_manager_of_a_parent_tells_how_its_children_ended(instance: str) -> None:
-    """The process that runs the manager is told of the deaths of its clients; it need not have waited for them."""
-    with tm.Manager():
+@contextlib.contextmanager
+def managed(instance: str, embedded: bool) -> Iterator[None]:
+    """A manager in this process, or in another."""
+    if embedded:
+        with tm.Manager():
+            yield
+    else:
+        daemon = Daemon(instance)
+        yield
+        daemon.kill()
+
+
+def of_tables(timeout: float = 0.0) -> list[tuple[Any, ...]]:
+    """The events of this process, without those of the manager."""
+    return [event for event in shown(list(tm.events(timeout))) if not event[0].startswith("Manager")]
+
+
+@pytest.mark.parametrize("embedded", [True, False], ids=["embedded", "daemon"])
+def test_the_program_that_runs_the_manager_is_told_what_any_other_is(instance: str, embedded: bool) -> None:
+    """Of what concerns it, once, the transfer first; not of the tables that its manager keeps for others."""
+    with managed(instance, embedded):
         worker = Worker()
         worker.call(open_table, "t")
-        assert list(tm.events(0)) == []
-        worker.signal(signal.SIGTERM)
-        found = list(islice(tm.events(30), 1))
-        assert shown(found) == [("died", "t", worker.pid, -signal.SIGTERM)]
+        worker.call(open_table, "others")
+        assert of_tables() == []
+        worker.signal(signal.SIGTERM)  # its parent has not waited for it yet
+        for name in ("t", "others"):
+            wait_until_kept(name)
+        assert of_tables(0.3) == []
+        tm.new_table("t")
+        told = [("transfer", "t", worker.pid, "heir", None), ("died", "t", worker.pid, -signal.SIGTERM)]
+        assert shown(list(islice(tm.events(30), 2))) == told
         worker.kill()
-        assert list(tm.events(0)) == []
-    client = tm.Client()
-    assert shown(list(client.events(0)))[-1:] == [("ManagerDown",)]
+        assert of_tables(0.3) == []
+
+
+def wait_until_kept(name: str) -> None:
+    """Until a manager has the table."""
+    eventually(lambda: any(info.kept for info in tm.tables() if info.name == name))
+
+
+def test_the_next_manager_of_a_program_tells_nothing_again(instance: str) -> None:
+    """What the one before kept it finds again, and that is no news."""
+    with tm.Manager():
+        worker = Worker()
+        for name in ("claimed", "kept"):
+            worker.call(open_table, name)
+        worker.kill()
+        tm.new_table("claimed")
+        assert of_tables(0.3) == [
+            ("transfer", "claimed", worker.pid, "heir", None),
+            ("died", "claimed", worker.pid, -signal.SIGKILL),
+        ]
+    with tm.Manager():
+        wait_until_kept("kept")
+        assert of_tables(0.3) == []
+        tm.new_table("kept")
+        assert of_tables(0.3) == [
+            ("transfer", "kept", worker.pid, "heir", None),
+            ("died", "kept", worker.pid, -signal.SIGKILL),
+        ]
+    assert of_tables(0.3) == []
+
+
+@pytest.mark.parametrize("embedded", [True, False], ids=["embedded", "daemon"])
+def test_a_death_of_which_a_monitor_told_is_not_told_again(instance: str, embedded: bool) -> None:
+    """Not when the table comes back to this process either."""
+    with managed(instance, embedded):
+        table = tm.claim_table("t", tm.create, monitor=True)
+        worker = Worker()
+        table.give_away(worker.pid)
+        worker.signal(signal.SIGKILL)
+        assert shown(list(islice(tm.events(30), 1))) == [("died", "t", worker.pid, -signal.SIGKILL)]
+        worker.kill()
+        tm.new_table("t")
+        assert of_tables(0.3) == [("transfer", "t", worker.pid, "heir", None)]
 
 
 def test_a_successor_is_told_how_its_predecessor_ended(daemon: Daemon) -> None:
@@ -317,7 +382,7 @@ def test_who_never_reads_loses_the_oldest_and_is_told_how_many(instance: str) ->
     """The memory for events is bounded, and the loss is no secret."""
     box = mailbox(instance)
     for number in range(KEPT_MAX + 5):
-        box.put(tm.OwnerDied(str(number), tm.Process(1, 1, False), None))
+        box.put_death(0, tm.OwnerDied(str(number), tm.Process(1, 1, False), None))
     found = list(tm.events(0))
     assert found[0] == tm.EventsLost(5)
     assert [event.name for event in found[1:] if isinstance(event, tm.OwnerDied)][:1] == ["5"]
