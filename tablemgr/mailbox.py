@@ -201,10 +201,12 @@ class Mailbox:
         for raw in tables:
             if self._told.get(raw.table_id, 0) < 2 * raw.transfer_seq:
                 self._put(_transfer(raw))
-                is_all = raw.transfer_reason == _ffi.REASON_GIFT or self._deaths.get(raw.table_id) == raw.transfer_from
-                self._told[raw.table_id] = 2 * raw.transfer_seq + is_all
+                self._told[raw.table_id] = 2 * raw.transfer_seq + (raw.transfer_reason == _ffi.REASON_GIFT)
         for raw in tables:
             if self._told.get(raw.table_id, 0) > 2 * raw.transfer_seq:
+                continue
+            if self._deaths.get(raw.table_id) == raw.transfer_from:
+                self._told[raw.table_id] = 2 * raw.transfer_seq + 1
                 continue
             self._open.setdefault(raw.name, time.monotonic() + _END_SECONDS)
             if finally_ or raw.transfer_end != _ffi.END_OPEN or self._open[raw.name] <= time.monotonic():

@@ -226,8 +226,9 @@ def test_the_next_manager_of_a_program_tells_nothing_again(instance: str) -> Non
     assert of_tables(0.3) == []
 
 
+@pytest.mark.parametrize("by_claim", [True, False], ids=["claim_table", "new_table"])
 @pytest.mark.parametrize("embedded", [True, False], ids=["embedded", "daemon"])
-def test_a_death_of_which_a_monitor_told_is_not_told_again(instance: str, embedded: bool) -> None:
+def test_a_death_of_which_a_monitor_told_is_not_told_again(instance: str, embedded: bool, by_claim: bool) -> None:
     """Not when the table comes back to this process either."""
     with managed(instance, embedded):
         table = tm.claim_table("t", tm.create, monitor=True)
@@ -236,8 +237,12 @@ def test_a_death_of_which_a_monitor_told_is_not_told_again(instance: str, embedd
         worker.signal(signal.SIGKILL)
         assert shown(list(islice(tm.events(30), 1))) == [("died", "t", worker.pid, -signal.SIGKILL)]
         worker.kill()
-        tm.new_table("t")
-        assert of_tables(0.3) == [("transfer", "t", worker.pid, "heir", None)]
+        if by_claim:
+            tm.claim_table("t", tm.create, monitor=True)
+            assert of_tables(0.3) == []
+        else:
+            tm.new_table("t")
+            assert of_tables(0.3) == [("transfer", "t", worker.pid, "heir", None)]
 
 
 def test_a_successor_is_told_how_its_predecessor_ended(daemon: Daemon) -> None:
