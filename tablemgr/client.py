@@ -264,9 +264,9 @@ class Client(Namespace):
         """What happens to this process's tables and to the manager, as it happens: each event once, in order.
 
         TableTransfer: a table has become this process's, by gift, inheritance or claim (new_table's too).
-        OwnerDied: the owner before has ended, and the table has passed to this process; or see
-        claim_table(monitor=True). It comes after the TableTransfer of that death, and after those of all tables that
-        passed by the same death. A process that runs the manager is told nothing of what that keeps for others.
+        OwnerDied: the owner before has ended, and the table has passed to this process, or to the manager that this
+        process runs; or see claim_table(monitor=True). It comes after the TableTransfer of that death, and after those
+        of all tables that passed by the same death.
         ManagerDown, ManagerUp: since the first contact of this process with a manager, or the first call of this.
         EventsLost: this process let more than 10,000 events lie; the oldest are gone.
 

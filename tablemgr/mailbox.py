@@ -6,8 +6,9 @@ number of the transfer. A process only remembers up to which number it was told,
 nothing is lost with a manager, nothing has to be kept for a process that never asks, and an event is readable from the
 moment at which the hand-over is committed.
 
-A table that a manager keeps for others has not come to anybody yet: there is nothing of it to be told to the manager's
-process. Whoever gets it is told of the transfer and then of the death, and that may be the manager's process as well.
+A table that a manager keeps for others has not come to anybody yet: the manager's process is told of the death alone,
+and of the transfer too, before it, if it has become the owner by the time it asks. It is told of a death once, whatever
+becomes of the table afterwards; so is who had a monitor on it.
 
 A record is overwritten by the next transfer, which only the owner can make: it puts what it was not told yet aside
 first (`put_aside`). Whoever made a transfer rings the bell of the receiver (`bell`), which then looks at that table.
@@ -86,7 +87,7 @@ class Mailbox:
         self._told: dict[int, int] = {}  # table_id: twice the number of the last transfer told, plus 1 with its death
         self._manager: tuple[float, int, int] | None = None  # since when, pid, start of the one last heard of
         self._is_down = False
-        self._deaths: dict[int, tuple[int, int]] = {}  # table_id: the owner of whose end a monitor has told
+        self._deaths: dict[int, tuple[int, int]] = {}  # table_id: the owner of whose end was told last
         self._open: dict[str, float] = {}  # tables whose OwnerDied waits for an exit status, and until when
 
     def __del__(self) -> None:
@@ -115,8 +116,7 @@ class Mailbox:
                 if status != _ffi.OK:
                     continue
                 if glance.owner == me:
-                    is_news = self._told.get(glance.table_id, 0) <= 2 * glance.transfer_seq
-                    worth_it = is_news and glance.transfer_seq > 0 and not glance.kept
+                    worth_it = glance.transfer_seq > 0 and self._told.get(glance.table_id, 0) <= 2 * glance.transfer_seq
                 else:  # it may be this process's as soon as somebody notices a death
                     worth_it = glance.heir_process == me and not _is_alive(glance.owner, alive)
                 if worth_it:
@@ -158,10 +158,12 @@ class Mailbox:
             self._open.pop(raw.name, None)
 
     def put_death(self, table_id: int, event: OwnerDied) -> None:
-        """Put a death into the queue that a monitor saw; if it brings this process the table, it is not told again."""
+        """Put a death into the queue that a monitor saw, unless it was told."""
+        process = event.process.pid, event.process.start
         with self._lock:
-            self._deaths[table_id] = event.process.pid, event.process.start
-            self._put(event)
+            if self._deaths.get(table_id) != process:
+                self._deaths[table_id] = process
+                self._put(event)
 
     def take(self) -> Event | None:
         """The oldest event of the queue, which is told with that; None if it is empty."""
@@ -196,10 +198,10 @@ class Mailbox:
     def _note(self, tables: list[RawInfo], finally_: bool = False) -> None:
         """Transfers first, then deaths, each in the order in which the tables came."""
         me = _ffi.self_process()
-        tables = [raw for raw in tables if raw.owner == me and raw.transfer_reason and not raw.kept]
+        tables = [raw for raw in tables if raw.owner == me and raw.transfer_reason]
         tables.sort(key=lambda raw: (raw.transfer_ns, raw.created_ns, raw.name))
         for raw in tables:
-            if self._told.get(raw.table_id, 0) < 2 * raw.transfer_seq:
+            if self._told.get(raw.table_id, 0) < 2 * raw.transfer_seq and not raw.kept:
                 self._put(_transfer(raw))
                 self._told[raw.table_id] = 2 * raw.transfer_seq + (raw.transfer_reason == _ffi.REASON_GIFT)
         for raw in tables:
@@ -211,6 +213,7 @@ class Mailbox:
             self._open.setdefault(raw.name, time.monotonic() + _END_SECONDS)
             if finally_ or raw.transfer_end != _ffi.END_OPEN or self._open[raw.name] <= time.monotonic():
                 self._put(_death(raw))
+                self._deaths[raw.table_id] = raw.transfer_from
                 self._told[raw.table_id] = 2 * raw.transfer_seq + 1
                 del self._open[raw.name]
 
@@ -273,6 +276,13 @@ def mailbox(instance: str) -> Mailbox:
 def put_aside(instance: str, handle: Handle) -> None:
     """To be called before this process parts with a table: what it was not told of it yet is kept in its memory."""
     mailbox(instance).put_aside(handle)
+
+
+def put_aside_if_any(instance: str, handle: Handle) -> None:
+    """The same, unless this process is no client of the instance."""
+    box = _mailboxes.get(instance)
+    if box is not None:
+        box.put_aside(handle)
 
 
 def _after_fork_in_child() -> None:

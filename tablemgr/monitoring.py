@@ -61,11 +61,11 @@ class Monitor:
             if now < self._since + _HAND_OVER_SECONDS:
                 self.due = now + _HURRY_SECONDS
                 return [], True
-        # where the table has come to this process, its mailbox tells of the death before
+        # where this process is the owner, its mailbox tells of the death before
         told = []
         if died is not None and died != self._told:
             self._told = died
-            if raw.owner != _ffi.self_process() or raw.kept:
+            if raw.owner != _ffi.self_process():
                 told.append(self._death(raw, died))
         if not raw.dropped:
             self._watch(raw)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol
 
-from tablemgr import _ffi, segment_names
+from tablemgr import _ffi, mailbox, segment_names
 from tablemgr._ffi import Ending
 from tablemgr.errors import Status
 from tablemgr.manager.decisions import Identity
@@ -110,6 +110,9 @@ class Outside(Protocol):
     def attach(self, name: str) -> tuple[TableHandle, Seen]:
         """A handle on the head of what bears the name now, and what that is. Raises TableError, OSError."""
 
+    def part_with(self, handle: TableHandle, receiver: Identity) -> None:
+        """To be called before the manager gives a table away."""
+
     def mortal(self) -> AbstractContextManager[Identity]:
         """A process that is dead when the block ends."""
 
@@ -193,6 +196,15 @@ class SharedMemory:
             handle.close()
             raise
         return handle, seen
+
+    def part_with(self, handle: TableHandle, receiver: Identity) -> None:
+        """Where this process is more than a manager, it wants to be told of the deaths of its clients.
+
+        What it gets itself is told after the transfer.
+        """
+        assert isinstance(handle, _ffi.Handle)
+        if receiver.pid != os.getpid():
+            mailbox.put_aside_if_any(self._instance, handle)
 
     @contextmanager
     def mortal(self) -> Iterator[Identity]:

@@ -105,6 +105,7 @@ class FakeWorld:
         self.mortals: list[Identity] = []
         self.moves: list[tuple[str, Identity]] = []
         self.open_handles = 0
+        self.parted: list[str] = []
         self.attached: list[str] = []
         self._next = 100
 
@@ -145,6 +146,10 @@ class FakeWorld:
         self.open_handles += 1
         self.attached.append(name)
         return self.tables[name], copy.copy(self.tables[name])
+
+    def part_with(self, handle: object, receiver: Identity) -> None:
+        assert isinstance(handle, FakeTable)
+        self.parted.append(handle.name)
 
     @contextmanager
     def mortal(self) -> Iterator[Identity]:

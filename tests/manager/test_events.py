@@ -179,23 +179,45 @@ def of_tables(timeout: float = 0.0) -> list[tuple[Any, ...]]:
     return [event for event in shown(list(tm.events(timeout))) if not event[0].startswith("Manager")]
 
 
-@pytest.mark.parametrize("embedded", [True, False], ids=["embedded", "daemon"])
-def test_the_program_that_runs_the_manager_is_told_what_any_other_is(instance: str, embedded: bool) -> None:
-    """Of what concerns it, once, the transfer first; not of the tables that its manager keeps for others."""
-    with managed(instance, embedded):
+def test_the_manager_of_a_parent_tells_how_its_children_ended(instance: str) -> None:
+    """The process that runs the manager is told of the deaths of its clients; it need not have waited for them."""
+    with tm.Manager():
         worker = Worker()
         worker.call(open_table, "t")
-        worker.call(open_table, "others")
-        assert of_tables() == []
-        worker.signal(signal.SIGTERM)  # its parent has not waited for it yet
-        for name in ("t", "others"):
-            wait_until_kept(name)
-        assert of_tables(0.3) == []
-        tm.new_table("t")
-        told = [("transfer", "t", worker.pid, "heir", None), ("died", "t", worker.pid, -signal.SIGTERM)]
-        assert shown(list(islice(tm.events(30), 2))) == told
+        assert list(tm.events(0)) == []
+        worker.signal(signal.SIGTERM)
+        found = list(islice(tm.events(30), 1))
+        assert shown(found) == [("died", "t", worker.pid, -signal.SIGTERM)]
         worker.kill()
-        assert of_tables(0.3) == []
+        assert list(tm.events(0)) == []
+        tm.new_table("t")
+        assert of_tables(0.3) == [("transfer", "t", worker.pid, "heir", None)]
+    client = tm.Client()
+    assert shown(list(client.events(0)))[-1:] == [("ManagerDown",)]
+
+
+def test_a_death_is_told_though_the_table_went_on(instance: str) -> None:
+    """The manager of this process passed it on before anybody asked."""
+    with tm.Manager():
+        assert of_tables() == []
+        first, second = Worker(), Worker()
+        first.call(open_table, "t")
+        first.kill()
+        second.call(open_table, "t")
+        assert of_tables(0.3) == [("died", "t", first.pid, -signal.SIGKILL)]
+
+
+def test_who_claims_before_asking_is_told_the_transfer_first(instance: str) -> None:
+    """In the process of the manager as in any other."""
+    with tm.Manager():
+        worker = Worker()
+        worker.call(open_table, "t")
+        worker.kill()
+        tm.new_table("t")
+        assert of_tables(0.3) == [
+            ("transfer", "t", worker.pid, "heir", None),
+            ("died", "t", worker.pid, -signal.SIGKILL),
+        ]
 
 
 def wait_until_kept(name: str) -> None:
@@ -213,16 +235,14 @@ def test_the_next_manager_of_a_program_tells_nothing_again(instance: str) -> Non
         tm.new_table("claimed")
         assert of_tables(0.3) == [
             ("transfer", "claimed", worker.pid, "heir", None),
+            ("died", "kept", worker.pid, -signal.SIGKILL),
             ("died", "claimed", worker.pid, -signal.SIGKILL),
         ]
     with tm.Manager():
         wait_until_kept("kept")
         assert of_tables(0.3) == []
         tm.new_table("kept")
-        assert of_tables(0.3) == [
-            ("transfer", "kept", worker.pid, "heir", None),
-            ("died", "kept", worker.pid, -signal.SIGKILL),
-        ]
+        assert of_tables(0.3) == [("transfer", "kept", worker.pid, "heir", None)]
     assert of_tables(0.3) == []
 
 
@@ -387,7 +407,7 @@ def test_who_never_reads_loses_the_oldest_and_is_told_how_many(instance: str) ->
     """The memory for events is bounded, and the loss is no secret."""
     box = mailbox(instance)
     for number in range(KEPT_MAX + 5):
-        box.put_death(0, tm.OwnerDied(str(number), tm.Process(1, 1, False), None))
+        box.put_death(number, tm.OwnerDied(str(number), tm.Process(1, 1, False), None))
     found = list(tm.events(0))
     assert found[0] == tm.EventsLost(5)
     assert [event.name for event in found[1:] if isinstance(event, tm.OwnerDied)][:1] == ["5"]
