@@ -21,7 +21,7 @@
  *       delete_object(row) delete_all() compare_and_swap(old, new)
  *       update_counter(key, op[, default]) update_element(key, spec[, default])
  *       pages(want_bytes) insert_packed(data)   rows as they are packed
- *       query(mode, plan, reverse, limit, cursor)
+ *       query(verb, mode, plan, reverse, limit, cursor)   verb: what a refusal names
  *   language(ANY, ROW, VARS, Variable, Call)   what clauses are made of
  *   Plan(code, is_rows, keys, keys_backwards, prefix)   a compiled query
  *   Prepared, ClauseParts, AskVerbs        bases of Query, Clause and Selecting
@@ -129,7 +129,7 @@ static PyMethodDef binding_methods[] = {
     {"lookup_many", (PyCFunction)binding_lookup_many, METH_O, "lookup_many(keys): list of lists of rows"},
     {"length", (PyCFunction)binding_length, METH_NOARGS, "length(): int"},
     {"query", (PyCFunction)binding_query, METH_VARARGS,
-     "query(mode, plan, reverse, limit, cursor): results, or how many rows"},
+     "query(verb, mode, plan, reverse, limit, cursor): results, or how many rows"},
     {"range", (PyCFunction)(void (*)(void))binding_range, METH_FASTCALL,
      "range(lo, hi, reverse, limit): iterator over the rows of an ordered_set between two keys"},
     {"scan", (PyCFunction)binding_scan, METH_NOARGS, "scan(): iterator over all rows"},

@@ -309,7 +309,7 @@ static PyMethodDef ask_methods[] = {
      "Returns a list; with a limit (list, continuation), where the continuation is END when nothing is left. Raises\n"
      "BadMatchError for a malformed clause, on an empty table too, and TypeError if there is none."},
     {"match", FASTCALL(ask_match), METH_FASTCALL | METH_KEYWORDS,
-     "match($self, pattern, limit=None)\n--\n\n"
+     "match($self, /, pattern, limit=None)\n--\n\n"
      "For each row that the pattern matches, the bound values in the order of the variables' numbers.\n\n"
      "pattern: a tuple with `ANY` and `var(n)` at any depth, `ANY`, or a variable for the whole row; or what an\n"
      "earlier call with a limit gave to go on with. A repeated variable must match itself; a dict matches a dict\n"
@@ -317,7 +317,7 @@ static PyMethodDef ask_methods[] = {
      "Returns a list of tuples; with a limit (list, continuation), where the continuation is END when nothing is\n"
      "left. Raises TypeError for what is no pattern, BadMatchError for another call's continuation."},
     {"match_object", FASTCALL(ask_match_object), METH_FASTCALL | METH_KEYWORDS,
-     "match_object($self, pattern, limit=None)\n--\n\nThe rows that the pattern matches; otherwise as `match`."},
+     "match_object($self, /, pattern, limit=None)\n--\n\nThe rows that the pattern matches; otherwise as `match`."},
     {NULL, NULL, 0, NULL},
 };
 static PyType_Slot ask_slots[] = {

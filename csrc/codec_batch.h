@@ -130,11 +130,12 @@ static void return_rows(struct binding *binding, struct scan *scan) {
     free(scan->rows.data);
 }
 
-static PyObject *binding_scan(struct binding *self, PyObject *unused) {
-    (void)unused;
+/* An iterator that has not begun; verb: whose it is. NULL with an exception set. */
+static struct scan *new_scan(struct binding *self, const char *verb) {
     int status = self->api->admit(self->table, false);
     if (status != TMGR_OK) {
-        return refuse(self, status, "iter", NULL);
+        refuse(self, status, verb, NULL);
+        return NULL;
     }
     struct scan *scan = (struct scan *)self->state->scan_type->tp_alloc(self->state->scan_type, 0);
     if (scan != NULL) {
@@ -144,7 +145,12 @@ static PyObject *binding_scan(struct binding *self, PyObject *unused) {
         scan->limit = SIZE_MAX;
         lend_rows(self, scan);
     }
-    return (PyObject *)scan;
+    return scan;
+}
+
+static PyObject *binding_scan(struct binding *self, PyObject *unused) {
+    (void)unused;
+    return (PyObject *)new_scan(self, "iter");
 }
 
 /* range(lo, hi, reverse, limit): None is no bound, and no limit. */
@@ -152,7 +158,7 @@ static PyObject *binding_range(struct binding *self, PyObject *const *arguments,
     if (!has_arguments("range", n, 4, 4)) {
         return NULL;
     }
-    struct scan *scan = (struct scan *)binding_scan(self, NULL);
+    struct scan *scan = new_scan(self, "range");
     if (scan == NULL) {
         return NULL;
     }
@@ -162,6 +168,9 @@ static PyObject *binding_range(struct binding *self, PyObject *const *arguments,
     bool done = arguments[0] == Py_None || encode_key(&e, arguments[0]);
     lo_len = scan->keys.len;
     done = done && (arguments[1] == Py_None || encode_key(&e, arguments[1]));
+    if (!done) {
+        blame_arguments(self, "range");
+    }
     int reverse = done ? PyObject_IsTrue(arguments[2]) : -1;
     scan->limit = reverse >= 0 && arguments[3] != Py_None ? PyLong_AsSize_t(arguments[3]) : SIZE_MAX;
     if (reverse < 0 || PyErr_Occurred()) {
@@ -373,9 +382,15 @@ static PyObject *batch_enter(PyObject *object, PyObject *unused) {
         PyErr_SetString(PyExc_RuntimeError, "an atomic block runs once: call table.atomic() again");
         return NULL;
     }
-    self->scratch = scratch_take(self->binding);
+    int status = self->binding->api->admit(self->binding->table, false);
+    bool is_of_no_use =
+        status == TMGR_CLOSED || status == TMGR_NO_TABLE; /* other refusals come at the end of the block */
+    self->scratch = is_of_no_use ? NULL : scratch_take(self->binding);
     bool done = self->scratch != NULL;
     pass(self, RECORDING, done ? OPEN : NEW);
+    if (is_of_no_use) {
+        return refuse(self->binding, status, "atomic", NULL);
+    }
     return done ? Py_NewRef(object) : NULL;
 }
 

@@ -122,28 +122,40 @@ static PyObject *refuse(struct binding *self, int status, const char *verb, PyOb
     return NULL;
 }
 
+/* An exception about the arguments of a call that the table admits: fail gets OK and the exception, and names the table in
+ * it, if no Python code of the caller's has raised it. Takes the references. Returns NULL. */
+static PyObject *blame(struct binding *self, const char *verb, PyObject *type, PyObject *value, PyObject *traceback) {
+    if (traceback != NULL || self->fail == NULL || (type != PyExc_TypeError && type != PyExc_ValueError)) {
+        PyErr_Restore(type, value, traceback);
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &traceback);
+    refuse(self, TMGR_OK, verb, value);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    return NULL;
+}
+
 /* An exception about the arguments is set. A closed or missing table, or one that does not admit this process, comes
- * first, so ask the core about these and let its answer win. If there is none, fail gets OK and the exception, and names
- * the table in it. Returns NULL. */
+ * first, so ask the core about these and let its answer win. Returns NULL. */
 static PyObject *refuse_arguments(struct binding *self, const char *verb, bool is_write) {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     int status = self->api->admit(self->table, is_write);
     if (status == TMGR_OK) {
-        if (traceback == NULL && self->fail != NULL && (type == PyExc_TypeError || type == PyExc_ValueError)) {
-            PyErr_NormalizeException(&type, &value, &traceback); /* no Python code of the caller's has raised it */
-            refuse(self, TMGR_OK, verb, value);
-            Py_CLEAR(type);
-            Py_CLEAR(value);
-            return NULL;
-        }
-        PyErr_Restore(type, value, traceback);
-        return NULL;
+        return blame(self, verb, type, value, traceback);
     }
     Py_XDECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(traceback);
     return refuse(self, status, verb, NULL);
+}
+
+/* The same where the core was asked before. Returns NULL. */
+static PyObject *blame_arguments(struct binding *self, const char *verb) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    return blame(self, verb, type, value, traceback);
 }
 
 /* Raise that tables of this type have no such verb, unless something comes before that. Returns NULL. */

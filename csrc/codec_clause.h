@@ -146,7 +146,7 @@ static PyMemberDef clause_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 static PyType_Slot clause_slots[] = {
-    {Py_tp_doc, "The parts of a Clause, which derives from this."},
+    {Py_tp_doc, "ClauseParts(head, guards=(), body=...)\n--\n\nThe parts of a Clause, which derives from this."},
     {Py_tp_new, clause_new},
     {Py_tp_members, clause_members},
     {Py_tp_traverse, clause_traverse},

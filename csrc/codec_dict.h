@@ -161,10 +161,11 @@ static PyMethodDef dict_methods[] = {
     {"__contains__", dict_contains, METH_O, "__contains__($self, key, /)\n--\n\nWhether the key is there."},
     {"__len__", dict_len, METH_NOARGS, "__len__($self, /)\n--\n\nThe number of keys."},
     {"get", FASTCALL(dict_get), METH_FASTCALL | METH_KEYWORDS,
-     "get($self, key, /, default=None)\n--\n\nThe value of a key, or default."},
+     "get($self, key, /, default=None)\n--\n\nA copy of the value of a key, or default if there is none."},
     {"increment", FASTCALL(dict_increment), METH_FASTCALL | METH_KEYWORDS,
-     "increment($self, key, by=1, default=0)\n--\n\n"
-     "Add to the int that is the value of a key, or to default if there is none; returns the sum. Loses no count.\n\n"
+     "increment($self, /, key, by=1, default=0)\n--\n\n"
+     "Add to the int that is the value of a key, or to default if there is none; returns the sum, an int.\n\n"
+     "One step: of several callers at once each is counted. by, default: ints of any size.\n\n"
      "Raises TypeError where value, by or default is not an int (a bool is none)."},
     {NULL, NULL, 0, NULL},
 };

@@ -8,6 +8,7 @@
 enum { QUERY_BYTES = 1 << 20 }; /* rows that one call of the core looks at, between which signals are handled */
 
 struct query_call {
+    const char *verb;
     int mode;
     int reverse;
     struct plan *plan;
@@ -79,7 +80,6 @@ static bool take_results(struct binding *self, const struct request *r, bool is_
 /* Run it to its end, or until `limit` results are there. The count, or -1 with an exception set; *more: the limit ended it. */
 static long long run_query(struct binding *self, struct query_call *call, struct scratch *scratch, PyObject *list,
                            bool *more) {
-    static const char *const verbs[] = {"select", "select_count", "select_delete", "select_replace"};
     long long total = 0;
     int status = TMGR_OK;
     *more = false;
@@ -93,7 +93,7 @@ static long long run_query(struct binding *self, struct query_call *call, struct
                  : call->query.keys != NULL      ? do_read(self, &r, step_query)
                                                  : do_long_read(self, &r, step_query);
         if (status != TMGR_OK && status != TMGR_END && status != TMGR_PRESENT) {
-            refuse(self, status, verbs[call->mode], NULL);
+            refuse(self, status, call->verb, NULL);
             return -1;
         }
         total += (long long)r.n;
@@ -105,13 +105,13 @@ static long long run_query(struct binding *self, struct query_call *call, struct
     return total;
 }
 
-/* query(mode, plan, reverse, limit, cursor): mode 0 gives (list, cursor or None), others a number. */
+/* query(verb, mode, plan, reverse, limit, cursor): mode 0 gives (list, cursor or None), others a number. */
 static PyObject *binding_query(struct binding *self, PyObject *arguments) {
     struct query_call call;
     PyObject *cursor, *answer = NULL, *list = NULL;
     memset(&call, 0, sizeof call);
-    if (!PyArg_ParseTuple(arguments, "iO!pnO:query", &call.mode, self->state->plan_type, (PyObject **)&call.plan,
-                          &call.reverse, &call.limit, &cursor)) {
+    if (!PyArg_ParseTuple(arguments, "siO!pnO:query", &call.verb, &call.mode, self->state->plan_type,
+                          (PyObject **)&call.plan, &call.reverse, &call.limit, &cursor)) {
         return NULL;
     }
     if (call.mode < TMGR_QUERY_RESULTS || call.mode > TMGR_QUERY_REPLACE) {

@@ -192,7 +192,9 @@ static PyObject *take_step(struct binding *self, PyObject *const *arguments, Py_
     }
     struct request r = request_for(self, scratch);
     r.direction = PyLong_AsLong(arguments[0]) < 0 ? -1 : 1;
-    const char *doing = n == 1 ? (r.direction < 0 ? "last" : "first") : (r.direction < 0 ? "prev" : "next");
+    static const char *const verbs[2][2][2] = {{{"next", "prev"}, {"first", "last"}},
+                                               {{"next_lookup", "prev_lookup"}, {"first_lookup", "last_lookup"}}};
+    const char *doing = verbs[all][n == 1][r.direction < 0];
     if (n == 1 || key_argument(self, scratch, &r, arguments[1], doing, false)) {
         int status = do_read(self, &r, step_step);
         if (status == TMGR_OK) {

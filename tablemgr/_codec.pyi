@@ -80,6 +80,7 @@ class Binding:
     def step_rows(self, direction: int, /, *key: object) -> list[Row] | None: ...
     def query(
         self,
+        verb: str,
         mode: int,
         plan: Plan,
         reverse: bool,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
 from tablemgr._core import ffi, lib
-from tablemgr.errors import AbsentKeyError, Status, raise_for
+from tablemgr.errors import AbsentKeyError, BadMatchError, Status, raise_for
 
 OK: Final = int(Status.OK)
 ABSENT: Final = int(Status.ABSENT)
@@ -62,6 +62,13 @@ _EXPLAINED: Final = (
     Status.NO_TABLE,
     Status.READONLY,
 )
+
+_ABOUT_ARGUMENTS: Final = (
+    TypeError,
+    ValueError,
+    LookupError,
+    BadMatchError,
+)  # exactly these: as the package raises them
 
 # struct tmgr_api for the codec extension, as a number.
 API_ADDRESS: Final = int(ffi.cast("uintptr_t", lib.tmgr_api()))
@@ -249,10 +256,13 @@ class Handle:
         seen = ffi.new("struct tmgr_glance *")
         return lib.tmgr_glance_of(self.pointer, seen), _glance(seen)
 
-    def describe(self) -> RawInfo:
-        """Everything known of the table without walking it; works on private, dropped and poisoned tables too."""
+    def describe(self, doing: str = "info") -> RawInfo:
+        """Everything known of the table without walking it; works on private, dropped and poisoned tables too.
+
+        doing: the call that is to be named where this is refused.
+        """
         info = ffi.new("struct tmgr_info *")
-        self._check(lib.tmgr_describe(self.pointer, info), "info")
+        self._check(lib.tmgr_describe(self.pointer, info), doing)
         return RawInfo(
             type=info.type,
             access=info.access,
@@ -372,7 +382,7 @@ class Handle:
         encoded = name.encode()
         status = self._patiently(lambda _: lib.tmgr_rename(self.pointer, os.fsencode(segment), encoded, len(encoded)))
         if status == Status.TABLE_EXISTS:
-            raise_for(status, table=name, doing="rename")
+            raise_for(status, table=name, doing="rename", why=f", so {self.name!r} keeps its name")
         self._check(status, "rename")
         self.segment, self._name = segment, name
 
@@ -418,12 +428,19 @@ class Handle:
             raise AbsentKeyError(detail, verb, self.name)
         if status == OK:
             assert isinstance(detail, Exception)
-            raise type(detail)(f"{verb}: table {self.name!r}: {str(detail).removeprefix(f'{verb}: ')}") from None
+            self.blame(verb, detail)
         if status == Status.CLOSED and self._gone:
             status = int(Status.NO_TABLE)
         errno = lib.tmgr_errno()
         why = "" if detail is None else f" ({detail})"
         raise_for(status, table=self.name, doing=verb, why=why + self._explain(status), errno=errno)
+
+    def blame(self, verb: str, error: Exception) -> NoReturn:
+        """Raise what is wrong with a verb's arguments, with the table's name in it; other exceptions as they are."""
+        if type(error) not in _ABOUT_ARGUMENTS:
+            raise error
+        text = f"{verb}: table {self.name!r}: {str(error).removeprefix(f'{verb}: ')}"
+        raise type(error)(text).with_traceback(error.__traceback__) from error.__cause__
 
     def _check(self, status: int, verb: str) -> None:
         if status != OK:

@@ -136,5 +136,4 @@ def _name_heir(handle: _ffi.Handle, kind: int, pid: int, data: bytes) -> None:
 
 def note_transfer(table: Table, raw: _ffi.RawInfo) -> None:
     """Tell from the segment whether this process is the first owner of the table."""
-    table.transfer = segments.transfer(raw, table.codec)
-    table.inherited = table.transfer is not None
+    table._transfer = segments.transfer(raw, table.codec)

@@ -194,7 +194,7 @@ class Client(Namespace):
         """
         if not isinstance(table, Table):
             raise TypeError(f"abandon_table takes the Table itself, not {table.__class__.__name__}")
-        self._unmanage(table)
+        self._unmanage(table, "abandon_table")
 
     def add_table(self, table: Table, *, heir_data: Any = None) -> None:
         """Put a table under management: its heir becomes the manager, told heir_data.
@@ -207,11 +207,15 @@ class Client(Namespace):
             kind = table.__class__.__name__
             raise TypeError(f"add_table takes the Table itself, not {kind}: attach() or create() gives one")
         handle = table._handle
-        seen = handle.describe()
+        seen = handle.describe("add_table")
         if seen.gone:
             handle.fail(Status.NO_TABLE, "add_table")
         if table.instance != self.instance:
             raise ValueError(f"table {table.name!r} belongs to instance {table.instance!r}, not {self.instance!r}")
+        try:
+            data = codecs.encode_data(heir_data, table.codec)
+        except Exception as error:
+            handle.blame("add_table", error)
         now = time.monotonic()
         reply = self._manager.ask(protocol.Claim(table.name, seen.table_id, now, now), now)
         if isinstance(reply, protocol.Owned):
@@ -223,7 +227,7 @@ class Client(Namespace):
         raw = handle.describe()
         if raw.owner != seen.owner:
             note_transfer(table, raw)
-        table.setopts(heir="manager", heir_data=heir_data)
+        handle.setopts(heir=_ffi.HEIR_MANAGER, heir_data=data)
         self._manager.tell(protocol.Watch(table.name))
 
     def del_table(self, table: Table | str) -> None:
@@ -233,7 +237,7 @@ class Client(Namespace):
         management. Needs no manager.
         """
         if isinstance(table, Table):
-            self._unmanage(table)
+            self._unmanage(table, "del_table")
         elif isinstance(table, str):
             try:
                 attached = tables.attach(table, instance=self.instance)
@@ -242,7 +246,7 @@ class Client(Namespace):
                     f"del_table: there is no table {table!r}; tables() lists what there is"
                 ) from None
             with attached:
-                self._unmanage(attached)
+                self._unmanage(attached, "del_table")
         else:
             raise TypeError(f"del_table takes a Table or a name, not {table.__class__.__name__}")
 
@@ -344,10 +348,10 @@ class Client(Namespace):
             listening.listener(self.instance).monitor(table.name)
         return table
 
-    def _unmanage(self, table: Table) -> None:
-        raw = table._handle.describe()
-        if raw.owner == _ffi.self_process() and raw.heir == _ffi.HEIR_NONE:
-            raise TableNotFoundError(f"table {table.name!r} is not under management: it has no heir")
+    def _unmanage(self, table: Table, doing: str) -> None:
+        raw = table._own(doing)
+        if raw.heir == _ffi.HEIR_NONE:
+            raise TableNotFoundError(f"{doing}: table {table.name!r} is not under management: it has no heir")
         table.setopts(heir=None)
         if table.instance == self.instance:
             self._manager.tell(protocol.Watch(table.name))

@@ -165,7 +165,7 @@ class _Pages:
 
 def header_of(table: Table) -> Header:
     """What the file of a table says of it. Raises TableClosedError, TableNotFoundError."""
-    info = table.info()
+    info = segments.describe(table._handle, "save")
     return Header(info.name, info.type, info.access, info.keypos, info.codec, info.rows)
 
 

@@ -31,8 +31,11 @@ class Owning:
         it is dead, ValueError if it is this one. One atomic step.
         """
         self._own("give_away")
-        pid = pid_of(to, "the receiver", self._instance)
-        encoded = codecs.encode_data(data, self._codec)
+        try:
+            pid = pid_of(to, "the receiver", self._instance)
+            encoded = codecs.encode_data(data, self._codec)
+        except Exception as error:
+            self._handle.blame("give_away", error)
         mailbox.put_aside(self._instance, self._handle)
         self._handle.give_away(pid, encoded)
         start = _ffi.process_start(pid)
@@ -46,22 +49,29 @@ class Owning:
         Raises NotOwnerError, TypeError, ValueError, LookupError (an heir that is no live process). One atomic step.
         """
         raw = self._own("setopts")
+        try:
+            changes = self._changes(raw, heir, heir_data, access)
+        except Exception as error:
+            self._handle.blame("setopts", error)
+        self._handle.setopts(**changes)
+
+    def _changes(self, raw: _ffi.RawInfo, heir: Any, heir_data: Any, access: Any) -> dict[str, Any]:
+        """What setopts is to change, as the core takes it. Raises TypeError, ValueError, LookupError."""
         if heir is _MISSING and heir_data is _MISSING and access is _MISSING:
-            raise TypeError("setopts: nothing to change; give heir, heir_data or access")
+            raise TypeError("nothing to change; give heir, heir_data or access")
         new_access = None if access is _MISSING else one_of(segments.ACCESSES, access, "access")
         if heir is _MISSING and heir_data is _MISSING:
-            self._handle.setopts(access=new_access)
-            return
+            return {"access": new_access}
         kind, pid = (raw.heir, raw.heir_process[0]) if heir is _MISSING else heir_of(heir, self._instance)
         value = None if heir_data is _MISSING else heir_data
         if kind == _ffi.HEIR_NONE and value is not None:
-            raise ValueError("setopts: heir_data without an heir would reach nobody: name an heir, or leave it out")
+            raise ValueError("heir_data without an heir would reach nobody: name an heir, or leave it out")
         data = codecs.encode_data(value, self._codec)
-        self._handle.setopts(heir=kind, heir_pid=pid, heir_data=data, access=new_access)
+        return {"heir": kind, "heir_pid": pid, "heir_data": data, "access": new_access}
 
     def _own(self, verb: str) -> _ffi.RawInfo:
         """The table's description, if this process owns it."""
-        raw = self._handle.describe()
+        raw = self._handle.describe(verb)
         if raw.gone:
             self._handle.fail(Status.NO_TABLE, verb)
         if raw.owner != _ffi.self_process():

@@ -179,11 +179,14 @@ def _settle(handle: Handle, raw: RawInfo) -> int:
     return status
 
 
-def describe(handle: Handle) -> TableInfo:
-    """What a table is. Raises TableClosedError, and TableNotFoundError if it was dropped or went with its owner."""
-    raw = handle.describe()
+def describe(handle: Handle, doing: str = "info") -> TableInfo:
+    """What a table is. Raises TableClosedError, and TableNotFoundError if it was dropped or went with its owner.
+
+    doing: as for attach.
+    """
+    raw = handle.describe(doing)
     if raw.gone:
-        handle.fail(Status.NO_TABLE, "info")
+        handle.fail(Status.NO_TABLE, doing)
     parsed = parse_segment_name(segment=handle.segment)
     return _info(raw, parsed[0] if parsed else "")
 
@@ -296,7 +299,7 @@ def drop_orphan(name: str, instance: str | None = None) -> None:
 
 def remove(handle: Handle, force: bool = False) -> None:
     """Drop the table behind a handle; what nobody owns is claimed for that. Raises as `table.drop`."""
-    raw = handle.describe()
+    raw = handle.describe("drop")
     if raw.readonly and not force:
         if raw.gone and not raw.removed:
             handle.fail(Status.NO_TABLE, "drop")

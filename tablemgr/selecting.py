@@ -13,7 +13,7 @@ import functools
 import operator
 import sys
 from dataclasses import dataclass
-from typing import Any, Final, SupportsIndex
+from typing import Any, Final, NoReturn, SupportsIndex
 
 from tablemgr._codec import AskVerbs, Binding, Plan
 from tablemgr._ffi import Handle
@@ -83,7 +83,7 @@ class Selecting(AskVerbs):
 
     def match_delete(self, pattern: Any) -> int:
         """Delete the rows that the pattern matches, each by itself. Returns how many there were."""
-        return self._count(_DELETE, lambda: delete_query(pattern))
+        return self._count("match_delete", _DELETE, lambda: delete_query(pattern))
 
     def _matching(self, verb: str, query_of: Any, pattern: Any, limit: SupportsIndex | None) -> Any:
         if isinstance(pattern, (Continuation, End)):
@@ -100,14 +100,14 @@ class Selecting(AskVerbs):
 
     def select_count(self, *clauses: Any) -> int:
         """How many rows there are for which the clauses give exactly True."""
-        return self._count(_COUNT, lambda: _query_of(clauses))
+        return self._count("select_count", _COUNT, lambda: _query_of(clauses))
 
     def select_delete(self, *clauses: Any) -> int:
         """Delete the rows for which the clauses give exactly True, each by itself. Returns how many there were.
 
         A row that another process changes meanwhile is asked again as it is then.
         """
-        return self._count(_DELETE, lambda: _query_of(clauses))
+        return self._count("select_delete", _DELETE, lambda: _query_of(clauses))
 
     def select_replace(self, *clauses: Any) -> int:
         """Put what the clauses give, a row with the same key, in the place of the rows they apply to, each by itself.
@@ -116,28 +116,32 @@ class Selecting(AskVerbs):
         Raises BadMatchError where it cannot be shown beforehand that the key is kept, TableTypeError for a bag.
         """
         if self._type in _TYPES_WITHOUT_REPLACE:
-            self._admit(write=True)
+            self._admit("select_replace", write=True)
             self._handle.fail(Status.OPERATION, "select_replace")
-        return self._count(_REPLACE, lambda: _query_of(clauses))
+        return self._count("select_replace", _REPLACE, lambda: _query_of(clauses))
 
     # -- running --------------------------------------------------------------------------------------------------
 
-    def _admit(self, *, write: bool) -> None:
+    def _admit(self, verb: str, *, write: bool = False) -> None:
         status = self._handle.admits(write=write)
         if status != Status.OK:
-            self._handle.fail(status, "select")
+            self._handle.fail(status, verb)
 
-    def _program(self, query: Any, *, write: bool, replace: bool = False) -> tuple[Query, Program]:
-        """Compiled for this table; what is wrong with the table comes before what is wrong with the clauses."""
+    def _refuse(self, verb: str, error: Exception, *, write: bool = False) -> NoReturn:
+        """Raise what is wrong with the table, which comes first, or with the arguments."""
+        self._admit(verb, write=write)
+        self._handle.blame(verb, error)
+
+    def _program(self, verb: str, query: Any, *, write: bool = False, replace: bool = False) -> tuple[Query, Program]:
+        """Compiled for this table."""
         try:
             asked: Query = query()
             return asked, asked.program(self._use_here._replace(replace=True) if replace else self._use_here)
-        except Exception:
-            self._admit(write=write)
-            raise
+        except Exception as error:
+            self._refuse(verb, error, write=write)
 
-    def _run(self, mode: int, program: Program, reverse: bool, limit: int, cursor: Cursor | None) -> Any:
-        return self._binding.query(mode, program.plan, reverse, limit, cursor)
+    def _run(self, verb: str, mode: int, program: Program, reverse: bool, limit: int, cursor: Cursor | None) -> Any:
+        return self._binding.query(verb, mode, program.plan, reverse, limit, cursor)
 
     def _plan_of_shape(self, head: tuple[Any, ...], guards: Any, body: Any) -> Plan | None:
         """What runs over the rows of a key that was looked up: the clause without its key. None: it is not in order."""
@@ -147,45 +151,48 @@ class Selecting(AskVerbs):
         except Exception:  # compiled whole it raises what it should
             return None
 
-    def _count(self, mode: int, query: Any) -> int:
-        _, program = self._program(query, write=mode >= _DELETE, replace=mode == _REPLACE)
-        return int(self._run(mode, program, False, -1, None))
+    def _count(self, verb: str, mode: int, query: Any) -> int:
+        _, program = self._program(verb, query, write=mode >= _DELETE, replace=mode == _REPLACE)
+        return int(self._run(verb, mode, program, False, -1, None))
 
     def _results(self, verb: str, query: Any, limit: SupportsIndex | None, reverse: bool) -> Any:
-        asked, program = self._program(query, write=False)
+        asked, program = self._program(verb, query)
         if limit is None:
-            return self._run(_RESULTS, program, bool(reverse), -1, None)[0]
-        start: Cursor = (0, 0, b"", 0)
-        return self._page(Continuation(verb, asked, self._limit(limit), bool(reverse), self._table_id, start), program)
-
-    def _limit(self, limit: SupportsIndex) -> int:
-        number = -1 if isinstance(limit, bool) or not hasattr(limit, "__index__") else operator.index(limit)
-        if number < 1:
-            self._admit(write=False)
-            if isinstance(limit, bool) or not hasattr(limit, "__index__"):
-                raise TypeError(f"limit must be an int or None for no limit, not {limit.__class__.__name__}")
-            raise ValueError(f"limit must be a number of results from 1 up, not {number}")
-        return min(number, sys.maxsize)
+            return self._run(verb, _RESULTS, program, bool(reverse), -1, None)[0]
+        try:
+            n = _limit(limit)
+        except (TypeError, ValueError) as error:
+            self._refuse(verb, error)
+        return self._page(Continuation(verb, asked, n, bool(reverse), self._table_id, (0, 0, b"", 0)), program)
 
     def _page(self, at: Continuation, program: Program) -> tuple[list[Any], Further]:
-        results, cursor = self._run(_RESULTS, program, at.reverse, at.limit, at.cursor)
+        results, cursor = self._run(at.verb, _RESULTS, program, at.reverse, at.limit, at.cursor)
         if cursor is None:
             return results, END
         return results, Continuation(at.verb, at.query, at.limit, at.reverse, at.table_id, cursor)
 
     def _go_on(self, verb: str, at: Further, limit: SupportsIndex | None) -> tuple[list[Any], Further]:
-        if isinstance(at, End) or at.verb != verb or limit is not None:
-            self._admit(write=False)
         if isinstance(at, End):
+            self._admit(verb)
             return [], END
         if at.verb != verb:
-            raise BadMatchError(f"{verb}: this is a continuation of {at.verb}; call {at.verb}(continuation)")
+            self._refuse(verb, BadMatchError(f"this is a continuation of {at.verb}; call {at.verb}(continuation)"))
         if limit is not None:
-            raise TypeError(f"{verb}: a continuation keeps its limit of {at.limit}; leave limit out")
+            self._refuse(verb, TypeError(f"a continuation keeps its limit of {at.limit}; leave limit out"))
         if at.table_id != self._table_id:
-            self._admit(write=False)
+            self._admit(verb)
             raise TableNotFoundError(
                 f"{verb}: the continuation is not of this table {self._handle.name!r}, but of another one, which may "
                 f"have had its name before; go on with {verb}(continuation) of that table, or ask this one anew"
             )
-        return self._page(at, self._program(lambda: at.query, write=False)[1])
+        return self._page(at, self._program(verb, lambda: at.query)[1])
+
+
+def _limit(limit: SupportsIndex) -> int:
+    """A number of results. Raises TypeError, ValueError."""
+    if isinstance(limit, bool) or not hasattr(limit, "__index__"):
+        raise TypeError(f"limit must be an int or None for no limit, not {limit.__class__.__name__}")
+    number = operator.index(limit)
+    if number < 1:
+        raise ValueError(f"limit must be a number of results from 1 up, not {number}")
+    return min(number, sys.maxsize)

@@ -189,8 +189,6 @@ class Table(Rows, Walking, Selecting, Owning):
     in.
 
     Made by `new_table`, `create` and `attach`. Pickles as its name: the other side attaches. Garbage collection closes.
-
-    inherited: whether new_table found the table with a predecessor's rows; transfer: then how it came here, else None.
     """
 
     __slots__ = (
@@ -203,10 +201,9 @@ class Table(Rows, Walking, Selecting, Owning):
         "_keypos",
         "_readonly",
         "_table_id",
+        "_transfer",
         "_type",
         "_use_here",
-        "inherited",
-        "transfer",
     )
 
     def __init__(
@@ -239,8 +236,7 @@ class Table(Rows, Walking, Selecting, Owning):
             self._type in segments.BAG_TYPES,
         )
         self._use(self._binding, self._use_here.ordered)
-        self.inherited = False
-        self.transfer: TableTransfer | None = None
+        self._transfer: TableTransfer | None = None
 
     # -- what it is -----------------------------------------------------------------------------------------------
 
@@ -274,6 +270,19 @@ class Table(Rows, Walking, Selecting, Owning):
         """Whether close() was called on this handle."""
         return self._handle.closed
 
+    @property
+    def transfer(self) -> TableTransfer | None:
+        """From whom, why and when the table came here by `new_table`, `claim_table` or `add_table`, and with what data.
+
+        None if this process made it, or only attached to it.
+        """
+        return self._transfer
+
+    @property
+    def inherited(self) -> bool:
+        """Whether the table came with the rows of an owner before, of whom `transfer` tells."""
+        return self._transfer is not None
+
     def info(self) -> TableInfo:
         """Everything known of the table without walking it. Raises TableClosedError, TableNotFoundError."""
         return segments.describe(self._handle)
@@ -289,7 +298,8 @@ class Table(Rows, Walking, Selecting, Owning):
 
         `with table.atomic() as tx:` records what is called on tx and runs it in order when the block ends, each
         operation seeing the ones before it. An exception in the block, or in any of the operations, and SIGKILL at any
-        moment leave the table as it was. No lock is held while the block's own code runs.
+        moment leave the table as it was. No lock is held while the block's own code runs. A closed handle, or one
+        whose table was dropped, raises as the block is entered.
         """
         return Atomic(self._binding)
 
@@ -304,7 +314,10 @@ class Table(Rows, Walking, Selecting, Owning):
         status = self._handle.admits(write=True)
         if status != Status.OK:
             self._handle.fail(status, "rename")
-        segment = segment_names.segment_name(self._instance, new)
+        try:
+            segment = segment_names.segment_name(self._instance, new)
+        except (TypeError, ValueError) as error:
+            self._handle.blame("rename", error)
         if new != self.name:
             self._handle.rename(segment, new)
 
@@ -330,7 +343,7 @@ class Table(Rows, Walking, Selecting, Owning):
         Where this handle may write, what a killed writer left to do is done first. Writers wait meanwhile, readers do
         not. Raises LockTimeoutError.
         """
-        raw = self._handle.describe()
+        raw = self._handle.describe("check")
         return self._handle.check(repair=not (raw.readonly or raw.foreign_namespace))
 
     def close(self) -> None:
@@ -352,6 +365,9 @@ class Table(Rows, Walking, Selecting, Owning):
         self._dropped = True
 
     def __enter__(self) -> Table:
+        status = self._handle.admits(write=False)
+        if status in (Status.CLOSED, Status.NO_TABLE):
+            self._handle.fail(status, "with")
         return self
 
     def __exit__(

@@ -78,9 +78,12 @@ class Walking:
             status = Status.OPERATION
         if status != Status.OK:
             self._handle.fail(status, "range")
-        rows = 0 if limit is None else whole(limit, "limit")
-        if rows < 0:
-            raise ValueError(f"limit must be a number of rows from 0 up, not {rows}")
+        try:
+            rows = 0 if limit is None else whole(limit, "limit")
+            if rows < 0:
+                raise ValueError(f"limit must be a number of rows from 0 up, not {rows}")
+        except (TypeError, ValueError) as error:
+            self._handle.blame("range", error)
         return self._binding.range(lo, hi, reverse, min(rows, sys.maxsize))
 
     def _key(self, row: Row | None) -> Any:

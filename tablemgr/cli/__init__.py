@@ -38,6 +38,7 @@ from tablemgr.cli import (
 )
 from tablemgr.cli.command import Command
 from tablemgr.cli.exits import ExitStatus, message_of, status_of
+from tablemgr.segment_names import resolve_instance
 
 __all__ = ["COMMANDS", "ExitStatus", "build_parser", "main"]
 
@@ -79,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         target.add_argument(
             "--instance",
             metavar="NAME",
+            type=_instance,
             default=default,
             help="the namespace of tables (default: $TABLEMGR_INSTANCE, else 'default')",
         )
@@ -91,6 +93,14 @@ def build_parser() -> argparse.ArgumentParser:
         command.configure(sub)
         sub.set_defaults(run=command.run)
     return parser
+
+
+def _instance(name: str) -> str:
+    """A name that an instance can have; wrong usage otherwise."""
+    try:
+        return resolve_instance(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

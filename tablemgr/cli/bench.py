@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> Answer:
         command += [] if value is None else [f"--{name.replace('_', '-')}={value}"]
     command += ["--no-save"] if args.no_save else []
     ended = subprocess.run(command, cwd=root, check=False)
-    return Answer(Nothing(), ExitStatus.OK if ended.returncode == 0 else ExitStatus.ERROR)
+    known = (ExitStatus.OK, ExitStatus.USAGE)  # of a question or a number that makes no sense it has said why
+    return Answer(Nothing(), ExitStatus(ended.returncode) if ended.returncode in known else ExitStatus.ERROR)
 
 
 COMMAND = Command("bench", "run the benchmarks of the source tree", configure, run)

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> Answer:
         except AccessError as error:
             if args.table:
                 raise
-            left_out.append(str(error))
+            left_out.append(f"left out: {error}")
     status = ExitStatus.CHECK_FAILED if any(problems.values()) else ExitStatus.OK
     return Answer(Checked(problems), status, "; ".join(left_out))
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.table import Table as Grid
@@ -214,13 +215,29 @@ def _rows_text(snapshot: Rows, out: Console) -> None:
     elif snapshot.more:
         note = f"the first {len(rows):,}; --limit 0 shows all"
     if snapshot.paged and len(rows) > out.height - 3:
-        with out.pager(styles=True):
+        with _colours_in_less(), out.pager(styles=True):
             out.print(grid)
             out.print(note)
         return
     out.print(grid)
     if note:
         out.print(note, style="dim")
+
+
+@contextlib.contextmanager
+def _colours_in_less() -> Iterator[None]:
+    """Have `less` show colours, end by itself where nothing is left to scroll, and leave the rows on the screen.
+
+    As git has it; who has set LESS has chosen already.
+    """
+    if "LESS" in os.environ:
+        yield
+        return
+    os.environ["LESS"] = "-FRX"
+    try:
+        yield
+    finally:
+        del os.environ["LESS"]
 
 
 def rows_grid(rows: Iterable[object], keypos: int | None) -> Grid:

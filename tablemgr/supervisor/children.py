@@ -33,7 +33,9 @@ class Child:
     forgotten when it has ended).
     shutdown: seconds between SIGTERM and SIGKILL when it is stopped; 0: SIGKILL at once; None or inf: no SIGKILL.
     tables: options of `new_table` by table name; opened in the child before target runs, each start anew, and given to
-    target as keyword argument `tables`, a dict of Table by name (no such argument if there are none).
+    target as keyword argument `tables`, a dict of Table by name (no such argument if there are none). A target that has
+    neither a parameter `tables` nor `**kwargs` is not given them: its process owns them, and `new_table` with the same
+    options hands them out.
     carry_on: go on when the supervisor dies without having stopped it, instead of ending.
 
     In the child SIGINT is ignored, because a Ctrl-C at the terminal reaches the supervisor too, which ends its children

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import select
 import signal
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tablemgr import _ffi
 from tablemgr.client import Client
@@ -46,10 +48,32 @@ def main(child: Child, instance: str, supervisor: tuple[int, int], reports: Conn
             opened[name] = client.new_table(name, **options)
             _report(reports, Report(name, opened[name].transfer, time.time(), time.monotonic()))
         client.close()
-        kwargs["tables"] = opened
+        if takes_tables(child.target):
+            kwargs["tables"] = opened
     _report(reports, None)
     reports.close()
     child.target(*child.args, **kwargs)
+
+
+def takes_tables(target: Callable[..., Any]) -> bool:
+    """Whether a target can be given the keyword argument `tables`; also where it does not tell.
+
+    A function around another takes it if it names it itself, or passes on what the other one takes.
+    """
+    try:
+        own, whole = inspect.signature(target, follow_wrapped=False), inspect.signature(target)
+    except (TypeError, ValueError):
+        return True
+    return _names_tables(own) or (_has_any_keyword(own) and (_names_tables(whole) or _has_any_keyword(whole)))
+
+
+def _names_tables(signature: inspect.Signature) -> bool:
+    tables = signature.parameters.get("tables")
+    return tables is not None and tables.kind in (tables.POSITIONAL_OR_KEYWORD, tables.KEYWORD_ONLY)
+
+
+def _has_any_keyword(signature: inspect.Signature) -> bool:
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
 
 
 def _report(reports: Connection, report: Report | None) -> None:

@@ -2,6 +2,7 @@
 """Everything public is documented and typed; every test says what it shows."""
 
 import ast
+import dataclasses
 import inspect
 import subprocess
 import sys
@@ -35,6 +36,60 @@ def public_members() -> list[tuple[str, Any]]:
             if inspect.isfunction(member):
                 members.append((f"{name}.{attribute}", member))
     return members
+
+
+def compiled_members() -> list[tuple[str, Any]]:
+    """The public members of the package's classes that are C's; a dataclass tells of its fields itself."""
+    return [
+        (f"{name}.{attribute}", member)
+        for name in tm.__all__
+        if isinstance(value := getattr(tm, name), type) and not issubclass(value, BaseException)
+        for attribute in dir(value)
+        if not attribute.startswith("_")
+        and (inspect.ismethoddescriptor(member := inspect.getattr_static(value, attribute)) or is_slot(value, member))
+        and not isinstance(member, (classmethod, staticmethod))
+    ]
+
+
+def is_slot(kind: type, member: object) -> bool:
+    """Whether it is an attribute of its own that a class has for each object."""
+    return inspect.ismemberdescriptor(member) and not dataclasses.is_dataclass(kind)
+
+
+def stub_of(member: Any) -> ast.FunctionDef:
+    """What _codec.pyi says of a method that is C's; of overloads, the one with the most arguments."""
+    tree = ast.parse((ROOT / "tablemgr" / "_codec.pyi").read_text())
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    (kind,) = (node for node in classes if node.name == member.__objclass__.__name__)
+    methods = [node for node in kind.body if isinstance(node, ast.FunctionDef) and node.name == member.__name__]
+    return max(methods, key=lambda method: len(method.args.args))
+
+
+@pytest.mark.parametrize(
+    ("name", "member"), compiled_members(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_what_is_written_in_c_is_documented_and_typed_beside_it(name: str, member: Any) -> None:
+    """get_type_hints() knows none of it; its signature is that of the stub, which type checkers read."""
+    assert member.__doc__, name
+    if not inspect.isroutine(member):
+        return
+    stub = stub_of(member)
+    arguments = [*stub.args.posonlyargs, *stub.args.args, *stub.args.kwonlyargs, stub.args.vararg]
+    typed = {argument.arg for argument in arguments if argument is not None and argument.annotation is not None}
+    positional_only = {argument.arg for argument in stub.args.posonlyargs}
+    own, *parameters = inspect.signature(member).parameters.values()
+    assert own.name == "self"
+    assert {one.name for one in parameters} == typed
+    assert {one.name for one in parameters if one.kind is one.POSITIONAL_ONLY} == positional_only - {"self"}
+    assert stub.returns is not None
+
+
+@pytest.mark.parametrize("kind", [tm.Clause, tm.Query], ids=lambda kind: kind.__name__)
+def test_what_is_asked_shows_how_it_is_made(kind: type) -> None:
+    """To help() and to editors."""
+    assert list(inspect.signature(kind).parameters) == (
+        ["head", "guards", "body"] if kind is tm.Clause else ["clauses"]
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), public_members(), ids=lambda value: value if isinstance(value, str) else "")

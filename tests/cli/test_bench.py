@@ -34,6 +34,14 @@ def test_the_questions_about_ordered_tables_clauses_blocks_and_files_run(tablemg
     assert "in blocks of 10" in ran.out
 
 
+def test_a_question_that_nobody_asks_is_wrong_usage(tablemgr: Command) -> None:
+    """Exit code 2, and the questions there are."""
+    ran = tablemgr("bench", "--only", "nosuch")
+    assert ran.status == 2
+    assert "'nosuch'" in ran.err
+    assert "handover" in ran.err
+
+
 def test_an_installed_package_without_benchmarks_says_where_they_are(
     tablemgr: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -69,6 +69,16 @@ def test_arguments_that_do_not_fit_together_end_with_2(tablemgr: Command, argv: 
     assert tablemgr("show", "t", "--limit", "-1").status == ExitStatus.USAGE
 
 
+@pytest.mark.parametrize("instance_name", ["", "a\0b", "\udcff"], ids=ascii)
+def test_what_cannot_be_an_instance_ends_with_2(tablemgr: Command, instance_name: str) -> None:
+    """Whichever side of the command it stands on; nothing was done."""
+    for argv in (("--instance", instance_name, "list"), ("put", "t", "k", "1", "--instance", instance_name)):
+        ran = tablemgr(*argv)
+        assert ran.status == ExitStatus.USAGE
+        assert "--instance: the name" in ran.err
+    assert tm.tables() == []
+
+
 @pytest.mark.parametrize("name", [command.name for command in cli.COMMANDS])
 def test_every_command_has_help(tablemgr: Command, name: str) -> None:
     """`tablemgr COMMAND --help` ends with 0."""

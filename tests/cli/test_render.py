@@ -142,6 +142,25 @@ def test_rows_on_a_terminal_are_a_grid_that_names_the_key() -> None:
     assert "v" * 100 not in said
 
 
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "-FRX"), ("-S", "-S"), ("", "")])
+def test_a_pager_shows_colours_unless_its_user_chose_otherwise(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, expected: str
+) -> None:
+    """`less` is told to by LESS, as git does it; afterwards the environment is as it was."""
+    monkeypatch.delenv("LESS", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("LESS", chosen)
+    paged: list[tuple[str, str | None]] = []
+    monkeypatch.setattr("pydoc.pager", lambda content: paged.append((content, os.environ.get("LESS"))))
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=80, height=10)
+    rows = [(n,) for n in range(20)]
+    render.render(Rows("t", 0, rows, total=20, paged=True), console, as_json=False)
+    ((content, seen),) = paged
+    assert "\x1b[1m" in content
+    assert seen == expected
+    assert os.environ.get("LESS") == chosen
+
+
 def test_results_that_are_no_rows_have_one_column_and_what_is_left_out_is_said() -> None:
     """No key is named; that there are more is told below."""
     drawn = io.StringIO()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import signal
@@ -17,6 +18,7 @@ import pytest
 import tablemgr as tm
 from tablemgr import Child, Supervisor
 from tablemgr.supervisor import ChildExited, ChildStarted, Event, TableHandedBack, TooManyRestartsError
+from tablemgr.supervisor.worker import takes_tables
 
 from .supervised import (
     METHODS,
@@ -53,6 +55,35 @@ def note_end(path: str, name: str) -> None:
     signal.signal(signal.SIGTERM, end)
     Path(f"{path}.{name}").touch()
     idle()
+
+
+def count_by_name(step: int, /, *, limit: int = 10) -> None:
+    """Takes no tables: note that it was started, in the one that this process owns."""
+    tm.new_table("starts", access="public").update_counter("n", step, ("n", 0))
+    signal.pause()
+
+
+@functools.wraps(count_by_name)
+def count_wrapped(*args: Any, **kwargs: Any) -> None:
+    """What a decorator makes of it."""
+    count_by_name(*args, **kwargs)
+
+
+@functools.wraps(count_by_name)
+def count_given(step: int, tables: dict[str, tm.Table]) -> None:
+    """What a decorator makes of it that takes the tables itself."""
+    tables["starts"].update_counter("n", step, ("n", 0))
+    signal.pause()
+
+
+class Counter:
+    """Objects that count, called or by a method."""
+
+    def __call__(self, step: int) -> None:
+        count_by_name(step)
+
+    def count(self, step: int, **tables: Any) -> None:
+        count_given(step, **tables)
 
 
 @pytest.fixture(params=METHODS)
@@ -177,6 +208,40 @@ def test_a_child_that_does_not_end_is_killed(
         assert shutdown <= time.monotonic() - begun < TIMEOUT / 2
     (ended,) = [event for event in supervisor.events() if isinstance(event, ChildExited)]
     assert ended.exit == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "target",
+    [count_by_name, count_wrapped, count_given, functools.partial(count_by_name, limit=3), Counter(), Counter().count],
+    ids=lambda target: getattr(target, "__name__", type(target).__name__),
+)
+def test_a_target_gets_its_tables_where_it_can_take_them(daemon: Daemon, target: Any) -> None:
+    """Any other has them by name: they are its process's before it runs, every time it is started."""
+    child = Child("counter", target, (1,), tables={"starts": {"access": "public"}})
+    with Supervisor([child], max_restarts=2, context="fork") as supervisor:
+        for turn in (1, 2):
+            (handed,) = until(supervisor, TableHandedBack)
+            assert (handed.transfer is None) == (turn == 1)
+            with tm.attach("starts") as table:
+                until_equal([("n", turn)], table.lookup, "n")
+                owner = table.info().owner
+            assert owner == supervisor.processes()["counter"]
+            os.kill(owner.pid, signal.SIGKILL)
+    tm.drop("starts", force=True)
+
+
+def test_who_takes_tables_is_told_by_the_signature() -> None:
+    """By name or as any keyword; where no signature is to be had, they are given."""
+
+    def named(tables: object) -> None: ...
+    def any_keywords(**kwargs: object) -> None: ...
+    def by_position(tables: object, /) -> None: ...
+    def none(*tables: object) -> None: ...
+
+    assert [takes_tables(one) for one in (named, any_keywords, by_position, none)] == [True, True, False, False]
+    assert takes_tables(functools.partial(named, tables={}))
+    assert not takes_tables(signal.pause)
+    assert takes_tables(type)  # it has no signature
 
 
 def test_a_stopped_child_is_killed_too(instance: str) -> None:

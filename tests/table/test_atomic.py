@@ -188,6 +188,23 @@ def test_blocks_are_made_by_their_table_only(table: tm.Table) -> None:
             block.anything = 1  # type: ignore[attr-defined] # that is the test
 
 
+def test_a_block_on_a_table_that_is_closed_or_gone_does_not_begin() -> None:
+    """It raises as it is entered, and may be entered again; what a table refuses besides is told at the end."""
+    table = tm.create("t2", access="public")
+    closed, orphaned, reader = tm.attach("t2"), tm.attach("t2"), tm.attach("t2", readonly=True)
+    with pytest.raises(tm.AccessError), reader.atomic() as tx:
+        tx.insert(("a", 1))
+    closed.close()
+    block = closed.atomic()
+    for _ in range(2):
+        with pytest.raises(tm.TableClosedError, match="atomic: this handle of table 't2' is closed"), block:
+            pytest.fail("the block ran")
+    table.drop()
+    for handle in (table, orphaned):
+        with pytest.raises(tm.TableNotFoundError, match="atomic: there is no table 't2' any more"), handle.atomic():
+            pytest.fail("the block ran")
+
+
 def test_every_method_of_a_block_says_what_it_does() -> None:
     """To help(), with its arguments."""
     for verb in CALLS:

@@ -189,6 +189,28 @@ def test_with_closes() -> None:
     assert tm.attach("t").name == "t"
 
 
+def test_a_handle_of_no_use_cannot_be_entered() -> None:
+    """A closed one, or one whose table was dropped: the block does not run. A private table's is of some use."""
+    table = tm.create("t", access="public")
+    closed, orphaned = tm.attach("t"), tm.attach("t")
+    closed.close()
+    with pytest.raises(tm.TableClosedError, match="with: this handle of table 't' is closed"), closed:
+        pytest.fail("the block ran")
+    table.drop()
+    for handle in (table, orphaned):
+        with pytest.raises(tm.TableNotFoundError, match="with: there is no table 't' any more"), handle:
+            pytest.fail("the block ran")
+    tm.create("p", access="private")
+    assert in_child(_type_within_a_block, "p") == "set"
+
+
+def _type_within_a_block(name: str) -> str:
+    with tm.attach(name) as table, pytest.raises(tm.AccessError):
+        table.lookup(1)
+    with tm.attach(name) as table:
+        return table.info().type
+
+
 def test_garbage_collection_closes(instance: str) -> None:
     """A handle that nobody refers to is unmapped at once, no cycle keeps it."""
     gc.disable()
