@@ -92,6 +92,7 @@ def test_a_zombie_owns_nothing(daemon: Daemon) -> None:
     worker = Worker()
     worker.call(open_table, "t")
     worker.signal(signal.SIGKILL)
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # it is one now, and stays one
     assert tm.new_table("t", wait=30).inherited
     with open(f"/proc/{worker.pid}/stat") as stat:
         assert stat.read().rpartition(")")[2].split()[0] == "Z"
