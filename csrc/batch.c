@@ -307,37 +307,6 @@ static void sort_list(struct tmgr_table *t, struct batch *batch) {
     }
 }
 
-static int by_number(const void *left, const void *right) {
-    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
-    return (a > b) - (a < b);
-}
-
-/* A list of rows, no two of one key, that has more bytes than the table has left: refused before its buckets are made, for those
- * would stay. Of all else it is found out on the way. */
-static bool cannot_fit(struct tmgr_table *t, const struct batch *batch) {
-    uint64_t bytes = 0, left = load_relaxed(&t->control->max_bytes);
-    if (batch->order == NULL || t->type == TMGR_BAG) /* too few to matter; equal rows are one */
-        return false;
-    for (uint32_t i = 0; i < t->n_stripes; i++) {
-        uint64_t used = load_relaxed(&t->stripes[i].bytes);
-        left -= used < left ? used : left;
-    }
-    for (size_t i = 0; i < batch->n; i++)
-        bytes += batch->ops[i].row_len;
-    if (bytes <= left)
-        return false;
-    uint64_t *hashes = malloc(batch->n * sizeof *hashes);
-    bool are_apart = hashes != NULL;
-    for (size_t i = 0; i < batch->n && are_apart; i++)
-        hashes[i] = batch->probes[i].hash;
-    if (are_apart)
-        qsort(hashes, batch->n, sizeof *hashes, by_number);
-    for (size_t i = 1; i < batch->n && are_apart; i++)
-        are_apart = hashes[i] != hashes[i - 1] || t->bag;
-    free(hashes);
-    return are_apart;
-}
-
 enum { AHEAD = 8 }; /* operations whose buckets and rows are on their way while one is done */
 
 static inline size_t nth_op(const struct batch *batch, size_t k) { return batch->order != NULL ? batch->order[k] : k; }
@@ -345,8 +314,6 @@ static inline size_t nth_op(const struct batch *batch, size_t k) { return batch-
 static int apply_locked(struct tmgr_table *t, struct batch *batch, uint64_t *busy) {
     batch->removed = 0;
     int status = any_present(t, batch);
-    if (status == TMGR_OK && cannot_fit(t, batch))
-        status = TMGR_FULL;
     if (status == TMGR_OK)
         status = prepare_stripes(t, batch);
     if (status == TMGR_OK)

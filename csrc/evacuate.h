@@ -19,7 +19,7 @@
 
 #include "index.h"
 
-enum { SEARCH_STEPS = 256 * 1024 }; /* along lists, in one search for memory: some 5 to 20 ms */
+enum { SEARCH_STEPS = 256 * 1024 }; /* along lists, in one search for memory */
 
 /* Under the lock of s, which has no to-do work and nothing in quarantine: empty slabs of up to about `want` pages, within
  * about a millisecond, and what up to *steps steps along lists take; *steps: what is left of them. *pages: how many came free.
