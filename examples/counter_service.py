@@ -23,7 +23,6 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import tablemgr as tm
-from tablemgr.supervisor import ChildExited, TableHandedBack
 
 TABLE = "counters"
 
@@ -94,9 +93,9 @@ def count(path: str, requests: int, enough: Event, sent: Connection) -> None:
 
 def report(event: object) -> None:
     """What happens to the worker, in words."""
-    if isinstance(event, ChildExited) and event.exit == -signal.SIGKILL:
+    if isinstance(event, tm.ChildExited) and event.exit == -signal.SIGKILL:
         print(f"process {event.process.pid} was killed")
-    elif isinstance(event, TableHandedBack) and event.latency is not None:
+    elif isinstance(event, tm.TableHandedBack) and event.latency is not None:
         print(f"  its successor had the table after {event.latency * 1000:.1f} ms")
 
 
@@ -107,7 +106,7 @@ def main(requests: int = 2000, kills: int = 5) -> int:
         path = os.path.join(directory, "counter.sock")
         worker = tm.Child("counter", serve, (path,), tables={TABLE: {"access": "public"}})
         with tm.Supervisor([worker], max_restarts=kills) as supervisor:
-            next(event for event in supervisor.events() if isinstance(event, TableHandedBack))
+            next(event for event in supervisor.events() if isinstance(event, tm.TableHandedBack))
             enough = multiprocessing.Event()
             receive, send = multiprocessing.Pipe(duplex=False)
             client = multiprocessing.Process(target=count, args=(path, requests, enough, send))
@@ -117,7 +116,7 @@ def main(requests: int = 2000, kills: int = 5) -> int:
                 while client.is_alive():
                     for event in supervisor.events(timeout=0.005):
                         report(event)
-                        in_hand = in_hand or isinstance(event, TableHandedBack)
+                        in_hand = in_hand or isinstance(event, tm.TableHandedBack)
                     target = requests * (killed + 1) // (kills + 1)
                     if in_hand and killed == kills:
                         enough.set()

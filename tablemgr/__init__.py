@@ -98,15 +98,15 @@ from tablemgr.table import Atomic, Table, attach, create, drop
 
 if TYPE_CHECKING:
     from tablemgr.manager import Manager
-    from tablemgr.supervisor import (
-        Child,
+    from tablemgr.supervisor.child import Child
+    from tablemgr.supervisor.events import (
         ChildExited,
         ChildStarted,
         ChildStatus,
-        Supervisor,
         TableHandedBack,
         TooManyRestartsError,
     )
+    from tablemgr.supervisor.supervisor import Supervisor
 
 __all__ = [
     "ANY",
@@ -223,8 +223,10 @@ __version__ = "0.1.0"
 if not TYPE_CHECKING:  # a type checker would take any name for one of the module's
     _LATER = {
         "Manager": "tablemgr.manager",
-        **dict.fromkeys(("Child", "ChildExited", "ChildStarted", "ChildStatus"), "tablemgr.supervisor"),
-        **dict.fromkeys(("Supervisor", "TableHandedBack", "TooManyRestartsError"), "tablemgr.supervisor"),
+        "Child": "tablemgr.supervisor.child",
+        "Supervisor": "tablemgr.supervisor.supervisor",
+        **dict.fromkeys(("ChildExited", "ChildStarted", "ChildStatus"), "tablemgr.supervisor.events"),
+        **dict.fromkeys(("TableHandedBack", "TooManyRestartsError"), "tablemgr.supervisor.events"),
     }
 
     def __getattr__(name: str) -> Any:

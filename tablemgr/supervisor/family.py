@@ -11,7 +11,8 @@ from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from tablemgr.supervisor.children import Child, Event, TooManyRestartsError
+from tablemgr.supervisor.child import Child
+from tablemgr.supervisor.events import Event, TooManyRestartsError
 from tablemgr.supervisor.running import Running, held_back
 from tablemgr.supervisor.wakeup import StopRequest
 

@@ -17,7 +17,8 @@ from multiprocessing.process import BaseProcess
 from tablemgr import _ffi
 from tablemgr.segments import Process
 from tablemgr.supervisor import worker
-from tablemgr.supervisor.children import Child, ChildExited, ChildStarted, ChildStatus, TableHandedBack
+from tablemgr.supervisor.child import Child
+from tablemgr.supervisor.events import ChildExited, ChildStarted, ChildStatus, TableHandedBack
 
 
 class Running:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import multiprocessing
 import os
 import signal
@@ -23,7 +24,8 @@ from typing import Any, Literal
 
 from tablemgr import segment_names
 from tablemgr.segments import Process
-from tablemgr.supervisor.children import Child, ChildStatus, Event, TooManyRestartsError, check_limits
+from tablemgr.supervisor.child import Child
+from tablemgr.supervisor.events import ChildStatus, Event, TooManyRestartsError
 from tablemgr.supervisor.family import Family
 from tablemgr.supervisor.signals import StopSignals
 from tablemgr.supervisor.wakeup import StopRequest
@@ -73,7 +75,7 @@ class Supervisor:
     ) -> None:
         if strategy not in ("one_for_one", "one_for_all", "rest_for_one"):
             raise ValueError(f"strategy is 'one_for_one', 'one_for_all' or 'rest_for_one', not {strategy!r}")
-        check_limits(max_restarts, max_seconds)
+        _check_limits(max_restarts, max_seconds)
         if context is None or isinstance(context, str):
             context = multiprocessing.get_context(context)
         self._on_event = on_event
@@ -317,3 +319,11 @@ def _checked(child: Child) -> Child:
     if isinstance(child.target, Supervisor) and child.tables:
         raise ValueError(f"child {child.name!r} is a supervisor: its tables belong to the children that use them")
     return child
+
+
+def _check_limits(max_restarts: int, max_seconds: float) -> None:
+    """Raise ValueError unless a supervisor can be limited so."""
+    if isinstance(max_restarts, bool) or not isinstance(max_restarts, int) or max_restarts < 0:
+        raise ValueError(f"max_restarts is a number of restarts from 0 up, not {max_restarts!r}")
+    if math.isnan(max_seconds) or max_seconds <= 0:
+        raise ValueError(f"max_seconds is a number of seconds above 0, not {max_seconds!r}")

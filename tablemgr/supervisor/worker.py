@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tablemgr import _ffi
 from tablemgr.client import Client
 from tablemgr.segments import TableTransfer
-from tablemgr.supervisor.children import Child
+from tablemgr.supervisor.child import Child
 
 HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 """Blocked from before a child's process exists until it has its own handlers: the parent's must not run in it."""

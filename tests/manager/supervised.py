@@ -15,7 +15,7 @@ from typing import Any
 
 import tablemgr as tm
 from tablemgr import Child, Supervisor
-from tablemgr.supervisor import Event
+from tablemgr.supervisor.events import Event
 
 from .support import TIMEOUT, State, eventually
 

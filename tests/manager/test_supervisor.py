@@ -17,7 +17,7 @@ import pytest
 
 import tablemgr as tm
 from tablemgr import Child, Supervisor
-from tablemgr.supervisor import ChildExited, ChildStarted, Event, TableHandedBack, TooManyRestartsError
+from tablemgr.supervisor.events import ChildExited, ChildStarted, Event, TableHandedBack, TooManyRestartsError
 from tablemgr.supervisor.worker import takes_tables
 
 from .supervised import (

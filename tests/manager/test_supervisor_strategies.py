@@ -12,7 +12,7 @@ import pytest
 
 import tablemgr as tm
 from tablemgr import Child, ChildExited, ChildStarted, Supervisor, TooManyRestartsError
-from tablemgr.supervisor import Event
+from tablemgr.supervisor.events import Event
 
 from .supervised import (
     Clock,

@@ -19,7 +19,9 @@ from tablemgr.cli.demo import work
 from tablemgr.cli.demo.screen import Screen
 from tablemgr.errors import ManagerUnavailableError, TableError
 from tablemgr.manager import Manager
-from tablemgr.supervisor import Child, ChildExited, ChildStarted, Supervisor
+from tablemgr.supervisor.child import Child
+from tablemgr.supervisor.events import ChildExited, ChildStarted
+from tablemgr.supervisor.supervisor import Supervisor
 
 MANAGER = "manager"
 MANAGER_KILLS = 2

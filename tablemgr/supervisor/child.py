@@ -1,26 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a supervisor runs, and what it tells of it."""
+"""What a supervisor runs: `Child`. Every worker imports this, so it needs little."""
 
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from tablemgr.client import Client
-from tablemgr.errors import TableError
-from tablemgr.segments import Process, TableTransfer
 
 # More seconds than this are for ever: the system's calls take no more milliseconds than an int holds.
 _FOR_EVER = 1e6
-
-_NEW_TABLE = inspect.signature(Client.new_table)
-
-
-class TooManyRestartsError(TableError, RuntimeError):
-    """A supervisor's children died more often than it may restart them; it has stopped them all."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +55,10 @@ class Child:
             raise ValueError(f"child {self.name!r}: shutdown must not be negative, this is {self.shutdown}")
         if self.tables and "tables" in self.kwargs:
             raise ValueError(f"child {self.name!r}: `tables` is the argument that its tables come in; rename the other")
+        new_table = inspect.signature(Client.new_table)
         for table, options in self.tables.items():
             try:
-                _NEW_TABLE.bind(None, table, **options)
+                new_table.bind(None, table, **options)
             except TypeError as error:
                 raise TypeError(f"child {self.name!r}, table {table!r}: {error}; see new_table for options") from None
 
@@ -83,63 +75,3 @@ class Child:
     def is_run_again(self, code: int | None) -> bool:
         """Whether it is run again after it ended by itself with this exit code (None: unknown)."""
         return self.restart == "permanent" or (self.restart == "transient" and code != 0)
-
-
-@dataclass(frozen=True, slots=True)
-class ChildStatus:
-    """A child as `which_children` tells of it.
-
-    process: what runs it now, None if nothing does. starts: how often it was started. exit: the exit code of its last
-    process that ended (negative: the signal that killed it), None if none has, or if it is unknown.
-    """
-
-    name: str
-    process: Process | None
-    starts: int
-    exit: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ChildStarted:
-    """A child runs; when: epoch seconds. restarts: how often it was started before."""
-
-    name: str
-    process: Process
-    when: float
-    restarts: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChildExited:
-    """A child ended. exit: its exit code, negative: the signal that killed it, None: unknown; when: epoch seconds."""
-
-    name: str
-    process: Process
-    exit: int | None
-    when: float
-
-
-@dataclass(frozen=True, slots=True)
-class TableHandedBack:
-    """A started child has one of its tables in hand.
-
-    transfer: from whom and why (None: the table is new). latency: seconds from the moment when the end of the child's
-    predecessor was noticed until the table was in the successor's hand; None for a first start. when: epoch seconds.
-    """
-
-    child: str
-    table: str
-    transfer: TableTransfer | None
-    when: float
-    latency: float | None
-
-
-Event: TypeAlias = ChildStarted | ChildExited | TableHandedBack
-
-
-def check_limits(max_restarts: int, max_seconds: float) -> None:
-    """Raise ValueError unless a supervisor can be limited so."""
-    if isinstance(max_restarts, bool) or not isinstance(max_restarts, int) or max_restarts < 0:
-        raise ValueError(f"max_restarts is a number of restarts from 0 up, not {max_restarts!r}")
-    if math.isnan(max_seconds) or max_seconds <= 0:
-        raise ValueError(f"max_seconds is a number of seconds above 0, not {max_seconds!r}")
