@@ -15,6 +15,7 @@ from tablemgr.cli.command import Command
 from tablemgr.cli.exits import UsageError
 from tablemgr.cli.opening import attach
 from tablemgr.cli.progress import rows_bar
+from tablemgr.replacing import replacing
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> Answer:
 
 
 def _target(file: str, mode: int) -> contextlib.AbstractContextManager[BinaryIO]:
-    return contextlib.nullcontext(sys.stdout.buffer) if file == "-" else files.replacing(file, mode)
+    return contextlib.nullcontext(sys.stdout.buffer) if file == "-" else replacing(file, mode)
 
 
 COMMAND = Command("dump", "write a table to a file", configure, run)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Final
 
-from tablemgr import files
+from tablemgr import file_format, files
 from tablemgr.cli import csvrows, jsonlines
+from tablemgr.file_format import Progress
 from tablemgr.table import Table
 
 NATIVE: Final = "native"
@@ -43,13 +44,13 @@ def named(wanted: str | None, file: str) -> str:
 # -- out ---------------------------------------------------------------------------------------------------------------
 
 
-def write_text(table: Table, file: BinaryIO, kind: str, progress: files.Progress) -> int:
+def write_text(table: Table, file: BinaryIO, kind: str, progress: Progress) -> int:
     """Write all rows, live, and with JSON lines what the table is. Returns their number; TypeError, ValueError."""
     header = files.header_of(table)
     total = 0
     with _text(file) as out:
         if kind == JSONL:
-            out.write(jsonlines.line_of_facts({"tablemgr": files.VERSION, **asdict(header)}) + "\n")
+            out.write(jsonlines.line_of_facts({"tablemgr": file_format.VERSION, **asdict(header)}) + "\n")
         for row in table:
             out.write(csvrows.line_of_row(row) if kind == CSV else jsonlines.line_of_row(row) + "\n")
             total += 1
@@ -82,7 +83,7 @@ def read_text(
     where: str,
     partial: bool,
     instance: str | None,
-    progress: files.Progress,
+    progress: Progress,
 ) -> tuple[Table, str]:
     """The table of a text and, with `partial`, what ended it too early ("": nothing). Its heir is the manager.
 
@@ -114,7 +115,7 @@ def read_text(
 
 
 def _fill(
-    table: Table, rows: Iterable[tuple[Any, ...]], expected: int, progress: files.Progress
+    table: Table, rows: Iterable[tuple[Any, ...]], expected: int, progress: Progress
 ) -> tuple[int, ValueError | TypeError | None]:
     """Insert the rows until one is not sound. Returns how many went in, and what was wrong with the next."""
     done = 0
@@ -215,8 +216,8 @@ class _JsonLines:
 
 
 def _checked(facts: dict[str, Any]) -> dict[str, Any]:
-    if facts.get("tablemgr") != files.VERSION:
-        raise ValueError(f'the first line must be a row or have "tablemgr": {files.VERSION}')
+    if facts.get("tablemgr") != file_format.VERSION:
+        raise ValueError(f'the first line must be a row or have "tablemgr": {file_format.VERSION}')
     for name, kind in (("name", str), ("type", str), ("access", str), ("keypos", int), ("rows", int)):
         if type(facts.get(name)) is not kind:
             raise ValueError(f"the first line must have {name!r}, of type {kind.__name__}")

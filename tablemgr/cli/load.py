@@ -14,6 +14,7 @@ from tablemgr.cli.answers import Answer, Done
 from tablemgr.cli.command import Command
 from tablemgr.cli.exits import UsageError
 from tablemgr.cli.progress import rows_bar
+from tablemgr.file_format import Progress, Source
 from tablemgr.table import Table
 
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> Answer:
         return Answer(Done(f"{rows} rows of {args.file} loaded into {name}", facts), remark=damage)
 
 
-def _load(args: argparse.Namespace, kind: str, file: BinaryIO, progress: files.Progress) -> tuple[Table, str]:
+def _load(args: argparse.Namespace, kind: str, file: BinaryIO, progress: Progress) -> tuple[Table, str]:
     if kind != formats.NATIVE:
         return formats.read_text(
             file,
@@ -55,7 +56,7 @@ def _load(args: argparse.Namespace, kind: str, file: BinaryIO, progress: files.P
             progress=progress,
         )
     return files.read_table(
-        files.Source(file, args.file),
+        Source(file, args.file),
         name=args.name,
         access=args.access,
         partial=args.partial,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tablemgr import files
 from tablemgr.errors import TableError, TableExistsError
+from tablemgr.file_format import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ def load(name: str, path: str, instance: str) -> Outcome:
     """Make one table, whose heir is the manager."""
     try:
         with open(path, "rb") as file:
-            table, _ = files.read_table(files.Source(file, path), name=name, heir="manager", instance=instance)
+            table, _ = files.read_table(Source(file, path), name=name, heir="manager", instance=instance)
         with table:
             return Outcome(rows=len(table))
     except TableExistsError:

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 import tablemgr as tm
-from tablemgr import _codec, files, segments
+from tablemgr import _codec, file_format, files, segments
+from tablemgr.replacing import replacing
 from tests.support.child import Child, in_child
 
 BAGS = tuple(kind for kind in segments.TYPES if "bag" in kind)
@@ -180,7 +181,7 @@ def test_a_table_that_is_dropped_while_it_is_saved_leaves_the_file_as_it_was(pat
     """The error is that of reading it."""
     table = make()
     path.write_bytes(b"before")
-    with pytest.raises(tm.TableNotFoundError), files.replacing(path) as file:
+    with pytest.raises(tm.TableNotFoundError), replacing(path) as file:
         pages = files._Pages(table)
         tm.drop("t", force=True)
         pages.write(file)
@@ -235,11 +236,11 @@ def test_the_file_is_replaced_when_all_is_written(
 
         monkeypatch.setattr(os, "open", refusing)
     path.write_bytes(b"before")
-    with pytest.raises(ZeroDivisionError), files.replacing(path) as file:
+    with pytest.raises(ZeroDivisionError), replacing(path) as file:
         file.write(b"half")
         raise ZeroDivisionError
     assert path.read_bytes() == b"before"
-    with files.replacing(path, 0o640) as file:
+    with replacing(path, 0o640) as file:
         file.write(b"whole")
         assert path.read_bytes() == b"before"
     assert path.read_bytes() == b"whole"
@@ -251,7 +252,7 @@ def test_a_saver_that_is_killed_leaves_the_old_file_and_nothing_else(path: Path)
     path.write_bytes(b"before")
 
     def half(pipe: Any) -> None:
-        with files.replacing(path) as file:
+        with replacing(path) as file:
             file.write(b"x" * 1_000_000)
             pipe.send(None)
             pipe.recv()
@@ -273,7 +274,7 @@ def test_a_loader_that_is_killed_leaves_no_table(path: Path) -> None:
                 pipe.send((done, expected))
                 pipe.recv()
 
-            files.read_table(files.Source(file, "f"), name="half", progress=say)
+            files.read_table(file_format.Source(file, "f"), name="half", progress=say)
 
     with Child(half) as loader:
         assert loader.receive()[1] == 5000
@@ -289,7 +290,7 @@ def test_the_name_can_be_taken_while_the_table_is_loaded(path: Path) -> None:
     """Then there is an error, and what has the name stays."""
     tm.save(make(n=10), path)
     with open(path, "rb") as file, pytest.raises(tm.TableExistsError, match="'n'"):
-        files.read_table(files.Source(file, "f"), name="n", progress=lambda *_: tm.create("n").close())
+        files.read_table(file_format.Source(file, "f"), name="n", progress=lambda *_: tm.create("n").close())
     assert sorted(info.name for info in tm.tables()) == ["n", "t"]
 
 
@@ -303,7 +304,9 @@ def test_the_name_of_a_table_that_went_with_its_owner_is_free(path: Path) -> Non
     in_child(_make_without_heir)
     tm.load(path, name="n").drop()
     with open(path, "rb") as file:
-        table, _ = files.read_table(files.Source(file, "f"), name="n", progress=lambda *_: in_child(_make_without_heir))
+        table, _ = files.read_table(
+            file_format.Source(file, "f"), name="n", progress=lambda *_: in_child(_make_without_heir)
+        )
     assert len(table) == 10
 
 
@@ -347,12 +350,12 @@ def saved(n: int = 50_000, kind: str = "set") -> bytes:
 
 def load_bytes(data: bytes, *, partial: bool = False, **more: Any) -> tuple[tm.Table, str]:
     """The table in these bytes."""
-    return files.read_table(files.Source(io.BytesIO(data), "f"), partial=partial, **more)
+    return files.read_table(file_format.Source(io.BytesIO(data), "f"), partial=partial, **more)
 
 
 def page_ends(data: bytes) -> list[tuple[int, int]]:
     """(offset behind it, rows up to there) for each page of rows."""
-    at = len(files.SIGNATURE) + 4
+    at = len(file_format.SIGNATURE) + 4
     ends, rows = [], 0
     while at < len(data):
         kind, n_bytes, n_rows, _ = struct.unpack_from(">4sQQI", data, at)
@@ -440,11 +443,11 @@ def test_a_length_is_believed_as_far_as_there_are_bytes() -> None:
 def _file(header: Any, *pages: tuple[int, bytes]) -> bytes:
     """A file with right checksums, whatever is in it."""
     file = io.BytesIO()
-    file.write(files.SIGNATURE + struct.pack(">I", 1))
-    crc = files._write_record(file, b"HEAD", 0, header, 0)
+    file.write(file_format.SIGNATURE + struct.pack(">I", 1))
+    crc = file_format._write_record(file, b"HEAD", 0, header, 0)
     for n_rows, page in pages:
-        crc = files._write_record(file, b"ROWS", n_rows, page, crc)
-    files._write_record(file, b"DONE", sum(n for n, _ in pages), struct.pack(">I", crc), crc)
+        crc = file_format._write_record(file, b"ROWS", n_rows, page, crc)
+    file_format._write_record(file, b"DONE", sum(n for n, _ in pages), struct.pack(">I", crc), crc)
     return file.getvalue()
 
 
@@ -500,7 +503,7 @@ def test_what_is_no_such_file_is_refused(path: Path) -> None:
     for content, match in (
         (b"", "cut off"),
         (b"PK\x03\x04" + bytes(100), "not a file that save"),
-        (files.SIGNATURE + struct.pack(">I", 2) + bytes(100), "version 2"),
+        (file_format.SIGNATURE + struct.pack(">I", 2) + bytes(100), "version 2"),
     ):
         path.write_bytes(content)
         for partial in (False, True):
