@@ -1,6 +1,7 @@
 """A seeded sample of the kills that `make crash` makes: each case, some instructions of the write and the repair."""
 
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,12 @@ def case_names() -> list[str]:
     text = (Path(__file__).parent / "cases.c").read_text(encoding="utf-8")
     rows = text.split("crash_cases[] = {")[1].split("\n};")[0].splitlines()
     return [row.split('"')[1] for row in rows if '"' in row]
+
+
+def read_names() -> list[str]:
+    """From the table in readers.c, likewise."""
+    text = (Path(__file__).parent / "slow" / "readers.c").read_text(encoding="utf-8")
+    return re.findall(r'\{"(\w+)"', text.split("} readings[] = {")[1].split("};")[0])
 
 
 def sampled_names() -> list[str]:
@@ -133,11 +140,25 @@ def test_whatever_follows_a_death_in_a_tables_life_is_killed_too(executable: Pat
     assert counts["repair_kills"] >= 60
 
 
-def test_a_reader_stopped_anywhere_sees_what_was_so() -> None:
+@pytest.fixture(scope="module")
+def reading_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], subprocess.CompletedProcess[str]]]:
+    """What a read has seen that was stopped."""
+    program = build(READERS)
+
+    def run(name: str) -> subprocess.CompletedProcess[str]:
+        command = [str(program), f"--read={name}", f"--seed={SEED}", "--stops=6"]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    with run_ahead(request, "read", run) as of:
+        yield of
+
+
+@pytest.mark.parametrize("read", read_names())
+def test_a_reader_stopped_anywhere_sees_what_was_so(
+    reading_of: Callable[[str], subprocess.CompletedProcess[str]], read: str
+) -> None:
     """A read stopped at sampled instructions while others write gives sound rows, misses none, and none twice."""
-    done = subprocess.run(
-        [str(build(READERS)), f"--seed={SEED}", "--stops=6"], capture_output=True, text=True, check=False, timeout=280
-    )
+    done = reading_of(read)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("failures=0") == done.stdout.count("read=") > 0
 
