@@ -147,7 +147,7 @@ def reading_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], subpr
 
     def run(name: str) -> subprocess.CompletedProcess[str]:
         command = [str(program), f"--read={name}", f"--seed={SEED}", "--stops=6"]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
 
     with run_ahead(request, "read", run) as of:
         yield of
