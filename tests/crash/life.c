@@ -12,9 +12,6 @@
 #include <unistd.h>
 
 enum { CALLS_MAX = 2, SHORT_WAIT_NS = 5 * 1000 * 1000 };
-/* Beside a stopped process: a lock is waited for so long as the caller says, a name one second at most, and a rename
- * may wait for two names. */
-#define BESIDE_LIMIT_NS (UINT64_C(3) * 1000 * 1000 * 1000)
 
 /* What may follow a death. */
 struct next {
@@ -320,7 +317,7 @@ static bool act_beside(struct run *run, const struct next *next) {
         uint64_t begin = run_now_ns();
         for (size_t i = 0; i < next->n; i++)
             life_call(&run->setup, next->calls[i], &table, SHORT_WAIT_NS);
-        _exit(run_now_ns() - begin > BESIDE_LIMIT_NS * next->n ? 1 : 0);
+        _exit(run_now_ns() - begin > LATE_NS * next->n ? 1 : 0);
     }
     int status;
     return child >= 0 && waitpid(child, &status, 0) == child && status == 0;

@@ -274,7 +274,7 @@ static int write_beside(struct run *run) {
         uint64_t begin = run_now_ns();
         op_run(&at_work.beside, table, SHORT_WAIT_NS, &outcome);
         uint64_t took = run_now_ns() - begin;
-        bool in_time = outcome.status == TMGR_BUSY ? took >= SHORT_WAIT_NS && took < READ_LIMIT_NS : true;
+        bool in_time = outcome.status == TMGR_BUSY ? took >= SHORT_WAIT_NS && took < LATE_NS : true;
         bool is_refused = run->setup.refusal != TMGR_OK && outcome.status == run->setup.refusal;
         _exit(!in_time ? 3 : outcome.status == TMGR_OK ? 0 : outcome.status == TMGR_BUSY || is_refused ? 1 : 2);
     }

@@ -94,7 +94,7 @@ int run_continue(pid_t child) {
     pid_t ended;
     uint64_t begin = run_now_ns();
     kill(child, SIGCONT);
-    while ((ended = waitpid(child, &status, WNOHANG)) == 0 && run_now_ns() - begin < UINT64_C(10) * READ_LIMIT_NS)
+    while ((ended = waitpid(child, &status, WNOHANG)) == 0 && run_now_ns() - begin < 2 * LATE_NS)
         sched_yield();
     if (ended == child)
         return status;

@@ -57,7 +57,7 @@ static bool watch_step(void *context, pid_t child, size_t done) {
     bool good = run->subject->reader_look(run, done / watcher->every, problem);
     uint64_t took = run_now_ns() - begin;
     run->n_reads++;
-    if (good && took > READ_LIMIT_NS) {
+    if (good && took > LATE_NS) {
         snprintf(problem, sizeof problem, "a reader took %llu ms", (unsigned long long)(took / 1000000));
         good = false;
     }
