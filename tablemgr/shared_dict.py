@@ -192,8 +192,7 @@ class SharedDict(_codec.DictVerbs[K, V], MutableMapping[K, V]):
         """Set the items of a mapping or an iterable of pairs, and named ones, in one atomic change."""
         rows = _pairs(other)
         rows += named.items()
-        if rows:
-            self._table.insert(rows)
+        self._table.insert(rows)
 
     def __or__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
         if not isinstance(other, Mapping):

@@ -325,6 +325,8 @@ def test_options_are_those_of_create() -> None:
     assert "closed" in repr(shared)
     with pytest.raises(tm.TableClosedError):
         shared["k"]
+    with pytest.raises(tm.TableClosedError, match="closed"):
+        shared.update({})
 
 
 def test_makers_at_the_same_time_share_one_dict() -> None:
