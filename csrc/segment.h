@@ -44,6 +44,9 @@ static inline int segment_enter(struct tmgr_table *t, bool write) {
 }
 /* Writable mapping, if the descriptor allows it. */
 bool segment_make_writable(struct tmgr_table *t);
+/* For a call that was refused, behind the gate and without a lock: true if the owner is dead and its heir, a live
+ * process, has the table now, which may be this one. Whoever notices a death hands over (owner_settle). */
+bool segment_hands_over(struct tmgr_table *t);
 /* errno of a failed system call of this thread, kept for tmgr_errno; gives the status it stands for. */
 int segment_error(int error);
 /* Drop what has a name, whatever the rights of this process in the table. NO_TABLE: it has none, or is dropped already. */

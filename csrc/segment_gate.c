@@ -157,6 +157,11 @@ bool segment_make_writable(struct tmgr_table *t) {
     return t->writable;
 }
 
+bool segment_hands_over(struct tmgr_table *t) {
+    return !t->foreign && !owner_word_alive(load_acquire(&t->control->owner)) && segment_make_writable(t) &&
+           owner_settle(t, NULL, 0) == TMGR_OK;
+}
+
 int segment_admit_fully(struct tmgr_table *t, bool write) {
     for (;;) {
         bool outgrown = write && atomic_load_explicit(&t->outgrown, memory_order_relaxed);
@@ -171,6 +176,8 @@ int segment_admit_fully(struct tmgr_table *t, bool write) {
             continue;
         }
         status = owner_admits(t, write);
+        if (status == TMGR_ACCESS && segment_hands_over(t))
+            continue;
         if (status == TMGR_NO_TABLE && load_acquire(&t->control->state) >= STATE_MOVING) {
             segment_leave(t);
             status = follow(t);

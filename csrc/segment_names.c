@@ -177,6 +177,8 @@ int tmgr_rename(struct tmgr_table *t, const char *segment, const char *name, siz
     if (status != TMGR_OK)
         return status;
     status = owner_admits(t, true);
+    if (status == TMGR_ACCESS && segment_hands_over(t))
+        status = owner_admits(t, true);
     if (status == TMGR_OK && !segment_make_writable(t))
         status = owner_refusal(t, TMGR_READONLY);
     if (status == TMGR_OK)

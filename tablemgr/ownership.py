@@ -71,9 +71,7 @@ class Owning:
 
     def _own(self, verb: str) -> _ffi.RawInfo:
         """The table's description, if this process owns it."""
-        raw = self._handle.describe(verb)
-        if raw.gone:
-            self._handle.fail(Status.NO_TABLE, verb)
+        raw = segments.settled(self._handle, verb)
         if raw.owner != _ffi.self_process():
             self._handle.fail(Status.NOT_OWNER, verb)
         return raw

@@ -184,11 +184,20 @@ def describe(handle: Handle, doing: str = "info") -> TableInfo:
 
     doing: as for attach.
     """
-    raw = handle.describe(doing)
-    if raw.gone:
-        handle.fail(Status.NO_TABLE, doing)
+    raw = settled(handle, doing)
     parsed = parse_segment_name(segment=handle.segment)
     return _info(raw, parsed[0] if parsed else "")
+
+
+def settled(handle: Handle, doing: str) -> RawInfo:
+    """What the segment says, after the hand-over to a live heir if that was due. Raises as describe."""
+    raw = handle.describe(doing)
+    if not raw.gone and not raw.owner_alive and raw.heir == _ffi.HEIR_PROCESS:
+        _went_with_owner(handle, raw, _ffi.MAP_AUTO)
+        raw = handle.describe(doing)
+    if raw.gone:
+        handle.fail(Status.NO_TABLE, doing)
+    return raw
 
 
 def _sighting(raw: RawInfo, instance: str) -> Sighting:

@@ -183,6 +183,42 @@ def test_a_process_as_heir_gets_the_table_when_the_owner_dies() -> None:
     assert transfer.from_.alive is False
 
 
+def _write_in_a_block(table: tm.Table) -> None:
+    with table.atomic() as block:
+        block.insert(("k", 2))
+
+
+@pytest.mark.parametrize("access", ["protected", "private"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda table: table.info(),
+        lambda table: table.insert(("k", 2)),
+        lambda table: table.delete("k"),
+        lambda table: table.lookup("k"),
+        lambda table: table.select(tm.Clause(tm.ANY)),
+        _write_in_a_block,
+        lambda table: table.setopts(heir=None),
+        lambda table: table.rename("u"),
+    ],
+    ids=["info", "insert", "delete", "lookup", "select", "block", "setopts", "rename"],
+)
+def test_the_first_call_after_a_death_is_the_heirs(access: str, call: Callable[[tm.Table], object]) -> None:
+    """With a handle from before: nothing has to be asked twice, and the call finds the table inherited."""
+
+    def owner(pipe: Connection) -> None:
+        tm.create("t", heir=os.getppid(), access=access).insert(("k", 1))
+        pipe.send(None)
+        pipe.recv()
+
+    with Child(owner) as child:
+        child.receive()
+        table = tm.attach("t")
+        child.kill()
+    call(table)
+    assert owner_pid(table) == os.getpid()
+
+
 def test_a_dead_heir_leaves_an_orphan() -> None:
     """The table stays, owned by a dead process, until somebody claims it."""
 
