@@ -195,8 +195,10 @@ const struct os_self *os_self_find(void) {
     self = is_kept ? self : &not_kept;
     if (is_kept && load_acquire(&self->identity) != 0)
         return self;
+    struct stat_line found;
     uint32_t pid = (uint32_t)getpid();
-    uint64_t start = os_process_start(pid);
+    /* Not by the pid: /proc may still be that of another pid namespace, where the number is another process's. */
+    uint64_t start = read_stat("/proc/self/stat", &found) ? found.start : 0;
     store_relaxed(&self->pid, pid);
     store_relaxed(&self->start, start);
     store_relaxed(&self->pid_namespace, namespace_inode("/proc/self/ns/pid"));

@@ -21,13 +21,25 @@ bool owner_word_alive(uint64_t identity) {
 uint64_t owner_read(struct tmgr_table *t, struct owner_record *record) {
     uint64_t before = load_acquire(&t->control->owner), after;
     for (;;) {
-        copy_racy((uint8_t *)record, (const uint8_t *)&owner_records(t)[before % RECORDS], sizeof *record);
+        const struct owner_record *used = &owner_records(t)[before % RECORDS];
+        uint64_t changes = load_acquire(&used->changes); /* before all else of the record: see below */
+        copy_racy((uint8_t *)record, (const uint8_t *)used, sizeof *record);
         fence_acquire(); /* pairs with the publish of the owner word in commit() */
         after = load_acquire(&t->control->owner);
-        if (after == before &&
-            load_relaxed(&owner_records(t)[before % RECORDS].changes) == load_relaxed(&record->changes))
-            return before; /* the count tells when the word came round to the same value */
+        if (after == before && load_relaxed(&used->changes) == changes)
+            return before; /* the count tells when the word came round to the same value meanwhile */
         before = after;
+    }
+}
+
+/* The owner word, and the rule that was its own at some moment. Of a dead owner: the last one, for it changes nothing more. */
+static uint64_t read_rule(struct tmgr_table *t, uint64_t *rule) {
+    for (;;) {
+        uint64_t owner = load_acquire(&t->control->owner);
+        *rule = load_relaxed(&owner_records(t)[owner % RECORDS].rule);
+        fence_acquire();
+        if (load_relaxed(&t->control->owner) == owner)
+            return owner;
     }
 }
 
@@ -55,27 +67,24 @@ static bool has_gone(struct tmgr_table *t, uint64_t owner, bool needs_owner) {
 }
 
 int owner_refusal(struct tmgr_table *t, int status) {
-    uint64_t owner = load_acquire(&t->control->owner);
-    uint64_t rule = load_relaxed(&owner_records(t)[owner % RECORDS].rule);
-    fence_acquire();
+    uint64_t rule, owner = read_rule(t, &rule);
     if (t->foreign || rule_heir(rule) != TMGR_HEIR_NONE || owner_word_alive(owner))
         return status;
-    return load_relaxed(&t->control->owner) == owner ? TMGR_NO_TABLE : status;
+    return read_rule(t, &rule) == owner && rule_heir(rule) == TMGR_HEIR_NONE ? TMGR_NO_TABLE : status;
 }
 
 int owner_admits_fully(struct tmgr_table *t, bool write) {
     const struct os_self *self = os_self();
     for (;;) {
-        uint64_t owner = load_acquire(&t->control->owner);
-        uint64_t rule = load_relaxed(&owner_records(t)[owner % RECORDS].rule);
-        fence_acquire();
-        if (load_relaxed(&t->control->owner) != owner)
-            continue;
+        uint64_t rule, now, owner = read_rule(t, &rule);
         if (load_acquire(&t->control->state) != STATE_LIVE)
             return TMGR_NO_TABLE;
         bool is_owner = (owner & IDENTITY_MASK) == load_relaxed(&self->identity) && !t->foreign;
-        if (has_gone(t, owner, !is_owner && rule_heir(rule) == TMGR_HEIR_NONE))
+        if (has_gone(t, owner, !is_owner && rule_heir(rule) == TMGR_HEIR_NONE)) {
+            if (read_rule(t, &now) != owner || rule_heir(now) != rule_heir(rule))
+                continue; /* first the death, then the heir: it may have named one before it died */
             return TMGR_NO_TABLE;
+        }
         if (!rule_permits(rule, is_owner, write))
             return owner_refusal(t, TMGR_ACCESS);
         return write && !same_namespaces(t, self) ? owner_refusal(t, TMGR_NAMESPACE) : TMGR_OK;

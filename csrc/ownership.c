@@ -24,12 +24,16 @@ int tmgr_end(const struct tmgr_process *process, int *status) {
 
 static void describe_owner(struct tmgr_table *t, struct tmgr_info *info) {
     struct owner_record record;
-    uint64_t owner = owner_read(t, &record), rule = load_relaxed(&record.rule);
+    uint64_t owner, rule;
+    do { /* first the death, then the heir: a dead owner names none any more */
+        owner = load_acquire(&t->control->owner);
+        info->owner_alive = t->foreign || owner_word_alive(owner);
+    } while (owner_read(t, &record) != owner);
+    rule = load_relaxed(&record.rule);
     info->access = rule_access(rule);
     info->heir = rule_heir(rule);
     info->transfer_reason = rule_reason(rule);
     info->owner = owner_process(owner);
-    info->owner_alive = t->foreign || owner_word_alive(owner);
     info->heir_process = owner_process(load_relaxed(&record.heir));
     info->heir_alive = info->heir == TMGR_HEIR_PROCESS && (t->foreign || owner_word_alive(load_relaxed(&record.heir)));
     info->transfer_from = owner_process(load_relaxed(&record.from));

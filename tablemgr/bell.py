@@ -18,6 +18,8 @@ from collections.abc import Iterable
 from typing import Final
 
 _MESSAGE_MAX: Final = 60000  # bytes; the names that do not fit are left out, and all are: look at everything
+_KIND: Final = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+_NAMES_MAX: Final = 256  # in one message; whoever sends more, and anybody may, makes all be looked at
 _BURST: Final = 8  # messages at once after which some may have been lost: the kernel keeps 10 by default
 
 
@@ -37,8 +39,14 @@ def ring(instance: str, process: tuple[int, int] | None, names: Iterable[str] = 
     message = b"\0".join(name.encode() for name in names)
     if len(message) > _MESSAGE_MAX:
         message = b""
+    address = _address(instance, process)
     with contextlib.suppress(OSError):
-        _sender().sendto(message, _address(instance, process))
+        try:
+            _sender().sendto(message, address)
+        except BlockingIOError:
+            # What others have not read yet counts against the socket that sent it: it may be full of that.
+            with socket.socket(socket.AF_UNIX, _KIND) as fresh:
+                fresh.sendto(message, address)
 
 
 class Bell:
@@ -48,7 +56,7 @@ class Bell:
     """
 
     def __init__(self, instance: str, process: tuple[int, int] | None) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self._socket = socket.socket(socket.AF_UNIX, _KIND)
         try:
             self._socket.bind(_address(instance, process))
         except BaseException:
@@ -69,8 +77,9 @@ class Bell:
                 message = self._socket.recv(_MESSAGE_MAX)
             except BlockingIOError:
                 break
-            everything = everything or not message or count >= _BURST
-            names.update(name.decode(errors="replace") for name in message.split(b"\0"))
+            everything = everything or not message or count >= _BURST or message.count(b"\0") >= _NAMES_MAX
+            if not everything:
+                names.update(name.decode(errors="replace") for name in message.split(b"\0"))
         return None if everything else names
 
     def close(self) -> None:
@@ -85,8 +94,7 @@ _sending: list[socket.socket] = []
 
 def _sender() -> socket.socket:
     if not _sending:
-        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        _sending.append(socket.socket(socket.AF_UNIX, kind))  # of two made at once, one is left to the collector
+        _sending.append(socket.socket(socket.AF_UNIX, _KIND))  # of two made at once, one is left to the collector
     return _sending[0]
 
 

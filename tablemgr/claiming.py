@@ -8,8 +8,16 @@ from collections.abc import Callable
 
 from tablemgr import _ffi, protocol, segments, table as tables
 from tablemgr.conversation import Conversations
-from tablemgr.errors import NotOwnerError, TableExistsError, TableNotFoundError, TableOwnedError
+from tablemgr.errors import (
+    ManagerUnavailableError,
+    NotOwnerError,
+    TableExistsError,
+    TableNotFoundError,
+    TableOwnedError,
+)
 from tablemgr.table import Table
+
+_SAME_TABLE_MAX = 20  # answers that the table has changed, where it has not
 
 
 class Claims:
@@ -35,11 +43,20 @@ class Claims:
         wanted; how: codec and lock_timeout; when: when this call began, and how long it waits.
         """
         asked, until = when
+        before, tries = -1, 0
         while True:
             found = self._open(name, check, *how)
             try:
-                claim = protocol.Claim(name, 0 if found is None else found._table_id, asked, until)
+                seen = 0 if found is None else found._table_id
+                claim = protocol.Claim(name, seen, asked, until)
                 reply = self._manager.ask(claim, math.inf if until is None else until)
+                if isinstance(reply, protocol.Changed):
+                    before, tries = seen, tries + 1 if seen == before else 0
+                    if tries > _SAME_TABLE_MAX:
+                        raise ManagerUnavailableError(
+                            f"{doing}: the manager sees another table {name!r} than this process, or none: it has "
+                            "another /dev/shm; use another instance, or a manager that has this one"
+                        )
                 if isinstance(reply, protocol.Owned):
                     raise TableOwnedError(
                         f"{doing}: table {name!r} is owned by process {reply.pid}, which is alive: use attach() to "

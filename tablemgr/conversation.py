@@ -134,7 +134,7 @@ class Conversations:
     def __init__(self, instance: str, autostart: bool | None) -> None:
         self._instance = instance
         self._autostart = autostart
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle: list[Connection] = []
         _all.add(self)
 
@@ -214,7 +214,7 @@ class Conversations:
             connection.close()
 
     def _after_fork_in_child(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle = []
 
 

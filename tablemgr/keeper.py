@@ -51,6 +51,7 @@ class TableKeeper:
         self._table = self._open(name, options)
         self._ended = os.eventfd(0, os.EFD_CLOEXEC)
         self._is_ended = False
+        self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name=f"tablemgr keeper {name}", daemon=True)
         self._thread.start()
 
@@ -69,6 +70,9 @@ class TableKeeper:
         if self._is_ended:
             return
         self._is_ended = True
+        if os.getpid() != self._pid:  # a forked process may leave the with block, too: the keeper is its parent's
+            self._table.close()
+            return
         os.eventfd_write(self._ended, 1)
         self._thread.join()
         os.close(self._ended)
@@ -104,14 +108,18 @@ class TableKeeper:
                     return table
 
     def _run(self) -> None:
-        try:
-            while not self._is_ended:
+        trouble = ""
+        while not self._is_ended:
+            try:
                 if not self._turn():
                     return
-        except TableNotFoundError:
-            pass  # dropped: there is nothing to keep
-        except Exception:
-            _log.exception("the keeper of table %r for %r has given up", self._table.name, self.target)
+                trouble = ""
+            except TableNotFoundError:
+                return  # dropped: there is nothing to keep
+            except Exception as error:  # no descriptors, a lock that a stopped process holds: it may be better soon
+                if trouble != (trouble := repr(error)):
+                    _log.exception("the keeper of table %r for %r tries again", self._table.name, self.target)
+                self._pause(None, _ROUND_SECONDS)
 
     def _turn(self) -> bool:
         """One step towards the table being the target's; False if there is no table any more."""

@@ -47,7 +47,7 @@ class Listener:
 
     def monitor(self, name: str) -> None:
         """Tell of the deaths of a table's owners from now on, as long as there is the table."""
-        monitor = Monitor(self._instance, name)
+        monitor = Monitor(self._instance, name, self._epoll)
         with self._lock:
             if monitor.table_id in self._monitors:
                 monitor.close()
@@ -151,7 +151,7 @@ class Listener:
             self._register(monitor)
             return
         del self._monitors[monitor.table_id]
-        monitor.close()  # which takes its descriptor out of the epoll
+        monitor.close()
 
     def _register(self, monitor: Monitor) -> None:
         if monitor.pidfd is not None:

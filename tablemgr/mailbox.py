@@ -135,8 +135,8 @@ class Mailbox:
         """A manager introduced itself: tell, if it is another one than before."""
         with self._lock:
             manager, before = (since, pid, start), self._manager
-            if before is not None and (manager < before or (manager == before and not self._is_down)):
-                return
+            if before is not None and not self._is_down and manager <= before:
+                return  # known, or of a greeting that was overtaken; while none is there, the clock may be set back
             if before is not None and not self._is_down:
                 self._put(ManagerDown())
             if before is not None or self._is_down:
@@ -202,8 +202,9 @@ class Mailbox:
         tables.sort(key=lambda raw: (raw.transfer_ns, raw.created_ns, raw.name))
         for raw in tables:
             if self._told.get(raw.table_id, 0) < 2 * raw.transfer_seq and not raw.kept:
-                self._put(_transfer(raw))
+                event = _transfer(raw)  # a signal handler may come here in between, as a thread cannot
                 self._told[raw.table_id] = 2 * raw.transfer_seq + (raw.transfer_reason == _ffi.REASON_GIFT)
+                self._put(event)
         for raw in tables:
             if self._told.get(raw.table_id, 0) > 2 * raw.transfer_seq:
                 continue
@@ -212,10 +213,10 @@ class Mailbox:
                 continue
             self._open.setdefault(raw.name, time.monotonic() + _END_SECONDS)
             if finally_ or raw.transfer_end != _ffi.END_OPEN or self._open[raw.name] <= time.monotonic():
-                self._put(_death(raw))
                 self._deaths[raw.table_id] = raw.transfer_from
                 self._told[raw.table_id] = 2 * raw.transfer_seq + 1
-                del self._open[raw.name]
+                self._open.pop(raw.name, None)
+                self._put(_death(raw))
 
     def _look_at_open(self) -> None:
         now = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import time
 from typing import Final
 
@@ -25,7 +26,8 @@ class Monitor:
     Of several owners that came and went between two looks, the last one's death is told.
     """
 
-    def __init__(self, instance: str, name: str) -> None:
+    def __init__(self, instance: str, name: str, epoll: select.epoll | None = None) -> None:
+        self._epoll = epoll  # where its listener registers the pidfd
         self._handle = Handle.attach(segment_names.segment_name(instance, name), _ffi.MAP_HEAD, name)
         raw = self._handle.describe()
         self.table_id = raw.table_id
@@ -89,12 +91,15 @@ class Monitor:
         if raw.owner == self._owner and raw.owner_alive:
             return
         self._unwatch()
-        if raw.owner != _ffi.self_process():
+        if raw.owner != _ffi.self_process() and raw.owner_alive:  # of a dead one it would be readable for ever
             with contextlib.suppress(OSError):
                 self.pidfd = processes.open_pidfd(*raw.owner)
             self._owner = raw.owner if self.pidfd is not None else None
 
     def _unwatch(self) -> None:
         if self.pidfd is not None:
+            if self._epoll is not None:
+                with contextlib.suppress(OSError):  # closing is not enough where a forked child has it, too
+                    self._epoll.unregister(self.pidfd)
             os.close(self.pidfd)
         self.pidfd = self._owner = None

@@ -130,6 +130,8 @@ def pid_of(process: Any, what: str, instance: str) -> int:
     if isinstance(process, BaseProcess):
         if process.pid is None:
             raise LookupError(f"{what}, {process.name}, is not started yet: it has no pid")
+        if process.exitcode is not None:  # asking waits for a dead one: somebody else may have its pid from now on
+            raise LookupError(f"{what}, {process.name}, has ended")
         return process.pid
     if isinstance(process, bool) or not hasattr(process, "__index__"):
         raise TypeError(

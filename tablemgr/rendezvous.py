@@ -15,11 +15,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import signal
 import socket
 import stat
 import struct
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
@@ -255,7 +257,7 @@ class FileLock:
 
     def acquire(self) -> bool:
         """Take the lock without waiting; False if somebody else has it. Raises as `directory` does."""
-        with directory(create=True) as path:
+        with directory(create=True) as path, _taking:
             while True:
                 fd = os.open(f"{path}/{self._name}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
                 try:
@@ -303,14 +305,16 @@ class FileLock:
 
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
+_taking = threading.RLock()  # held while there is a descriptor with a lock that the fork hook cannot find yet
 
 
 def _forget_all() -> None:
+    _taking.release()
     for lock in list(_held):
         lock.forget()
 
 
-os.register_at_fork(after_in_child=_forget_all)
+os.register_at_fork(before=_taking.acquire, after_in_parent=_taking.release, after_in_child=_forget_all)
 
 
 def _is_file(fd: int, path: str) -> bool:
@@ -377,7 +381,8 @@ def _start(instance: str, timeout: float) -> None:
     try:
         said, _ = starter.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        starter.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(starter.pid, signal.SIGKILL)  # the manager too, which is not our child, and holds the pipe
         starter.communicate()
         said = b"it did not say that it was ready in time"
     text = said.decode(errors="replace").strip()

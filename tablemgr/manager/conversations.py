@@ -322,7 +322,8 @@ def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
 
 
 _listening: weakref.WeakSet[Conversations] = weakref.WeakSet()
-_descriptors = threading.Lock()  # held while a socket exists that the fork hook cannot find yet
+# Held while a socket exists that the fork hook cannot find yet; an RLock, for a signal handler may fork meanwhile.
+_descriptors = threading.RLock()
 
 
 def _after_fork_in_child() -> None:

@@ -87,11 +87,19 @@ class Manager:
     def __enter__(self) -> Manager:
         server = self._open()
         begun = threading.Event()
+        failed: list[BaseException] = []
         self._thread = threading.Thread(
-            target=self._run_thread, args=(server, begun), name=f"tablemgr manager {self.instance}", daemon=True
+            target=self._run_thread, args=(server, begun, failed), name=f"tablemgr manager {self.instance}", daemon=True
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._server = self._thread = None
+            server.close()
+            raise
         begun.wait()
+        if failed:
+            raise failed[0]
         return self
 
     def __exit__(
@@ -142,9 +150,15 @@ class Manager:
         self._loop.call_soon(ready)  # runs when the server does
         await server.run()
 
-    def _run_thread(self, server: Server, begun: threading.Event) -> None:
+    def _run_thread(self, server: Server, begun: threading.Event, failed: list[BaseException]) -> None:
+        serving = self._serve(server, begun.set)
         try:
-            asyncio.run(self._serve(server, begun.set))
+            asyncio.run(serving)
+        except BaseException as error:
+            if begun.is_set():
+                raise
+            serving.close()
+            failed.append(error)
         finally:
             self._server = self._loop = None
             server.close()

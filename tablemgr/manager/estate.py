@@ -135,8 +135,8 @@ class Estate:
     def round(self) -> None:
         """Look at the tables of the instance, in the order of their creation: new ones, and many of the others."""
         found = self._outside.names()
-        for name in self._known.keys() - found:
-            del self._known[name]
+        for name in (self._known.keys() | self._records.keys()) - found:  # looked at since, and gone without a word
+            self._known.pop(name, None)
             self._forget(name)
             self._reported.pop(name, None)
         due = [*islice(self._known, ROUND_TABLES), *(found - self._known.keys())]

@@ -158,8 +158,23 @@ class _HttpServer(WSGIServer):
         connection, address = super().get_request()
         return connection, address or ("local", 0)
 
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Question and answer, in `_SECONDS` together: the handler's own timeout is one of each piece."""
+        timer = threading.Timer(_SECONDS, _cut_off, (request,))
+        timer.daemon = True
+        timer.start()
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            timer.cancel()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Who scrapes and does not listen to the answer is nobody's trouble but its own."""
+
+
+def _cut_off(request: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(WSGIRequestHandler):

@@ -115,7 +115,13 @@ class Keeper:
             return
         started = time.monotonic()
         while True:
-            items = await asyncio.to_thread(self._wanted)
+            try:
+                items = await asyncio.to_thread(self._wanted)
+            except OSError as error:  # of a moment, as where there are no descriptors
+                journal.note(Event.SAVE_FAILED, logging.WARNING, reason=str(error))
+                await asyncio.sleep(min(1.0, *seconds))
+                continue
+            due = {item.name: due[item.name] for item in items if item.name in due}
             now = time.monotonic()
             for item in items:
                 if due.setdefault(item.name, started + item.seconds) <= now:

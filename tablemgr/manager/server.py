@@ -70,13 +70,14 @@ class Server:
                 f"instance {self.instance!r} has a manager already: process {self._lock.holder()}; "
                 "use it, stop it, or choose another instance"
             )
+        self._estate = Estate(SharedMemory(self.instance), self.journal, self._exit_of, self._is_alive)
         try:
             if self._prepare is not None:
                 self._prepare(self.journal)
-            self._estate = Estate(SharedMemory(self.instance), self.journal, self._exit_of, self._is_alive)
             self._estate.round()
             self._conversations.open(self._passed)
         except BaseException:
+            self._estate.release()  # the process may live on, and is no manager
             self._lock.release()
             raise
 

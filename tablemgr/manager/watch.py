@@ -80,7 +80,11 @@ class Watch:
 
     def _is_dead(self, process: Identity) -> None:
         self._known_dead.add(process)
-        self._loop.call_soon(self._died, process)
+        self._loop.call_soon(self._tell_dead, process)
+
+    def _tell_dead(self, process: Identity) -> None:
+        if process in self._known_dead:  # else nobody wants to know any more, or the watch has ended
+            self._died(process)
 
     def _may_have_ended(self, process: Identity, later: tuple[float, ...] = _LOOKS_AFTER) -> None:
         """The thread that held the lifeline has ended. If the process goes on without it, its pidfd is left to tell."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing.connection
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import time
@@ -63,11 +64,18 @@ class Running:
         self.has_tables = False
         self.failure = None
         self._identity = Process(process.pid, _ffi.process_start(process.pid) or 0, True)
-        with contextlib.suppress(ProcessLookupError):  # dead, and waited for by its fork server or another thread
-            self._pidfd = os.pidfd_open(process.pid)
-            if process.exitcode is not None:  # the same, and somebody else may have the pid: its sentinel is as good
-                os.close(self._pidfd)
-                self._pidfd = -1
+        try:
+            with contextlib.suppress(ProcessLookupError):  # dead, and waited for by its fork server or another thread
+                self._pidfd = os.pidfd_open(process.pid)
+                if process.exitcode is not None:  # the same, and somebody may have the pid: its sentinel is as good
+                    os.close(self._pidfd)
+                    self._pidfd = -1
+        except BaseException:  # no descriptor: without one nobody could stop it
+            process.kill()
+            process.join()
+            self.close_reports()
+            self.process = self._identity = None
+            raise
         self._starts += 1
         return ChildStarted(self.child.name, self._identity, time.time(), self._starts - 1)
 
@@ -160,6 +168,8 @@ def held_back(method: str | None) -> Iterator[None]:
         multiprocessing.forkserver.ensure_running()
         yield
         return
+    if method == "spawn":
+        multiprocessing.resource_tracker.ensure_running()  # whose start unblocks these signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, worker.HELD_BACK)
     try:
         yield
