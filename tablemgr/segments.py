@@ -184,7 +184,9 @@ def describe(handle: Handle, doing: str = "info") -> TableInfo:
 
     doing: as for attach.
     """
-    raw = settled(handle, doing)
+    raw = handle.describe(doing)
+    if raw.gone:
+        handle.fail(Status.NO_TABLE, doing)
     parsed = parse_segment_name(segment=handle.segment)
     return _info(raw, parsed[0] if parsed else "")
 
