@@ -4,11 +4,13 @@ import asyncio
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tablemgr as tm
+from tablemgr import rendezvous
 
 from .support import TIMEOUT, Daemon, State, Worker, claim_error, eventually, on_table, open_table, owner_pid, rows
 
@@ -95,6 +97,21 @@ def test_tables_of_a_manager_that_ended_are_orphans_though_its_process_lives(ins
     assert back.lookup(1) == [(1, 2)]
     assert back.transfer is not None
     assert back.transfer.data == "word"
+
+
+def test_a_manager_that_cannot_listen_keeps_no_orphans(instance: str, runtime: Path) -> None:
+    """It has inherited by then; its process lives on, and is no manager: they are orphans again."""
+    owner = Worker("spawn")
+    with tm.Manager():
+        owner.call(open_table, "t")
+    owner.kill()
+    obstacle = Path(rendezvous.socket_path(instance))
+    obstacle.mkdir()
+    with pytest.raises(IsADirectoryError), tm.Manager():
+        pass
+    obstacle.rmdir()
+    Daemon(instance)
+    assert Worker("spawn").call(open_table, "t") == (True, "heir")
 
 
 def test_the_program_that_embeds_a_manager_may_own_tables_itself(instance: str) -> None:
