@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from tablemgr import _ffi, mailbox, names, processes, segment_names, table as tables
-from tablemgr.errors import TableError, TableExistsError, TableNotFoundError, TableOwnedError
+from tablemgr.errors import TableClosedError, TableError, TableExistsError, TableNotFoundError, TableOwnedError
 from tablemgr.options import check_match, check_options
 from tablemgr.table import Table
 
@@ -114,8 +114,8 @@ class TableKeeper:
                 if not self._turn():
                     return
                 trouble = ""
-            except TableNotFoundError:
-                return  # dropped: there is nothing to keep
+            except (TableNotFoundError, TableClosedError):
+                return  # dropped, or the program has closed the handle: there is nothing to keep
             except Exception as error:  # no descriptors, a lock that a stopped process holds: it may be better soon
                 if trouble != (trouble := repr(error)):
                     _log.exception("the keeper of table %r for %r tries again", self._table.name, self.target)

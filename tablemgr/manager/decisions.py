@@ -120,10 +120,6 @@ class Line:
         """The tables that somebody waits for, longest wait first."""
         return list(dict.fromkeys(waiter.name for waiter in self.all()))
 
-    def of_process(self, process: Identity) -> list[Waiter]:
-        """The places of one process."""
-        return [waiter for waiter in self.all() if waiter.asker == process]
-
 
 def _place(waiter: Waiter) -> tuple[float, int]:
     return waiter.asked, waiter.key

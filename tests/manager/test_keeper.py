@@ -143,3 +143,12 @@ def test_what_a_keeper_refuses(instance: str) -> None:
         with pytest.raises((TypeError, ValueError)):
             tm.TableKeeper(target, "u")  # type: ignore[arg-type]  # what is tested
     assert [info.name for info in tm.tables()] == ["t"]
+
+
+def test_a_closed_handle_ends_the_keeper(instance: str) -> None:
+    """What passes is tried again; this does not pass."""
+    with tm.TableKeeper("consumer", "t") as keeper:
+        keeper.table.close()
+        consumer = Worker()
+        consumer.call(register, "consumer")
+        eventually(lambda: not keeper.running)
