@@ -27,17 +27,29 @@ static const uint8_t *bytes_or_null(PyObject *object, size_t *len) {
     return object == Py_None ? NULL : (const uint8_t *)PyBytes_AS_STRING(object);
 }
 
-/* The cursor of a continuation: (stripe, position, key, skip). It may come from anywhere: the core bounds what it says. */
+static bool fill(struct tmgr_buffer *buffer, const char *bytes, Py_ssize_t len) {
+    if (len == 0) {
+        return true;
+    }
+    if (!reserve(buffer, (size_t)len)) {
+        return false;
+    }
+    memcpy(buffer->data, bytes, (size_t)len);
+    buffer->len = (size_t)len;
+    return true;
+}
+
+/* The cursor of a continuation: (stripe, position, last, rest). It may come from anywhere: the core bounds what it says. */
 static bool cursor_argument(PyObject *object, struct tmgr_cursor *cursor) {
-    unsigned long long position, skip;
+    unsigned long long position;
     unsigned stripe;
-    const char *key;
-    Py_ssize_t len;
+    const char *last, *rest;
+    Py_ssize_t last_len, rest_len;
     if (object == Py_None) {
         return true;
     }
     if (!PyTuple_Check(object) ||
-        !PyArg_ParseTuple(object, "IKy#K:continuation", &stripe, &position, &key, &len, &skip)) {
+        !PyArg_ParseTuple(object, "IKy#y#:continuation", &stripe, &position, &last, &last_len, &rest, &rest_len)) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_TypeError, "query: the cursor must be a tuple");
         }
@@ -45,22 +57,13 @@ static bool cursor_argument(PyObject *object, struct tmgr_cursor *cursor) {
     }
     cursor->stripe = stripe;
     cursor->position = position;
-    cursor->skip = skip;
-    if (len == 0) {
-        return true;
-    }
-    if (!reserve(&cursor->last, (size_t)len)) {
-        return false;
-    }
-    memcpy(cursor->last.data, key, (size_t)len);
-    cursor->last.len = (size_t)len;
-    return true;
+    return fill(&cursor->last, last, last_len) && fill(&cursor->rest, rest, rest_len);
 }
 
 static PyObject *cursor_object(const struct tmgr_cursor *cursor) {
-    return Py_BuildValue("IKy#K", cursor->stripe, (unsigned long long)cursor->position,
+    return Py_BuildValue("IKy#y#", cursor->stripe, (unsigned long long)cursor->position,
                          cursor->last.len > 0 ? (const char *)cursor->last.data : "", (Py_ssize_t)cursor->last.len,
-                         (unsigned long long)cursor->skip);
+                         cursor->rest.len > 0 ? (const char *)cursor->rest.data : "", (Py_ssize_t)cursor->rest.len);
 }
 
 /* The results of one call of the core appended to the list. */
@@ -144,6 +147,7 @@ static PyObject *binding_query(struct binding *self, PyObject *arguments) {
     }
     Py_XDECREF(list);
     free(call.cursor.last.data);
+    free(call.cursor.rest.data);
     return answer;
 }
 

@@ -257,11 +257,46 @@ struct stood {
     size_t len;
 };
 
-/* The cursor stands behind this row: `skip` rows of its key have been passed. */
-static bool pass(struct run *run, const uint8_t *key, size_t len, uint64_t skip) {
+/* The cursor stands behind this key. */
+static bool pass(struct run *run, const uint8_t *key, size_t len) {
     run->cursor->last.len = 0;
-    run->cursor->skip = skip;
     return buffer_append(&run->cursor->last, key, len);
+}
+
+/* Rows from the first on that has not been looked at, *n of them bytes until then. PRESENT: there are enough. */
+static int look_at_each(struct run *run, const uint8_t *rows, size_t len, size_t *n) {
+    int status = TMGR_OK;
+    for (*n = 0; *n < len;) {
+        size_t row_len = term_skip(rows + *n, rows + len);
+        if (row_len == 0)
+            return TMGR_CORRUPT;
+        status = look_at_row(run, rows + *n, row_len);
+        if (status != TMGR_OK)
+            break;
+        *n += row_len;
+    }
+    return status;
+}
+
+/* All rows of a key. PRESENT: there are enough; if some have been passed all are, and the others are the cursor's rest, because no
+ * place among them outlasts that rows are deleted. ets:select/3 keeps the rest of a bucket likewise. */
+static int look_at_key(struct run *run, const uint8_t *rows, size_t len, bool *passed) {
+    size_t n = 0;
+    bool by_list = run->t->bag && run->mode >= TMGR_QUERY_DELETE;
+    int status = by_list ? write_list(run, rows, len) : look_at_each(run, rows, len, &n);
+    *passed = status == TMGR_OK || (status == TMGR_PRESENT && n > 0);
+    if (*passed && status == TMGR_PRESENT && !buffer_append(&run->cursor->rest, rows + n, len - n))
+        status = TMGR_NO_MEMORY;
+    return status;
+}
+
+static int look_at_rest(struct run *run) {
+    struct tmgr_buffer *rest = &run->cursor->rest;
+    size_t n = 0;
+    int status = look_at_each(run, rest->data, rest->len, &n);
+    if (n > 0)
+        memmove(rest->data, rest->data + n, rest->len -= n);
+    return status;
 }
 
 static int sorted_rows(struct run *run, struct stood *list) {
@@ -285,25 +320,22 @@ static int look_at_bucket(struct run *run, const struct behind *behind) {
     struct stood *list = malloc((run->n_rows + 1) * sizeof *list);
     struct tmgr_buffer from = {NULL, 0, 0};
     struct standing last = {0, 0, NULL, 0};
-    uint64_t skip = run->cursor->skip, nth = 0;
     int status = list != NULL ? sorted_rows(run, list) : TMGR_NO_MEMORY;
     if (status == TMGR_OK && run->cursor->last.len > 0) {
         if (!buffer_append(&from, run->cursor->last.data, run->cursor->last.len))
             status = TMGR_NO_MEMORY;
         last = standing_of(run->t, from.data, from.len);
     }
-    bool by_list = run->t->bag && run->mode >= TMGR_QUERY_DELETE;
-    for (size_t i = 0, len; i < run->n_rows && status == TMGR_OK; i++) {
+    for (size_t i = 0, next; i < run->n_rows && status == TMGR_OK; i = next) {
         const struct stood *one = &list[i];
-        nth = i > 0 && standing_compare(&list[i - 1].standing, &one->standing) == 0 ? nth + 1 : 0;
-        int order = last.key != NULL ? standing_compare(&one->standing, &last) : 1;
-        if (order < 0 || (order == 0 && nth < skip))
+        size_t len = one->len;
+        bool passed;
+        for (next = i + 1; next < run->n_rows && standing_compare(&list[next].standing, &one->standing) == 0; next++)
+            len += list[next].len; /* they lie one behind the other */
+        if (last.key != NULL && standing_compare(&one->standing, &last) <= 0)
             continue;
-        for (len = one->len;
-             by_list && i + 1 < run->n_rows && standing_compare(&list[i + 1].standing, &one->standing) == 0; i++)
-            len += list[i + 1].len; /* they lie one behind the other */
-        status = by_list ? write_list(run, one->row, len) : look_at_row(run, one->row, len);
-        if (status == TMGR_OK && !pass(run, one->standing.key, one->standing.key_len, by_list ? UINT64_MAX : nth + 1))
+        status = look_at_key(run, one->row, len, &passed);
+        if (passed && !pass(run, one->standing.key, one->standing.key_len))
             status = TMGR_NO_MEMORY;
     }
     if (status == TMGR_OK) {
@@ -322,43 +354,46 @@ static int look_at_bucket(struct run *run, const struct behind *behind) {
     return status;
 }
 
-/* The rows of one key, or rows in the order of keys. */
-static int look_at_rows(struct run *run, const struct behind *behind) {
-    const uint8_t *row = run->rows.data, *end = row + run->rows.len;
-    bool by_key = run->query->flags & TMGR_QUERY_BY_KEY;
-    bool by_list = run->t->bag && run->mode >= TMGR_QUERY_DELETE; /* and by key */
-    int status = by_list && run->n_rows > 0 ? write_list(run, row, run->rows.len) : TMGR_OK;
-    for (size_t i = 0; i < run->n_rows && status == TMGR_OK && !by_list; i++) {
-        struct term_span key;
-        size_t len = term_skip(row, end);
-        if (len == 0)
-            return TMGR_CORRUPT;
-        if (!by_key || i >= run->cursor->skip)
-            status = look_at_row(run, row, len);
-        if (status == TMGR_OK && run->exact && !by_key &&
-            (!term_key_of(row, len, run->t->keypos, &key) || !pass(run, row + key.offset, key.len, 0)))
-            status = TMGR_NO_MEMORY;
-        if (status == TMGR_OK && by_key && i >= run->cursor->skip)
-            run->cursor->skip = i + 1;
-        row += len;
-    }
-    if (status == TMGR_OK && by_key) {
+static int look_at_rows_of_key(struct run *run, const struct behind *behind) {
+    bool passed = true;
+    int status = run->n_rows > 0 ? look_at_key(run, run->rows.data, run->rows.len, &passed) : TMGR_OK;
+    if (passed) {
         run->cursor->position = behind->position;
         run->cursor->done = behind->done;
-        run->cursor->skip = 0;
+    }
+    return status;
+}
+
+/* Rows in the order of keys. */
+static int look_at_rows_in_order(struct run *run) {
+    const uint8_t *row = run->rows.data, *end = row + run->rows.len;
+    int status = TMGR_OK;
+    for (size_t i = 0, len; i < run->n_rows && status == TMGR_OK; i++, row += len) {
+        struct term_span key;
+        len = term_skip(row, end);
+        if (len == 0)
+            return TMGR_CORRUPT;
+        status = look_at_row(run, row, len);
+        if (status == TMGR_OK && run->exact &&
+            (!term_key_of(row, len, run->t->keypos, &key) || !pass(run, row + key.offset, key.len)))
+            status = TMGR_NO_MEMORY;
     }
     return status;
 }
 
 static int run_query(struct run *run, size_t want_bytes) {
-    int status = TMGR_OK;
+    int status = look_at_rest(run);
     while (status == TMGR_OK && !run->cursor->done && run->out->len < want_bytes && run->examined < want_bytes) {
         struct behind behind;
         status = fetch(run, &behind);
         if (status != TMGR_OK)
             break;
-        bool by_bucket = run->exact && !run->t->ordered && !(run->query->flags & TMGR_QUERY_BY_KEY);
-        status = by_bucket ? look_at_bucket(run, &behind) : look_at_rows(run, &behind);
+        if (run->query->flags & TMGR_QUERY_BY_KEY)
+            status = look_at_rows_of_key(run, &behind);
+        else if (run->exact && !run->t->ordered)
+            status = look_at_bucket(run, &behind);
+        else
+            status = look_at_rows_in_order(run);
         run->examined += run->rows.len;
     }
     return status;

@@ -157,13 +157,14 @@ struct tmgr_op {
     size_t updates_len;
 };
 
-/* A position in the traversal order; all zero is the start. `last` is to be freed with tmgr_buffer_free. */
+/* A position in the traversal order; all zero is the start. `last` and `rest` are to be freed with tmgr_buffer_free. */
 struct tmgr_cursor {
     uint32_t stripe;
     uint32_t done;
     uint64_t position;
     struct tmgr_buffer last; /* the key behind which it stands, where that is within a bucket or a tree */
-    uint64_t skip;           /* rows of that key that were passed */
+    struct tmgr_buffer
+        rest; /* of a bag: rows of a key among which max_results fell, copied when the first of them was */
 };
 
 enum tmgr_range_flag { TMGR_RANGE_AFTER_LO = 1, TMGR_RANGE_UP_TO_HI = 2, TMGR_RANGE_REVERSE = 4 };

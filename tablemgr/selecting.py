@@ -24,7 +24,7 @@ from tablemgr.match_program import Program, Query, delete_query, match_query, ob
 from tablemgr.matching import ANY, Clause
 
 Row = tuple[Any, ...]
-Cursor = tuple[int, int, bytes, int]
+Cursor = tuple[int, int, bytes, bytes]
 _RESULTS, _COUNT, _DELETE, _REPLACE = range(4)  # enum tmgr_query_mode
 
 
@@ -163,7 +163,7 @@ class Selecting(AskVerbs):
             n = _limit(limit)
         except (TypeError, ValueError) as error:
             self._refuse(verb, error)
-        return self._page(Continuation(verb, asked, n, bool(reverse), self._table_id, (0, 0, b"", 0)), program)
+        return self._page(Continuation(verb, asked, n, bool(reverse), self._table_id, (0, 0, b"", b"")), program)
 
     def _page(self, at: Continuation, program: Program) -> tuple[list[Any], Further]:
         results, cursor = self._run(at.verb, _RESULTS, program, at.reverse, at.limit, at.cursor)

@@ -474,6 +474,24 @@ def test_a_limit_may_fall_between_rows_of_one_key(table: tm.Table) -> None:
     assert (page, table.match(more)[0]) == ([(3 + 6 * n,) for n in range(5)], [(3 + 6 * n,) for n in range(5, 10)])
 
 
+@pytest.mark.parametrize("pattern", [(V1, V2), (3, V2)], ids=["every key", "one key"])
+def test_rows_deleted_between_pages_take_no_others_with_them(table: tm.Table, pattern: tuple[object, ...]) -> None:
+    """Each page's rows are gone before the next is asked for: all the others come exactly once, and what was added may."""
+    table.insert([(n % 6, n) for n in range(240)])
+    wanted = table.match_object(pattern)
+    page, more = table.match_object(pattern, limit=7)
+    found = list(page)
+    while more is not tm.END:
+        for row in page:
+            table.delete_object(row)
+        table.insert([(row[0], "added") for row in page[:1]])
+        page, more = table.match_object(pickle.loads(pickle.dumps(more)))
+        assert len(page) <= 7
+        found += page
+    assert [row for row in found if row[1] != "added"] == wanted
+    assert table.check() == []
+
+
 def test_deleting_by_clauses_keeps_the_order_of_the_others(table: tm.Table) -> None:
     """With the key bound and without; the number is that of rows, copies included."""
     rows = [(n % 6, n // 24) for n in range(240)]
