@@ -159,12 +159,12 @@ static bool set_data(uint8_t *to, word *to_len, const void *data, size_t len) {
     return true;
 }
 
-/* The word of a live process, without a record number; 0 if there is none of that pid. */
-static uint64_t live_identity(uint32_t pid) {
-    uint64_t start = os_process_start_alive(pid);
-    if (start == 0)
+/* The word of a live process, without a record number; 0 if it is none, another one having its pid by now included. */
+static uint64_t live_identity(const struct tmgr_process *process) {
+    uint64_t start = os_process_start_alive(process->pid);
+    if (start == 0 || (process->start != 0 && process->start != start))
         return 0;
-    return (uint64_t)pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT;
+    return (uint64_t)process->pid << OWNER_PID_SHIFT | start << OWNER_START_SHIFT;
 }
 
 /* Fill in heir and access as asked for; the record is private to the caller. */
@@ -181,7 +181,7 @@ static int apply_options(struct owner_record *record, uint32_t what, const struc
         if (options->heir > TMGR_HEIR_PROCESS)
             return TMGR_BAD_OPTION;
         if (options->heir == TMGR_HEIR_PROCESS) {
-            identity = live_identity(options->heir_pid);
+            identity = live_identity(&options->heir_process);
             if (identity == 0)
                 return TMGR_NO_PROCESS;
         }
@@ -293,24 +293,25 @@ static int own_record(struct tmgr_table *t, uint64_t *owner, struct owner_record
     return is_owner ? TMGR_OK : owner_refusal(t, TMGR_NOT_OWNER);
 }
 
-int owner_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns) {
+int owner_give_away(struct tmgr_table *t, const struct tmgr_process *receiver, const void *data, size_t data_len,
+                    int64_t wait_ns) {
     struct owner_record record;
     uint64_t owner;
     int status = own_record(t, &owner, &record);
     if (status != TMGR_OK)
         return status;
-    if (pid == load_relaxed(&os_self()->pid))
+    if (receiver->pid == load_relaxed(&os_self()->pid))
         return TMGR_SELF;
-    uint64_t receiver = live_identity(pid);
-    if (receiver == 0)
+    uint64_t identity = live_identity(receiver);
+    if (identity == 0)
         return TMGR_NO_PROCESS;
     if (!set_data(record.transfer_data, &record.transfer_data_len, data, data_len))
         return TMGR_TOO_LONG;
     note_transfer(&record, owner, TMGR_GIFT);
-    return change(t, owner, receiver, &record, wait_ns);
+    return change(t, owner, identity, &record, wait_ns);
 }
 
-int owner_pass_on(struct tmgr_table *t, uint32_t pid, bool kept, int64_t wait_ns) {
+int owner_pass_on(struct tmgr_table *t, const struct tmgr_process *receiver, bool kept, int64_t wait_ns) {
     struct owner_record record;
     uint64_t owner;
     int status = own_record(t, &owner, &record);
@@ -318,13 +319,13 @@ int owner_pass_on(struct tmgr_table *t, uint32_t pid, bool kept, int64_t wait_ns
         return status;
     if (rule_reason(load_relaxed(&record.rule)) != TMGR_KEPT)
         return TMGR_NOT_OWNER;
-    uint64_t receiver = live_identity(pid);
-    if (receiver == 0)
+    uint64_t identity = live_identity(receiver);
+    if (identity == 0)
         return TMGR_NO_PROCESS;
     uint64_t ends = load_relaxed(&record.rule) & RULE_END_MASK; /* of the same dead owner */
     note_transfer(&record, load_relaxed(&record.from), kept ? TMGR_KEPT : TMGR_INHERITED);
     store_relaxed(&record.rule, load_relaxed(&record.rule) | ends);
-    return change(t, owner, receiver, &record, wait_ns);
+    return change(t, owner, identity, &record, wait_ns);
 }
 
 int owner_note_end(struct tmgr_table *t, const struct tmgr_ending *ending, int64_t wait_ns) {

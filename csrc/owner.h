@@ -84,8 +84,9 @@ void owner_unlock(struct tmgr_table *t);
 int owner_claim(struct tmgr_table *t, enum tmgr_claim what, const struct tmgr_ending *ending, int64_t wait_ns);
 /* As tmgr_settle, but where the table has to go it says NO_TABLE and leaves the dropping to the caller. */
 int owner_settle(struct tmgr_table *t, const struct tmgr_ending *ending, int64_t wait_ns);
-int owner_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns);
-int owner_pass_on(struct tmgr_table *t, uint32_t pid, bool kept, int64_t wait_ns);
+int owner_give_away(struct tmgr_table *t, const struct tmgr_process *receiver, const void *data, size_t data_len,
+                    int64_t wait_ns);
+int owner_pass_on(struct tmgr_table *t, const struct tmgr_process *receiver, bool kept, int64_t wait_ns);
 int owner_note_end(struct tmgr_table *t, const struct tmgr_ending *ending, int64_t wait_ns);
 int owner_setopts(struct tmgr_table *t, uint32_t what, const struct tmgr_options *options, int64_t wait_ns);
 

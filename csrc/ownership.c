@@ -135,20 +135,21 @@ int tmgr_settle(struct tmgr_table *t, const struct tmgr_ending *ending, int64_t 
     return status;
 }
 
-int tmgr_give_away(struct tmgr_table *t, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns) {
+int tmgr_give_away(struct tmgr_table *t, const struct tmgr_process *receiver, const void *data, size_t data_len,
+                   int64_t wait_ns) {
     int status = enter_control(t, true);
     if (status != TMGR_OK)
         return status;
-    status = owner_give_away(t, pid, data, data_len, wait_ns);
+    status = owner_give_away(t, receiver, data, data_len, wait_ns);
     segment_leave(t);
     return status;
 }
 
-int tmgr_pass_on(struct tmgr_table *t, uint32_t pid, bool kept, int64_t wait_ns) {
+int tmgr_pass_on(struct tmgr_table *t, const struct tmgr_process *receiver, bool kept, int64_t wait_ns) {
     int status = enter_control(t, true);
     if (status != TMGR_OK)
         return status;
-    status = owner_pass_on(t, pid, kept, wait_ns);
+    status = owner_pass_on(t, receiver, kept, wait_ns);
     segment_leave(t);
     return status;
 }

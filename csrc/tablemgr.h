@@ -89,15 +89,15 @@ struct tmgr_ending {
 };
 
 struct tmgr_options {
-    uint32_t type;      /* enum tmgr_type */
-    uint32_t access;    /* enum tmgr_access */
-    uint32_t keypos;    /* counted from 0 */
-    uint32_t codec;     /* the caller's number, stored as it is */
-    uint32_t mode;      /* permission bits of the segment; not subject to the umask */
-    uint32_t n_stripes; /* power of two, 1 to 64; 0: the default */
-    uint64_t max_bytes; /* limit of the segment; 0: what the file system holds */
-    uint32_t heir;      /* enum tmgr_heir */
-    uint32_t heir_pid;  /* with TMGR_HEIR_PROCESS */
+    uint32_t type;                    /* enum tmgr_type */
+    uint32_t access;                  /* enum tmgr_access */
+    uint32_t keypos;                  /* counted from 0 */
+    uint32_t codec;                   /* the caller's number, stored as it is */
+    uint32_t mode;                    /* permission bits of the segment; not subject to the umask */
+    uint32_t n_stripes;               /* power of two, 1 to 64; 0: the default */
+    uint64_t max_bytes;               /* limit of the segment; 0: what the file system holds */
+    uint32_t heir;                    /* enum tmgr_heir */
+    struct tmgr_process heir_process; /* with TMGR_HEIR_PROCESS; start 0: whoever has the pid now */
     const void *heir_data;
     size_t heir_data_len;
 };
@@ -334,17 +334,18 @@ int tmgr_claim(struct tmgr_table *table, enum tmgr_claim what, const struct tmgr
  * none (NO_TABLE). Otherwise OWNED (the owner is alive) or ABSENT (an orphan: the manager's, or the heir died).
  * ending: as tmgr_claim. */
 int tmgr_settle(struct tmgr_table *table, const struct tmgr_ending *ending, int64_t wait_ns);
-/* Owner only. data: a msgpack object for the receiver. NO_PROCESS, SELF, TOO_LONG. */
-int tmgr_give_away(struct tmgr_table *table, uint32_t pid, const void *data, size_t data_len, int64_t wait_ns);
+/* Owner only. data: a msgpack object for the receiver; its start 0: whoever has the pid now. NO_PROCESS, SELF, TOO_LONG. */
+int tmgr_give_away(struct tmgr_table *table, const struct tmgr_process *receiver, const void *data, size_t data_len,
+                   int64_t wait_ns);
 /* The manager only, of a table that it keeps: hand it to a process, which may be the manager's own, as inherited from the
  * owner before (reason INHERITED, with what that left for its heir). kept: the receiver keeps it for others, too (KEPT).
  * NOT_OWNER, also if the table is not kept; NO_PROCESS. */
-int tmgr_pass_on(struct tmgr_table *table, uint32_t pid, bool kept, int64_t wait_ns);
+int tmgr_pass_on(struct tmgr_table *table, const struct tmgr_process *receiver, bool kept, int64_t wait_ns);
 /* Put down how the owner before ended, if it is that process, the present one has the table by its death, and nobody has
  * said so yet; else ABSENT. Any process that may write the segment may say it. */
 int tmgr_note_end(struct tmgr_table *table, const struct tmgr_ending *ending, int64_t wait_ns);
 enum tmgr_change { TMGR_CHANGE_HEIR = 1, TMGR_CHANGE_ACCESS = 2 };
-/* Owner only; what: a sum of enum tmgr_change. Fields of options: heir, heir_pid, heir_data, access. */
+/* Owner only; what: a sum of enum tmgr_change. Fields of options: heir, heir_process, heir_data, access. */
 int tmgr_setopts(struct tmgr_table *table, uint32_t what, const struct tmgr_options *options, int64_t wait_ns);
 /* This process. */
 int tmgr_self(struct tmgr_process *process);

@@ -85,7 +85,7 @@ class Binding:
         plan: Plan,
         reverse: bool,
         limit: int,
-        cursor: tuple[int, int, bytes, int] | None,
+        cursor: tuple[int, int, bytes, bytes] | None,
         /,
     ) -> Any: ...
     def pages(self, want_bytes: int, /) -> Iterator[tuple[int, bytes]]: ...

@@ -33,7 +33,7 @@ class Claims:
         name: str,
         check: Callable[[_ffi.RawInfo], None],
         how: tuple[str, float],
-        heir: tuple[int, int, bytes],
+        heir: tuple[int, tuple[int, int], bytes],
         when: tuple[float, float | None],
     ) -> tuple[Table, _ffi.RawInfo] | None:
         """The table, which has become this process's, and how; None: there is none, and this process may create it.
@@ -119,7 +119,7 @@ class Claims:
             raise
 
 
-def _take_over(table: Table, heir: tuple[int, int, bytes]) -> _ffi.RawInfo | None:
+def _take_over(table: Table, heir: tuple[int, tuple[int, int], bytes]) -> _ffi.RawInfo | None:
     """Make of a table, which is this process's by the manager's word, what the caller gets.
 
     What it is: None if the segment says by now that it is not this process's.
@@ -138,13 +138,13 @@ def _take_over(table: Table, heir: tuple[int, int, bytes]) -> _ffi.RawInfo | Non
     return raw
 
 
-def _name_heir(handle: _ffi.Handle, kind: int, pid: int, data: bytes) -> None:
+def _name_heir(handle: _ffi.Handle, kind: int, process: tuple[int, int], data: bytes) -> None:
     """Change the heir of a table that this process has just come to own.
 
     A process may have died since it was looked at. The manager is next after a dead heir in any case, so it is named.
     """
     try:
-        handle.setopts(heir=kind, heir_pid=pid, heir_data=data)
+        handle.setopts(heir=kind, heir_process=process, heir_data=data)
     except TableNotFoundError:
         raise
     except LookupError:

@@ -114,15 +114,15 @@ class Client(Namespace):
             "codec": codec,
         }
         wanted = check_options(**options, instance=self.instance)
-        if wanted.heir == _ffi.HEIR_PROCESS and _ffi.process_start(wanted.heir_pid) is None:
-            raise LookupError(f"new_table: the heir of table {name!r}, process {wanted.heir_pid}, is not alive")
+        if wanted.heir == _ffi.HEIR_PROCESS and not _ffi.process_alive(*wanted.heir_process):
+            raise LookupError(f"new_table: the heir of table {name!r}, process {wanted.heir_process[0]}, is not alive")
         while True:
             taken = self._claims.claim(
                 "new_table",
                 name,
                 lambda seen: check_match(seen, wanted, "new_table"),
                 (codec, lock_timeout),
-                (wanted.heir, wanted.heir_pid, wanted.heir_data),
+                (wanted.heir, wanted.heir_process, wanted.heir_data),
                 (asked, until),
             )
             if taken is not None:
@@ -176,7 +176,7 @@ class Client(Namespace):
 
         while True:
             taken = self._claims.claim(
-                "claim_table", name, check, (codec, lock_timeout), (_ffi.HEIR_MANAGER, 0, data), (asked, until)
+                "claim_table", name, check, (codec, lock_timeout), (_ffi.HEIR_MANAGER, (0, 0), data), (asked, until)
             )
             if taken is not None:
                 table, raw = taken

@@ -21,7 +21,7 @@ class Options(NamedTuple):
     access: int
     keypos: int
     heir: int
-    heir_pid: int
+    heir_process: tuple[int, int]
     heir_data: bytes
     max_bytes: int
     mode: int
@@ -51,7 +51,7 @@ def check_options(
     bits = whole(mode, "mode")
     if not 0 <= bits <= 0o777 or bits & 0o600 != 0o600:
         raise ValueError(f"mode must be permission bits that let the owner read and write, like 0o600, not {bits:#o}")
-    kind, pid = heir_of(heir, instance)
+    kind, process = heir_of(heir, instance)
     if kind == _ffi.HEIR_NONE and heir_data is not None:
         raise ValueError("heir_data without an heir would reach nobody: name an heir, or leave it out")
     return Options(
@@ -59,7 +59,7 @@ def check_options(
         access=one_of(segments.ACCESSES, access, "access"),
         keypos=position,
         heir=kind,
-        heir_pid=pid,
+        heir_process=process,
         heir_data=codecs.encode_data(heir_data, codec),
         max_bytes=limit,
         mode=bits,
@@ -111,28 +111,31 @@ def one_of(names: tuple[str, ...], value: Any, what: str) -> int:
     return names.index(value)
 
 
-def heir_of(heir: Any, instance: str) -> tuple[int, int]:
-    """(kind, pid) of what was given as an heir. Raises TypeError, LookupError."""
+def heir_of(heir: Any, instance: str) -> tuple[int, tuple[int, int]]:
+    """(kind, process) of what was given as an heir. Raises TypeError, LookupError."""
     if heir is None:
-        return _ffi.HEIR_NONE, 0
+        return _ffi.HEIR_NONE, (0, 0)
     if isinstance(heir, str) and heir == "manager":
-        return _ffi.HEIR_MANAGER, 0
-    return _ffi.HEIR_PROCESS, pid_of(heir, "the heir", instance)
+        return _ffi.HEIR_MANAGER, (0, 0)
+    return _ffi.HEIR_PROCESS, process_of(heir, "the heir", instance)
 
 
-def pid_of(process: Any, what: str, instance: str) -> int:
-    """The pid of a process that was given by its pid, its object or its name. Raises TypeError, LookupError."""
+def process_of(process: Any, what: str, instance: str) -> tuple[int, int]:
+    """(pid, start) of a process that was given by its pid, its object or its name. Raises TypeError, LookupError.
+
+    start 0: whoever has the pid when it is used, for the caller said no more.
+    """
     if isinstance(process, str):
         found = names.whereis(instance, process)
         if found is None:
             raise LookupError(f"{what}, {process!r}, is no process: none of that name is registered and alive")
-        return found[0]
+        return found
     if isinstance(process, BaseProcess):
         if process.pid is None:
             raise LookupError(f"{what}, {process.name}, is not started yet: it has no pid")
         if process.exitcode is not None:  # asking waits for a dead one: somebody else may have its pid from now on
             raise LookupError(f"{what}, {process.name}, has ended")
-        return process.pid
+        return process.pid, 0
     if isinstance(process, bool) or not hasattr(process, "__index__"):
         raise TypeError(
             f"{what} must be a pid, a multiprocessing.Process or a registered name, not {process.__class__.__name__}"
@@ -140,4 +143,4 @@ def pid_of(process: Any, what: str, instance: str) -> int:
     pid = operator.index(process)
     if not 0 < pid < 2**31:
         raise LookupError(f"{what} is no process: there is no pid {pid}")
-    return pid
+    return pid, 0

@@ -9,7 +9,7 @@ from typing import Any, Final
 from tablemgr import _ffi, bell, codec as codecs, mailbox, segments
 from tablemgr._ffi import Handle
 from tablemgr.errors import Status
-from tablemgr.options import heir_of, one_of, pid_of
+from tablemgr.options import heir_of, one_of, process_of
 
 _MISSING: Final = object()  # not to be changed: None is a value
 
@@ -32,14 +32,15 @@ class Owning:
         """
         self._own("give_away")
         try:
-            pid = pid_of(to, "the receiver", self._instance)
+            receiver = process_of(to, "the receiver", self._instance)
             encoded = codecs.encode_data(data, self._codec)
         except Exception as error:
             self._handle.blame("give_away", error)
         mailbox.put_aside(self._instance, self._handle)
-        self._handle.give_away(pid, encoded)
-        start = _ffi.process_start(pid)
-        if start is not None:
+        self._handle.give_away(receiver, encoded)
+        pid, start = receiver
+        start = start or _ffi.process_start(pid) or 0
+        if start:
             bell.ring(self._instance, (pid, start), [self._handle.name])
         bell.ring(self._instance, None, [self._handle.name])  # a manager is to watch another process now
 
@@ -62,12 +63,12 @@ class Owning:
         new_access = None if access is _MISSING else one_of(segments.ACCESSES, access, "access")
         if heir is _MISSING and heir_data is _MISSING:
             return {"access": new_access}
-        kind, pid = (raw.heir, raw.heir_process[0]) if heir is _MISSING else heir_of(heir, self._instance)
+        kind, process = (raw.heir, raw.heir_process) if heir is _MISSING else heir_of(heir, self._instance)
         value = None if heir_data is _MISSING else heir_data
         if kind == _ffi.HEIR_NONE and value is not None:
             raise ValueError("heir_data without an heir would reach nobody: name an heir, or leave it out")
         data = codecs.encode_data(value, self._codec)
-        return {"heir": kind, "heir_pid": pid, "heir_data": data, "access": new_access}
+        return {"heir": kind, "heir_process": process, "heir_data": data, "access": new_access}
 
     def _own(self, verb: str) -> _ffi.RawInfo:
         """The table's description, if this process owns it."""

@@ -85,7 +85,7 @@ class Handle:
         mode: int = 0o600,
         max_bytes: int = 0,
         heir: int = HEIR_NONE,
-        heir_pid: int = 0,
+        heir_process: tuple[int, int] = (0, 0),
         heir_data: bytes = b"",
         n_stripes: int = 0,
     ) -> Handle:
@@ -103,7 +103,7 @@ class Handle:
             max_bytes=max_bytes,
             n_stripes=n_stripes,
             heir=heir,
-            heir_pid=heir_pid,
+            heir_process=heir_process,
             heir_data=heir_data,
         )
         encoded = name.encode()
@@ -198,18 +198,31 @@ class Handle:
             self._check(status, "settle")
         return status
 
-    def give_away(self, pid: int, data: bytes) -> None:
-        """Make a live process the owner, with an encoded message. Raises NotOwnerError, LookupError, ValueError."""
+    def give_away(self, receiver: tuple[int, int], data: bytes) -> None:
+        """Make a live process the owner, with an encoded message. Raises NotOwnerError, LookupError, ValueError.
+
+        receiver: pid and start, here and below; start 0: whoever has the pid now.
+        """
         self._check(
-            self._patiently(lambda wait: lib.tmgr_give_away(self.pointer, pid, data, len(data), wait)), "give_away"
+            self._patiently(
+                lambda wait: lib.tmgr_give_away(
+                    self.pointer, ffi.new("struct tmgr_process *", receiver), data, len(data), wait
+                )
+            ),
+            "give_away",
         )
 
-    def pass_on(self, pid: int, kept: bool = False) -> None:
+    def pass_on(self, receiver: tuple[int, int], kept: bool = False) -> None:
         """Hand a table that this manager keeps to a process, as inherited from the owner before; one atomic step.
 
         kept: the receiver keeps it for others, too. Raises NotOwnerError, also if it is not kept, and LookupError.
         """
-        self._check(self._patiently(lambda wait: lib.tmgr_pass_on(self.pointer, pid, kept, wait)), "pass on")
+        self._check(
+            self._patiently(
+                lambda wait: lib.tmgr_pass_on(self.pointer, ffi.new("struct tmgr_process *", receiver), kept, wait)
+            ),
+            "pass on",
+        )
 
     def note_end(self, ending: Ending) -> bool:
         """Put down how the previous owner ended, for whoever has the table by its death; one atomic step.
@@ -225,13 +238,13 @@ class Handle:
     def setopts(
         self,
         heir: int | None = None,
-        heir_pid: int = 0,
+        heir_process: tuple[int, int] = (0, 0),
         heir_data: bytes = b"",
         access: int | None = None,
     ) -> None:
         """Change heir (with its data) or access, in one step. Raises NotOwnerError, LookupError, ValueError."""
         what = (_CHANGE_HEIR if heir is not None else 0) | (_CHANGE_ACCESS if access is not None else 0)
-        options, _keep = _options(heir=heir or 0, heir_pid=heir_pid, heir_data=heir_data, access=access or 0)
+        options, _keep = _options(heir=heir or 0, heir_process=heir_process, heir_data=heir_data, access=access or 0)
         self._check(self._patiently(lambda wait: lib.tmgr_setopts(self.pointer, what, options, wait)), "setopts")
 
     # -- the end, the name, the state -----------------------------------------------------------------------------
@@ -324,7 +337,7 @@ class Handle:
             wait = min(_SLICE_NS, max(1, int((deadline - now) * 1e9)))
 
 
-def _options(*, heir_data: bytes, **fields: int) -> tuple[Any, Any]:
+def _options(*, heir_data: bytes, **fields: int | tuple[int, int]) -> tuple[Any, Any]:
     """struct tmgr_options, and the object that keeps what it points to alive."""
     keep = ffi.new("char[]", heir_data)
     options = ffi.new("struct tmgr_options *", {**fields, "heir_data": keep, "heir_data_len": len(heir_data)})

@@ -181,7 +181,7 @@ class Estate:
         try:
             with self._attached(name, record.table_id) as (handle, _):
                 self._outside.part_with(handle, receiver)
-                handle.pass_on(receiver.pid, kept)
+                handle.pass_on(receiver, kept)
                 with suppress(UnmanageableError):  # whatever has come of it since, it was given
                     seen = self._outside.glance_of(name, handle)
         except (TableNotFoundError, NotOwnerError):

@@ -78,7 +78,7 @@ class TableHandle(Protocol):
     def claim(self, what: int, ending: Ending | None) -> None:
         """Become the owner of an orphan, and put down how the owner before ended."""
 
-    def pass_on(self, pid: int, kept: bool) -> None:
+    def pass_on(self, receiver: Identity, kept: bool) -> None:
         """Make another process the owner of a table that is kept; kept: it keeps it, too."""
 
     def note_end(self, ending: Ending) -> bool:

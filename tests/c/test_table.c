@@ -25,6 +25,8 @@ struct pair {
     struct tmgr_table *writer, *reader; /* two mappings of one segment */
 };
 
+static struct tmgr_process parent, nobody = {.pid = 0x3ffffe};
+
 static struct tmgr_options public_options(void) {
     return (struct tmgr_options){.access = TMGR_PUBLIC, .mode = 0600, .heir = TMGR_HEIR_MANAGER};
 }
@@ -982,7 +984,7 @@ static void test_bad_options_are_refused(void) {
     CHECK(tmgr_create(segment, "x", 1, &bad, &table) == TMGR_BAD_OPTION);
     bad = good, bad.max_bytes = 1000;
     CHECK(tmgr_create(segment, "x", 1, &bad, &table) == TMGR_BAD_OPTION);
-    bad = good, bad.heir = TMGR_HEIR_PROCESS, bad.heir_pid = 0x3ffffe;
+    bad = good, bad.heir = TMGR_HEIR_PROCESS, bad.heir_process = nobody;
     CHECK(tmgr_create(segment, "x", 1, &bad, &table) == TMGR_NO_PROCESS);
     bad = good, bad.heir_data = name, bad.heir_data_len = TMGR_DATA_MAX + 1;
     CHECK(tmgr_create(segment, "x", 1, &bad, &table) == TMGR_TOO_LONG);
@@ -1155,16 +1157,24 @@ static void test_an_orphan_can_be_claimed_and_given(void) {
     CHECK(tmgr_settle(table, NULL, WAIT_NS) == TMGR_OWNED);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.owner.pid == self.pid && info.transfer_from.pid == creator);
     CHECK(info.transfer_reason == TMGR_CLAIMED && info.heir == TMGR_HEIR_MANAGER);
-    CHECK(tmgr_give_away(table, self.pid, "\xc0", 1, WAIT_NS) == TMGR_SELF);
-    CHECK(tmgr_give_away(table, 0x3ffffe, "\xc0", 1, WAIT_NS) == TMGR_NO_PROCESS);
-    CHECK(tmgr_give_away(table, (uint32_t)getppid(), segment, TMGR_DATA_MAX + 1, WAIT_NS) == TMGR_TOO_LONG);
-    CHECK(tmgr_give_away(table, (uint32_t)getppid(),
+    CHECK(tmgr_give_away(table, &self, "\xc0", 1, WAIT_NS) == TMGR_SELF);
+    CHECK(tmgr_give_away(table, &nobody, "\xc0", 1, WAIT_NS) == TMGR_NO_PROCESS);
+    struct tmgr_process with_start = parent, before_it = parent;
+    CHECK(tmgr_alive(&with_start) == 1 && with_start.start > 1);
+    before_it.start = with_start.start - 1;
+    CHECK(tmgr_give_away(table, &before_it, "\xc0", 1, WAIT_NS) == TMGR_NO_PROCESS); /* its pid is another's by now */
+    struct tmgr_options heir = {.heir = TMGR_HEIR_PROCESS, .heir_process = before_it};
+    CHECK(tmgr_setopts(table, TMGR_CHANGE_HEIR, &heir, WAIT_NS) == TMGR_NO_PROCESS);
+    heir.heir_process = with_start;
+    CHECK(tmgr_setopts(table, TMGR_CHANGE_HEIR, &heir, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_give_away(table, &parent, segment, TMGR_DATA_MAX + 1, WAIT_NS) == TMGR_TOO_LONG);
+    CHECK(tmgr_give_away(table, &parent,
                          "\xa4"
                          "gift",
                          5, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.owner.pid == (uint32_t)getppid());
     CHECK(info.transfer_reason == TMGR_GIFT && info.transfer_data_len == 5 && info.transfer_from.pid == self.pid);
-    CHECK(tmgr_give_away(table, (uint32_t)getppid(), "\xc0", 1, WAIT_NS) == TMGR_NOT_OWNER);
+    CHECK(tmgr_give_away(table, &parent, "\xc0", 1, WAIT_NS) == TMGR_NOT_OWNER);
     CHECK(tmgr_drop(table, true) == TMGR_OK);
     tmgr_free(table);
 }
@@ -1201,8 +1211,8 @@ static void test_who_is_refused_a_table_that_went_with_its_owner_hears_that_it_i
     struct tmgr_table *tables[] = {table, reader};
     for (size_t i = 0; i < 2; i++) {
         CHECK(tmgr_setopts(tables[i], TMGR_CHANGE_ACCESS, &options, WAIT_NS) == TMGR_NO_TABLE);
-        CHECK(tmgr_give_away(tables[i], (uint32_t)getppid(), "\xc0", 1, WAIT_NS) == TMGR_NO_TABLE);
-        CHECK(tmgr_pass_on(tables[i], (uint32_t)getppid(), false, WAIT_NS) == TMGR_NO_TABLE);
+        CHECK(tmgr_give_away(tables[i], &parent, "\xc0", 1, WAIT_NS) == TMGR_NO_TABLE);
+        CHECK(tmgr_pass_on(tables[i], &parent, false, WAIT_NS) == TMGR_NO_TABLE);
     }
     CHECK(tmgr_rename(reader, segment, "other", 5) == TMGR_NO_TABLE);
     CHECK(insert(reader, 1, 1, 1) == TMGR_NO_TABLE);
@@ -1223,7 +1233,7 @@ static void test_a_live_heir_inherits(void) {
     CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, NULL, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_KEPT);
     options.heir = TMGR_HEIR_PROCESS;
-    options.heir_pid = (uint32_t)getppid();
+    options.heir_process = parent;
     options.access = TMGR_PROTECTED;
     CHECK(tmgr_setopts(table, TMGR_CHANGE_HEIR | TMGR_CHANGE_ACCESS, &options, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.heir == TMGR_HEIR_PROCESS && info.access == TMGR_PROTECTED);
@@ -1259,13 +1269,15 @@ static void test_a_keeper_is_no_predecessor(void) {
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_KEPT);
     CHECK(info.owner.pid == (uint32_t)getpid() && info.transfer_from.pid == creator);
     CHECK(in_child(claim_elsewhere, segment) == TMGR_OWNED); /* a claim leaves it to its live keeper */
-    CHECK(tmgr_pass_on(table, 0x3ffffe, false, WAIT_NS) == TMGR_NO_PROCESS);
-    CHECK(tmgr_pass_on(table, (uint32_t)getpid(), true, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_pass_on(table, &nobody, false, WAIT_NS) == TMGR_NO_PROCESS);
+    CHECK(tmgr_pass_on(table, &(struct tmgr_process){.pid = parent.pid, .start = 1}, false, WAIT_NS) ==
+          TMGR_NO_PROCESS);
+    CHECK(tmgr_pass_on(table, &(struct tmgr_process){.pid = (uint32_t)getpid()}, true, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_KEPT);
-    CHECK(tmgr_pass_on(table, (uint32_t)getpid(), false, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_pass_on(table, &(struct tmgr_process){.pid = (uint32_t)getpid()}, false, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_INHERITED);
     CHECK(info.owner.pid == (uint32_t)getpid() && info.transfer_from.pid == creator);
-    CHECK(tmgr_pass_on(table, (uint32_t)getppid(), false, WAIT_NS) == TMGR_NOT_OWNER); /* it is kept no longer */
+    CHECK(tmgr_pass_on(table, &parent, false, WAIT_NS) == TMGR_NOT_OWNER); /* it is kept no longer */
     CHECK(in_child(claim_what_is_kept, segment) == TMGR_OWNED);
     CHECK(tmgr_drop(table, true) == TMGR_OK);
     tmgr_free(table);
@@ -1295,10 +1307,12 @@ static void test_the_end_of_an_owner_is_said_once_and_stays(void) {
     CHECK(tmgr_note_end(table, &open, WAIT_NS) == TMGR_BAD_OPTION);
     CHECK(tmgr_note_end(table, &killed, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
     CHECK(tmgr_note_end(table, &returned, WAIT_NS) == TMGR_ABSENT);
-    CHECK(tmgr_pass_on(table, (uint32_t)getpid(), true, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
-    CHECK(tmgr_pass_on(table, (uint32_t)getpid(), false, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
+    CHECK(tmgr_pass_on(table, &(struct tmgr_process){.pid = (uint32_t)getpid()}, true, WAIT_NS) == TMGR_OK &&
+          end_is(table, TMGR_END_KNOWN, -9));
+    CHECK(tmgr_pass_on(table, &(struct tmgr_process){.pid = (uint32_t)getpid()}, false, WAIT_NS) == TMGR_OK &&
+          end_is(table, TMGR_END_KNOWN, -9));
     CHECK(tmgr_setopts(table, TMGR_CHANGE_ACCESS, &options, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, -9));
-    CHECK(tmgr_give_away(table, (uint32_t)getppid(), NULL, 0, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_OPEN, 0));
+    CHECK(tmgr_give_away(table, &parent, NULL, 0, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_OPEN, 0));
     CHECK(tmgr_drop(table, true) == TMGR_OK);
     tmgr_free(table);
 }
@@ -1334,7 +1348,8 @@ static void test_the_end_of_an_owner_comes_with_the_inheritance(void) {
     struct tmgr_ending returned = {info.owner, TMGR_END_KNOWN, 3};
     CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, &returned, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, 3));
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_seq == 1);
-    CHECK(tmgr_pass_on(table, (uint32_t)getpid(), false, WAIT_NS) == TMGR_OK && end_is(table, TMGR_END_KNOWN, 3));
+    CHECK(tmgr_pass_on(table, &(struct tmgr_process){.pid = (uint32_t)getpid()}, false, WAIT_NS) == TMGR_OK &&
+          end_is(table, TMGR_END_KNOWN, 3));
     CHECK(tmgr_drop(table, true) == TMGR_OK);
     tmgr_free(table);
 }
@@ -1376,7 +1391,7 @@ static void test_of_claimants_of_a_kept_table_one_succeeds(void) {
     uint32_t creator = info.owner.pid;
     CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, NULL, WAIT_NS) == TMGR_OK);
     CHECK(in_child(claim_what_is_kept, segment) == TMGR_OK);
-    CHECK(tmgr_pass_on(table, (uint32_t)getppid(), false, WAIT_NS) == TMGR_NOT_OWNER);
+    CHECK(tmgr_pass_on(table, &parent, false, WAIT_NS) == TMGR_NOT_OWNER);
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_CLAIMED);
     CHECK(info.owner.pid != (uint32_t)getpid() && info.transfer_from.pid == creator);
     CHECK(tmgr_drop(table, true) == TMGR_OK);
@@ -1409,6 +1424,7 @@ static void test_every_status_has_a_text(void) {
 }
 
 int main(void) {
+    parent.pid = (uint32_t)getppid();
     test_a_row_is_found_as_it_was_inserted();
     test_keys_are_equal_when_their_bytes_are();
     test_the_key_position_is_the_tables();

@@ -32,7 +32,7 @@ static int create(const struct setup *setup) {
 static int make_heir(struct tmgr_table *table, enum tmgr_access access, int64_t wait_ns) {
     struct tmgr_options options = {.access = access,
                                    .heir = TMGR_HEIR_PROCESS,
-                                   .heir_pid = (uint32_t)getppid(),
+                                   .heir_process = {.pid = (uint32_t)getppid()},
                                    .heir_data = LIFE_HEIR,
                                    .heir_data_len = sizeof LIFE_HEIR - 1};
     return tmgr_setopts(table, TMGR_CHANGE_HEIR | TMGR_CHANGE_ACCESS, &options, wait_ns);
@@ -63,6 +63,7 @@ int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **ta
         return create(setup);
     if (op == LIFE_DROP_SEGMENT)
         return drop_by_any_name(setup);
+    struct tmgr_process parent = {.pid = (uint32_t)getppid()};
     int status = *table ? TMGR_OK : attach_by_any_name(setup, table);
     if (status != TMGR_OK) {
         *table = NULL;
@@ -76,9 +77,9 @@ int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **ta
     case LIFE_CLAIM_KEPT:
         return tmgr_claim(*table, TMGR_CLAIM_ORPHAN_OR_KEPT, NULL, wait_ns);
     case LIFE_PASS_ON:
-        return tmgr_pass_on(*table, (uint32_t)getppid(), false, wait_ns);
+        return tmgr_pass_on(*table, &parent, false, wait_ns);
     case LIFE_PASS_ON_KEPT:
-        return tmgr_pass_on(*table, (uint32_t)getppid(), true, wait_ns);
+        return tmgr_pass_on(*table, &parent, true, wait_ns);
     case LIFE_KEEP_TOLD:
     case LIFE_SETTLE_TOLD:
     case LIFE_NOTE_END:
@@ -86,7 +87,7 @@ int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **ta
     case LIFE_SETTLE:
         return tmgr_settle(*table, NULL, wait_ns);
     case LIFE_GIVE_AWAY:
-        return tmgr_give_away(*table, (uint32_t)getppid(), LIFE_GIFT, sizeof LIFE_GIFT - 1, wait_ns);
+        return tmgr_give_away(*table, &parent, LIFE_GIFT, sizeof LIFE_GIFT - 1, wait_ns);
     case LIFE_SETOPTS:
         return make_heir(*table, TMGR_PUBLIC, wait_ns);
     case LIFE_PROTECT:

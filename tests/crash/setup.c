@@ -306,7 +306,7 @@ static void create_orphan(struct setup *setup, const char *name, uint32_t heir) 
         options.heir_data_len = sizeof LIFE_HEIR - 1;
     }
     if (owner == 0) {
-        options.heir_pid = (uint32_t)getppid();
+        options.heir_process.pid = (uint32_t)getppid();
         _exit(tmgr_create(name, "crash", 5, &options, &setup->table));
     }
     if (owner < 0 || waitpid(owner, &ended, 0) != owner || ended != 0)

@@ -63,12 +63,11 @@ class FakeTable:
         if ending is not None:
             self._tell(ending)
 
-    def pass_on(self, pid: int, kept: bool) -> None:
+    def pass_on(self, receiver: Identity, kept: bool) -> None:
         if self.dropped:
             raise TableNotFoundError
         if self.owner != self.world.me or not self.kept:
             raise NotOwnerError
-        receiver = next(p for p in (ME, OWNER, OTHER, *self.world.mortals) if p.pid == pid)
         if receiver in self.world.dead:
             raise LookupError
         self.kept = kept

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import tablemgr as tm
+from tablemgr import _ffi
 
 from .support import (
     Daemon,
@@ -120,15 +121,18 @@ def test_who_drops_anothers_public_table_tells_nobody(daemon: Daemon) -> None:
     assert tm.tables() == []
 
 
-def fork_with_pid(pid: int) -> int | None:
-    """A child that has this pid, and waits to be killed; None: others were faster each time."""
+def fork_with_pid(pid: int, start: int | None) -> int | None:
+    """A child that has this pid, and waits to be killed; None: others were faster each time.
+
+    Of the clock tick `start`, in which the one before it began, it would be the same to everybody.
+    """
     for _ in range(200):
         Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
         child = os.fork()
         if child == 0:
             signal.pause()
             os._exit(0)
-        if child == pid:
+        if child == pid and _ffi.process_start(child) != start:
             return child
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -146,9 +150,9 @@ def test_a_process_with_a_dead_ones_pid_is_not_that_process(instance: str, role:
         owner.call(create, "t", heir=named.pid, access="public")
     else:
         named.call(create, "t", heir="manager", access="public")
-    pid = named.pid
+    pid, start = named.pid, _ffi.process_start(named.pid)
     named.kill()
-    impostor = fork_with_pid(pid)
+    impostor = fork_with_pid(pid, start)
     if impostor is None:
         pytest.skip("pids go too fast here")
     try:

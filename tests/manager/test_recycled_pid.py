@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import tablemgr as tm
-from tablemgr import _ffi
+from tablemgr import _ffi, names
 from tests.support.child import in_child
 
 from .support import Daemon, State, Worker, eventually, on_table, open_table, owner_pid, rows
@@ -164,6 +164,27 @@ def test_it_is_neither_heir_nor_bearer_of_a_name(instance: str) -> None:
         with tm.attach("t") as table:
             eventually(lambda: owner_pid(table) == daemon.pid)
         assert list(impostor.call(events)) == []
+
+    in_own_namespace(world)
+
+
+def test_it_gets_no_gift_that_was_for_a_name(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bearer of the name dies, and its pid is taken, between the look at the name and the step that hands over."""
+
+    def world() -> None:
+        Daemon(instance)
+        bearer = Worker()
+        bearer.call(register, "chief")
+        found = tm.whereis("chief")
+        assert found is not None
+        with tm.new_table("t") as table:
+            successor_of(bearer, kill(bearer))
+            monkeypatch.setattr(names, "whereis", lambda *_: (found.pid, found.start))
+            with pytest.raises(LookupError):
+                table.give_away("chief")
+            with pytest.raises(LookupError):
+                table.setopts(heir="chief")
+            assert (owner_pid(table), table.info().heir) == (os.getpid(), "manager")
 
     in_own_namespace(world)
 

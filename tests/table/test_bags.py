@@ -476,7 +476,7 @@ def test_a_limit_may_fall_between_rows_of_one_key(table: tm.Table) -> None:
 
 @pytest.mark.parametrize("pattern", [(V1, V2), (3, V2)], ids=["every key", "one key"])
 def test_rows_deleted_between_pages_take_no_others_with_them(table: tm.Table, pattern: tuple[object, ...]) -> None:
-    """Each page's rows are gone before the next is asked for: all the others come exactly once, and what was added may."""
+    """Each page's rows are gone before the next is asked for: all others come exactly once, what was added may."""
     table.insert([(n % 6, n) for n in range(240)])
     wanted = table.match_object(pattern)
     page, more = table.match_object(pattern, limit=7)
