@@ -2,8 +2,9 @@
 
 Which program runs where: everything plainly and under ASan with UBSan (there with the segment mapped at two addresses),
 and the one with threads under TSan, on one mapping, for TSan knows memory by its address. test_store_kills and
-test_relink are compiled with kill_hooks.h in front of every file, so that a process can die before a store; only
-plainly, for a sanitizer would take most of the time for its start in each child.
+test_relink are compiled with kill_hooks.h in front of every file, so that a process can die before a store, and
+test_owner_changes with load_hooks.h, so that something can happen between two loads; only plainly, for a sanitizer would
+take most of the time for its start in each child.
 
     python tests/c/run.py [plain] [asan] [tsan]
 """
@@ -32,6 +33,9 @@ PROGRAMS = {
         "test_store_kills", (TESTS_C / "test_store_kills.c", KILLS, MODEL), before=TESTS_C / "kill_hooks.h"
     ),
     "test_relink": Program("test_relink", (TESTS_C / "test_relink.c", KILLS, MODEL), before=TESTS_C / "kill_hooks.h"),
+    "test_owner_changes": Program(
+        "test_owner_changes", (TESTS_C / "test_owner_changes.c",), before=TESTS_C / "load_hooks.h"
+    ),
 }
 Run = tuple[str, str, tuple[str, ...]]  # mode, program, arguments
 RUNS: list[Run] = [
@@ -44,6 +48,7 @@ RUNS: list[Run] = [
     ("plain", "test_lifeline", ()),
     ("plain", "test_store_kills", ()),
     ("plain", "test_relink", ()),
+    ("plain", "test_owner_changes", ()),
     ("asan", "test_term", ()),
     ("asan", "test_sortkey", ()),
     ("asan", "test_match", ()),
