@@ -99,7 +99,7 @@ static PyObject *index_argument(PyObject *object, const char *verb, const char *
     return PyNumber_Index(object);
 }
 
-/* A position that may lie anywhere: -1 stands for all that no row has. False with TypeError set. */
+/* A position that may lie anywhere: -1 stands for all before the first, the largest for those beyond it. False with TypeError set. */
 static bool position_argument(PyObject *object, const char *verb, Py_ssize_t *position) {
     PyObject *index = index_argument(object, verb, "a position");
     if (index == NULL) {
@@ -108,7 +108,7 @@ static bool position_argument(PyObject *object, const char *verb, Py_ssize_t *po
     int overflow;
     long value = PyLong_AsLongAndOverflow(index, &overflow);
     Py_DECREF(index);
-    *position = overflow != 0 || value < 0 ? -1 : value;
+    *position = overflow > 0 ? PY_SSIZE_T_MAX : overflow < 0 || value < 0 ? -1 : value;
     return true;
 }
 

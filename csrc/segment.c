@@ -266,7 +266,8 @@ int tmgr_attach(const char *segment, enum tmgr_mapping mapping, struct tmgr_tabl
     return TMGR_OK;
 }
 
-/* The system copies the words while others write them, so the record counts if the owner word is the same before and after. */
+/* The system copies the words while others write them, so the record counts if the owner word is the same before and after. It
+ * may have come round to the same value, but then by changes of options: of what is taken here they change one word, the heir. */
 static int glance_at(int fd, struct tmgr_glance *glance) {
     enum { RECORD_WORDS = 5, TRIES = 64 };
     uint64_t record[RECORD_WORDS], owner = 0, again = 0;

@@ -3,8 +3,8 @@
 Which program runs where: everything plainly and under ASan with UBSan (there with the segment mapped at two addresses),
 and the one with threads under TSan, on one mapping, for TSan knows memory by its address. test_store_kills and
 test_relink are compiled with kill_hooks.h in front of every file, so that a process can die before a store, and
-test_owner_changes with load_hooks.h, so that something can happen between two loads; only plainly, for a sanitizer would
-take most of the time for its start in each child.
+test_owner_changes with load_hooks.h, so that something can happen between two loads; only plainly, for a sanitizer
+would take most of the time for its start in each child.
 
     python tests/c/run.py [plain] [asan] [tsan]
 """

@@ -146,10 +146,13 @@ def test_lookup_element_gives_one_element(table: tm.Table) -> None:
     assert [table.lookup_element("k", position) for position in range(3)] == ["k", "v", 3]
     assert table.lookup_element("x", 1, "default") == "default"
     assert table.lookup_element("x", 1, None) is None
+    assert table.lookup_element("x", 2**63, "default") == table.lookup_element("x", 99, "default") == "default"
+    with pytest.raises(IndexError):
+        table.lookup_element("x", -1, "default")
     with pytest.raises(KeyError, match=f"table {table.name!r} has no row with the key 'x'") as caught:
         table.lookup_element("x", 1)
     assert caught.value.args == ("x",)
-    for position in (3, -1):
+    for position in (3, -1, 2**63, -(2**63) - 1):
         with pytest.raises(IndexError, match=f"outside the row in table {table.name!r}"):
             table.lookup_element("k", position)
     for wrong in (True, 1.0, "1", None):
