@@ -135,9 +135,18 @@ def pid_of(process: Any, what: str, instance: str) -> int:
         return process.pid
     if isinstance(process, bool) or not hasattr(process, "__index__"):
         raise TypeError(
-            f"{what} must be a pid, a multiprocessing.Process or a registered name, not {process.__class__.__name__}"
+            f"{what} must be a pid, a multiprocessing.Process or a registered name, not {_described(process)}"
         )
     pid = operator.index(process)
     if not 0 < pid < 2**31:
         raise LookupError(f"{what} is no process: there is no pid {pid}")
     return pid
+
+
+def _described(process: Any) -> str:
+    """What was given instead of a process; of what `whereis` gives, what to do with it."""
+    if process is None:
+        return "None: whereis gives that where nobody of the name is registered and alive"
+    if isinstance(process, segments.Process):
+        return "a tablemgr.Process: give its pid, or the name it registered"
+    return str(process.__class__.__name__)

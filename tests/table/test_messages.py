@@ -265,3 +265,13 @@ def test_a_taken_name_says_which_table_wanted_it(table: tm.Table) -> None:
         ):
             table.rename("taken")
         assert [info.name for info in tm.tables()] == ["taken", "the table"]
+
+
+def test_what_whereis_gives_is_told_from_other_wrong_receivers(table: tm.Table) -> None:
+    """Nobody, and the record of a process."""
+    receivers: list[Any] = [tm.whereis("nobody"), table.info().owner]
+    for receiver, said in zip(receivers, ("nobody of the name is registered", "give its pid"), strict=True):
+        with pytest.raises(TypeError, match=said):
+            table.give_away(receiver)
+    with pytest.raises(TypeError, match="give its pid"):
+        table.setopts(heir=receivers[1])
