@@ -115,3 +115,20 @@ def test_the_help_of_show_writes_a_variable_as_it_is_typed(tablemgr: Command) ->
     with tm.create("t", access="public", heir="manager") as table:
         table.insert([(1, 1), (1.5, 2)])
         assert tablemgr("show", "t", "--match", "($1, $1)").out == "(1, 1)\n"
+
+
+def test_what_a_terminal_has_no_letters_for_is_escaped(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a row it is a Python literal still."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    with tm.create("t", access="public", heir="manager") as table:
+        table.insert(("k", "\u00e9\u6f22"))
+        assert shell("$tablemgr show t").stdout == "('k', '\\xe9\\u6f22')\n"
+        assert shell("$tablemgr top --once --interval=0").returncode == ExitStatus.OK
+
+
+def test_a_limit_may_be_any_number(tablemgr: Command) -> None:
+    """More than there could be rows is all of them."""
+    with tm.create("t", type="ordered_set", access="public", heir="manager") as table:
+        table.insert((1,))
+        for argv in (("show", "t"), ("show", "t", "--reverse"), ("select", "t", "_")):
+            assert tablemgr(*argv, "--limit", str(2**64)).out == "(1,)\n"
