@@ -11,7 +11,7 @@ import threading
 from types import TracebackType
 from typing import Any, Final
 
-from tablemgr import _ffi, mailbox, names, processes, segment_names, table as tables
+from tablemgr import _ffi, mailbox, names, processes, segment_names, segments, table as tables
 from tablemgr.errors import TableClosedError, TableError, TableExistsError, TableNotFoundError, TableOwnedError
 from tablemgr.options import check_match, check_options
 from tablemgr.table import Table
@@ -151,7 +151,7 @@ class TableKeeper:
             return
         self._table.setopts(heir=os.getpid())
         try:
-            self._table.give_away(found[0], self._data)
+            self._table.give_away(segments.Process(*found, alive=True), self._data)
         except LookupError as error:
             if isinstance(error, TableError):
                 raise

@@ -136,10 +136,11 @@ def process_of(process: Any, what: str, instance: str) -> tuple[int, int]:
         if process.exitcode is not None:  # asking waits for a dead one: somebody else may have its pid from now on
             raise LookupError(f"{what}, {process.name}, has ended")
         return process.pid, 0
+    if isinstance(process, segments.Process):
+        return process.pid, process.start
     if isinstance(process, bool) or not hasattr(process, "__index__"):
-        raise TypeError(
-            f"{what} must be a pid, a multiprocessing.Process or a registered name, not {process.__class__.__name__}"
-        )
+        hint = ": whereis gives that where nobody of the name is registered and alive" if process is None else ""
+        raise TypeError(f"{what} must be a pid, a Process or a registered name, not {process.__class__.__name__}{hint}")
     pid = operator.index(process)
     if not 0 < pid < 2**31:
         raise LookupError(f"{what} is no process: there is no pid {pid}")

@@ -23,12 +23,12 @@ class Owning:
     _instance: str
     _codec: str
 
-    def give_away(self, to: int | str | BaseProcess, data: Any = None) -> None:
+    def give_away(self, to: int | str | BaseProcess | segments.Process, data: Any = None) -> None:
         """Make another live process the owner; only the owner may. Heir and rows stay as they are.
 
-        to: its pid, its `multiprocessing.Process` or the name that it registered; data: a value for it, at most 896
-        bytes encoded. It is told by a `TableTransfer`. Raises NotOwnerError, LookupError if there is no such process or
-        it is dead, ValueError if it is this one. One atomic step.
+        to: its pid, its `multiprocessing.Process`, the name that it registered or the `Process` that `whereis` gave;
+        data: a value for it, at most 896 bytes encoded. It is told by a `TableTransfer`. Raises NotOwnerError,
+        LookupError if there is no such process or it is dead, ValueError if it is this one. One atomic step.
         """
         self._own("give_away")
         try:

@@ -251,7 +251,7 @@ def sightings(instance: str) -> list[Sighting]:
         finally:
             handle.close()
         if not raw.dropped:
-            found.append(_sighting(raw, instance))
+            found.append(_sighting(raw._replace(name=name), instance))  # by which it can be attached to, and dropped
     return found
 
 

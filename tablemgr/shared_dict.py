@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from types import MappingProxyType
 from typing import Any, Final, SupportsIndex, TypeVar, cast, overload
 
 from tablemgr import _codec
@@ -124,7 +125,7 @@ class SharedDict(_codec.DictVerbs[K, V], MutableMapping[K, V]):
         """Remove a key and return its value, in one step: of several callers one gets it. KeyError without default."""
         rows = self._table.take(key)
         if rows:
-            return rows[0][1]
+            return self._taken(rows[0])[1]
         if default is _MISSING:
             raise KeyError(key)
         return default
@@ -138,7 +139,14 @@ class SharedDict(_codec.DictVerbs[K, V], MutableMapping[K, V]):
                 raise KeyError("popitem(): dictionary is empty")
             rows = table.take(row[0])
             if rows:
-                return rows[0][0], rows[0][1]
+                return self._taken(rows[0])
+
+    def _taken(self, row: tuple[Any, ...]) -> tuple[K, V]:
+        """A row that was taken out; what is refused is put back, unless its key has another row by now."""
+        if len(row) != 2:
+            self._table.insert_new(row)
+            raise _no_pair(self._table, row)
+        return row
 
     # -- all keys -------------------------------------------------------------------------------------------------
 
@@ -219,7 +227,18 @@ class SharedDict(_codec.DictVerbs[K, V], MutableMapping[K, V]):
         return _over, (type(self), self._table)
 
 
-class _Keys(KeysView[K]):
+class _View:
+    """What a view of a dict has beyond those of `collections.abc`."""
+
+    _mapping: SharedDict[Any, Any]
+
+    @property
+    def mapping(self) -> MappingProxyType[Any, Any]:
+        """The dict that is viewed, to look at only."""
+        return MappingProxyType(self._mapping)
+
+
+class _Keys(_View, KeysView[K]):
     """Keys of a SharedDict."""
 
     _mapping: SharedDict[K, Any]
@@ -228,22 +247,28 @@ class _Keys(KeysView[K]):
         return reversed(self._mapping)
 
 
-class _Values(ValuesView[V]):
+class _Values(_View, ValuesView[V]):
     """Values of a SharedDict, from a scan of the rows instead of a lookup per key."""
 
     _mapping: SharedDict[Any, V]
 
     def __iter__(self) -> Iterator[V]:
-        return (row[1] for row in self._mapping.table)
+        return self._values(self._mapping.table)
 
     def __reversed__(self) -> Iterator[V]:
-        return (row[1] for row in self._mapping._backwards())
+        return self._values(self._mapping._backwards())
+
+    def _values(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[V]:
+        for row in rows:
+            if len(row) != 2:
+                raise _no_pair(self._mapping.table, row)
+            yield row[1]
 
     def __contains__(self, value: object) -> bool:
         return any(each is value or each == value for each in self)
 
 
-class _Items(ItemsView[K, V]):
+class _Items(_View, ItemsView[K, V]):
     """Items of a SharedDict, from a scan of the rows instead of a lookup per key."""
 
     _mapping: SharedDict[K, V]
@@ -256,6 +281,14 @@ class _Items(ItemsView[K, V]):
 
     def __contains__(self, item: object) -> bool:
         return isinstance(item, tuple) and len(item) == 2 and super().__contains__(item)
+
+
+def _no_pair(table: Table, row: tuple[Any, ...]) -> TableMismatchError:
+    """What is said of a row that is no item of a dict: somebody put it into the table."""
+    return TableMismatchError(
+        f"table {table.name!r} has a row with {len(row)} element{'s' if len(row) > 1 else ''}, its key is {row[0]!r}: "
+        "the rows of a SharedDict are (key, value); `.table` reads any"
+    )
 
 
 def _pairs(source: Any) -> list[tuple[Any, Any]]:

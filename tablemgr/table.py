@@ -54,8 +54,8 @@ def create(
         access: who may write and read: "public" everybody, "protected" everybody reads and the owner writes, "private"
             the owner only.
         keypos: the position of the key in every row, from 0.
-        heir: who gets the table when the owner dies: "manager", a process (its pid, its `multiprocessing.Process`, or a
-            name, for the process that has it now), or None: the table goes with its owner.
+        heir: who gets the table when the owner dies: "manager", a process (its pid, its `multiprocessing.Process`, a
+            name, for the process that has it now, or what `whereis` gave), or None: the table goes with its owner.
         heir_data: a value for the heir, at most 896 bytes encoded.
         max_bytes: limit of the segment in bytes; None: what /dev/shm holds.
         mode: permission bits of the segment, not subject to the umask.

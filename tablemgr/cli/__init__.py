@@ -7,6 +7,7 @@ one place where an exception becomes an exit code and a line on standard error."
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from tablemgr.cli import (
     bench,
     check,
     completion,
+    dashes,
     delete,
     demo,
     drop,
@@ -111,8 +113,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         an `ExitStatus`. No exception but an exit of the interpreter's own making leaves this function."""
+    _prepare_streams()
     try:
-        args = build_parser().parse_args(argv)
+        args = dashes.parse(build_parser(), sys.argv[1:] if argv is None else argv)
         answer = args.run(args)
         render.render(answer.snapshot, render.console(), as_json=args.json)
         sys.stdout.flush()
@@ -128,6 +131,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if answer.remark:
         print(f"tablemgr: {answer.remark}", file=sys.stderr)
     return int(answer.status)
+
+
+def _prepare_streams() -> None:
+    """Where a standard stream is closed, have an empty one: there is nothing to read, and nobody reads what is said.
+
+    What standard output has no letters for is escaped, as it is on standard error."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - to the end of the process
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _written() -> bool:

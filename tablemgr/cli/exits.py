@@ -24,7 +24,7 @@ class UsageError(Exception):
 
 
 class NotFoundError(Exception):
-    """A key, a table or a manager that the command was asked for is not there; the message names it."""
+    """A key, a table, a file or a manager that the command was asked for is not there; the message names it."""
 
 
 class RefusedError(Exception):

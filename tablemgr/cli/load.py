@@ -12,7 +12,7 @@ from tablemgr import files, segments
 from tablemgr.cli import formats
 from tablemgr.cli.answers import Answer, Done
 from tablemgr.cli.command import Command
-from tablemgr.cli.exits import UsageError
+from tablemgr.cli.exits import NotFoundError, UsageError
 from tablemgr.cli.progress import rows_bar
 from tablemgr.file_format import Progress, Source
 from tablemgr.table import Table
@@ -67,7 +67,12 @@ def _load(args: argparse.Namespace, kind: str, file: BinaryIO, progress: Progres
 
 
 def _source(file: str) -> contextlib.AbstractContextManager[BinaryIO]:
-    return contextlib.nullcontext(sys.stdin.buffer) if file == "-" else open(file, "rb")
+    if file == "-":
+        return contextlib.nullcontext(sys.stdin.buffer)
+    try:
+        return open(file, "rb")
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {file!r} to load") from None
 
 
 COMMAND = Command("load", "make a table from a file", configure, run)

@@ -14,6 +14,7 @@ from tablemgr.match_program import Query
 from tablemgr.table import Table
 
 TERMINAL_LIMIT = 1000
+MOST = 2**62  # what is more is this: no table has as many rows
 PAGE = 1000  # results that are in memory at a time where all are asked for
 
 
@@ -36,7 +37,9 @@ def limit_of(args: argparse.Namespace) -> int:
     """The number of rows to show at most; 0: all of them. Raises UsageError for a negative one."""
     if args.limit is not None and args.limit < 0:
         raise UsageError("--limit must be 0 or more")
-    return args.limit if args.limit is not None else (TERMINAL_LIMIT if is_paged(args) else 0)
+    if args.limit is not None:
+        return min(int(args.limit), MOST)
+    return TERMINAL_LIMIT if is_paged(args) else 0
 
 
 def select(table: Table, query: Query, limit: int, *, reverse: bool = False) -> tuple[Iterable[Any], bool]:

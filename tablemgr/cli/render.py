@@ -8,6 +8,8 @@ import dataclasses
 import json
 import math
 import os
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -47,12 +49,14 @@ from tablemgr.cli.words import (
 from tablemgr.segments import TableInfo
 
 PIPE_WIDTH = 10_000  # characters; as good as any number, so nothing is cut that a program reads
+TERMINAL_WIDTH = 80  # of a terminal that does not tell
+LEAST_WIDTH = 40  # below it columns would vanish; what is narrower wraps the lines
 
 
 def console() -> Console:
-    """Standard output, as wide as the terminal or $COLUMNS say."""
-    free = not sys.stdout.isatty() and not os.environ.get("COLUMNS")
-    return Console(highlight=False, width=PIPE_WIDTH if free else None)
+    """Standard output, as wide as $COLUMNS or the terminal say, but never so narrow that nothing could be read."""
+    unknown = (TERMINAL_WIDTH if sys.stdout.isatty() else PIPE_WIDTH, 0)
+    return Console(highlight=False, width=max(LEAST_WIDTH, shutil.get_terminal_size(unknown).columns))
 
 
 def render(snapshot: Snapshot, out: Console, *, as_json: bool) -> None:
@@ -214,7 +218,7 @@ def _rows_text(snapshot: Rows, out: Console) -> None:
         note = f"{len(rows):,} of {snapshot.total:,} rows; --limit 0 shows all"
     elif snapshot.more:
         note = f"the first {len(rows):,}; --limit 0 shows all"
-    if snapshot.paged and len(rows) > out.height - 3:
+    if snapshot.paged and len(rows) > out.height - 3 and _has_pager():
         with _colours_in_less(), out.pager(styles=True):
             out.print(grid)
             out.print(note)
@@ -222,6 +226,18 @@ def _rows_text(snapshot: Rows, out: Console) -> None:
     out.print(grid)
     if note:
         out.print(note, style="dim")
+
+
+def _has_pager() -> bool:
+    """Whether the pager that the user chose, if any, is there: what is written to one that is not is lost."""
+    chosen = os.environ.get("MANPAGER") or os.environ.get("PAGER")
+    if not chosen:
+        return True
+    try:
+        words = [word for word in shlex.split(chosen) if "=" not in word]  # without the variables set for it
+    except ValueError:
+        return False
+    return bool(words) and shutil.which(words[0]) is not None
 
 
 @contextlib.contextmanager

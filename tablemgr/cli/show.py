@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--match",
         metavar="PATTERN",
-        help="only rows that match: a tuple with values, _ for any value, v1 (or '$1') for the same value each time",
+        help="only rows that match: a tuple with values, _ for any value, v1 (or $1) for the same value each time",
     )
     parser.add_argument("--from", dest="lo", metavar="KEY", help="ordered_set: only keys from this one on")
     parser.add_argument("--to", dest="hi", metavar="KEY", help="ordered_set: only keys before this one")

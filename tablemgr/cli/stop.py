@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 
+from tablemgr.cli import literals
 from tablemgr.cli.answers import Answer, Done
 from tablemgr.cli.command import Command
 from tablemgr.cli.exits import NotFoundError
@@ -14,7 +15,11 @@ from tablemgr.client import Client
 def configure(parser: argparse.ArgumentParser) -> None:
     """`stop [--timeout SECONDS]`."""
     parser.add_argument(
-        "--timeout", type=float, default=10.0, metavar="SECONDS", help="give up after so long (default 10)"
+        "--timeout",
+        type=literals.seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="give up after so long (default 10)",
     )
 
 

@@ -6,13 +6,16 @@ from __future__ import annotations
 import argparse
 
 from tablemgr import default_client
+from tablemgr.cli import literals
 from tablemgr.cli.answers import Answer, Done
 from tablemgr.cli.command import Command
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """`wait [--timeout SECONDS]`."""
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after so long (default: never)")
+    parser.add_argument(
+        "--timeout", type=literals.seconds, metavar="SECONDS", help="give up after so long (default: never)"
+    )
 
 
 def run(args: argparse.Namespace) -> Answer:

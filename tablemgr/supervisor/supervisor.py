@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import util
 from multiprocessing.context import BaseContext
 from types import TracebackType
@@ -76,6 +76,8 @@ class Supervisor:
         if strategy not in ("one_for_one", "one_for_all", "rest_for_one"):
             raise ValueError(f"strategy is 'one_for_one', 'one_for_all' or 'rest_for_one', not {strategy!r}")
         _check_limits(max_restarts, max_seconds)
+        if not isinstance(children, Iterable):
+            raise TypeError(f"children must be a list of Child objects, not {type(children).__name__}")
         if context is None or isinstance(context, str):
             context = multiprocessing.get_context(context)
         self._on_event = on_event
@@ -315,15 +317,19 @@ class Supervisor:
 
 
 def _checked(child: Child) -> Child:
-    """Raise ValueError for what only a supervisor knows to be wrong."""
+    """Raise TypeError for what is no child, ValueError for what only a supervisor knows to be wrong."""
+    if not isinstance(child, Child):
+        raise TypeError(f"a Supervisor runs Child objects, not {type(child).__name__}")
     if isinstance(child.target, Supervisor) and child.tables:
         raise ValueError(f"child {child.name!r} is a supervisor: its tables belong to the children that use them")
     return child
 
 
 def _check_limits(max_restarts: int, max_seconds: float) -> None:
-    """Raise ValueError unless a supervisor can be limited so."""
+    """Raise TypeError or ValueError unless a supervisor can be limited so."""
     if isinstance(max_restarts, bool) or not isinstance(max_restarts, int) or max_restarts < 0:
         raise ValueError(f"max_restarts is a number of restarts from 0 up, not {max_restarts!r}")
+    if isinstance(max_seconds, bool) or not isinstance(max_seconds, (int, float)):
+        raise TypeError(f"max_seconds is a number of seconds above 0, not {type(max_seconds).__name__}")
     if math.isnan(max_seconds) or max_seconds <= 0:
         raise ValueError(f"max_seconds is a number of seconds above 0, not {max_seconds!r}")

@@ -205,14 +205,14 @@ def test_pickles_pass_through_native_files_unopened(tablemgr: Command, tmp_path:
 
 
 def test_wrong_uses_end_with_their_codes(tablemgr: Command, tmp_path: Path) -> None:
-    """No such table: 3; no such file, a name that is taken, another's private table: 1; options that do not fit: 2."""
+    """No such table or file: 3; no such directory, a name that is taken: 1; options that do not fit: 2."""
     file = str(tmp_path / "t.tm")
     assert tablemgr("dump", "nope", file).status == 3
     make("t", [(1,)])
     assert tablemgr("dump", "t", file).status == 0
     for argv, status, word in (
         (("load", file), 1, "exists"),
-        (("load", str(tmp_path / "none")), 1, "No such file"),
+        (("load", str(tmp_path / "none")), 3, "no file"),
         (("load", file, "--name", "x", "--type", "set"), 2, "native"),
         (("load", file, "--name", "x", "--keypos", "1"), 2, "native"),
         (("load", file, "--name", "x", "--format", "xml"), 2, "xml"),

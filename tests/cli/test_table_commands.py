@@ -289,6 +289,24 @@ def test_drop_all_needs_force_where_a_live_owner_objects(tablemgr: Command) -> N
         assert tablemgr("list", "--json").json == []
 
 
+@pytest.mark.parametrize("how", ["copied", "moved"])
+def test_a_segment_under_another_name_is_listed_and_dropped_by_that(tablemgr: Command, instance: str, how: str) -> None:
+    """A copy by `cp`, and what a renamer leaves that is killed before it writes the new name into the segment."""
+    public("t", (1,)).close()
+    old, new = (SHM / segment_names.segment_name(instance, name)[1:] for name in ("t", "other"))
+    if how == "copied":
+        new.write_bytes(old.read_bytes())
+    else:
+        old.rename(new)
+    names = ["other", "t"] if how == "copied" else ["other"]
+    assert [table["name"] for table in tablemgr("list", "--json").json] == names
+    assert tablemgr("info", "other", "--json").json["rows"] == 1
+    dropped = tablemgr("drop", "--all", "--json")
+    assert (dropped.status, dropped.json["dropped"]) == (0, names)
+    assert not old.exists()
+    assert not new.exists()
+
+
 def test_check_finds_sound_tables_sound(tablemgr: Command) -> None:
     """All tables without a name, the named ones with; an unknown name ends with 3."""
     with public("a", *((n, "x" * n) for n in range(300))), public("b"):

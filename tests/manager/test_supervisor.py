@@ -341,19 +341,66 @@ def test_a_senseless_supervisor_is_refused(arguments: dict[str, Any], error: str
         Supervisor(**arguments)
 
 
+@pytest.mark.parametrize("arguments", [{"children": Child("a", idle)}, {"children": [5]}, {"children": 5}])
+def test_what_is_no_list_of_children_is_refused(arguments: dict[str, Any]) -> None:
+    """By name, not by what it lacks."""
+    with pytest.raises(TypeError, match="Child"):
+        Supervisor(**arguments)
+
+
+def test_only_a_child_can_be_added() -> None:
+    """And what was refused has left nothing behind."""
+    child: Any = 5
+    with Supervisor([], context="fork") as supervisor:
+        with pytest.raises(TypeError, match="Child objects, not int"):
+            supervisor.start_child(child)
+        assert supervisor.count_children()["specs"] == 0
+
+
+@pytest.mark.parametrize("seconds", ["x", True])
+def test_the_time_of_a_limit_is_a_number(seconds: Any) -> None:
+    """Said as for a number that makes no sense."""
+    with pytest.raises(TypeError, match="max_seconds is a number of seconds above 0"):
+        Supervisor([], max_seconds=seconds)
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "error", "said"),
     [
-        {"name": "", "target": idle},
-        {"name": "a", "target": "idle"},
-        {"name": "a", "target": idle, "restart": "often"},
-        {"name": "a", "target": idle, "shutdown": -1},
+        ({"name": ""}, ValueError, "needs a name"),
+        ({"name": 5}, TypeError, "str, not int"),
+        ({"target": "idle"}, TypeError, "callable, not str"),
+        ({"args": 5}, TypeError, "args .* not int"),
+        ({"args": "x"}, TypeError, "args .* not str"),
+        ({"kwargs": 5}, TypeError, "kwargs .* not int"),
+        ({"kwargs": {5: 5}}, TypeError, "kwargs .* not int"),
+        ({"restart": "often"}, ValueError, "permanent"),
+        ({"shutdown": -1}, ValueError, "shutdown .* -1"),
+        ({"shutdown": float("nan")}, ValueError, "shutdown .* nan"),
+        ({"shutdown": "x"}, TypeError, "shutdown .* not str"),
+        ({"shutdown": True}, TypeError, "shutdown .* not bool"),
+        ({"tables": ["t"]}, TypeError, "tables .* not list"),
+        ({"tables": {"t": None}}, TypeError, "'t'.* not NoneType"),
+        ({"tables": {5: {}}}, TypeError, "must be a str, not int"),
+        ({"tables": {"": {}}}, ValueError, "must not be empty"),
+        ({"tables": {"t": {"typ": "set"}}}, TypeError, "'t'.*'typ'.*see new_table"),
+        ({"tables": {"t": {"type": "zzz"}}}, ValueError, "'t'.*type .*'zzz'"),
+        ({"tables": {"t": {"mode": "x"}}}, TypeError, "'t'.*mode .* not str"),
+        ({"tables": {"t": {"wait": -1}}}, ValueError, "'t'.*wait .* -1"),
+        ({"tables": {"t": {"lock_timeout": None}}}, TypeError, "'t'.*lock_timeout .* not NoneType"),
+        ({"tables": {"t": {"heir": None, "heir_data": 1}}}, ValueError, "'t'.*heir_data"),
+        ({"tables": {"t": {"heir_data": object()}}}, TypeError, "'t'.*object"),
     ],
 )
-def test_a_senseless_child_is_refused(arguments: dict[str, Any]) -> None:
+def test_a_senseless_child_is_refused(arguments: dict[str, Any], error: type[Exception], said: str) -> None:
     """When it is described, not when it is started."""
-    with pytest.raises((TypeError, ValueError)):
-        Child(**arguments)
+    with pytest.raises(error, match=said):
+        Child(**{"name": "a", "target": idle, **arguments})
+
+
+def test_a_child_may_name_an_heir_that_comes_later() -> None:
+    """Who it is shows when the table is opened."""
+    Child("a", idle, tables={"t": {"heir": "not yet", "heir_data": 1, "wait": None, "lock_timeout": 1}})
 
 
 @pytest.fixture(autouse=True)

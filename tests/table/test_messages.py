@@ -265,3 +265,10 @@ def test_a_taken_name_says_which_table_wanted_it(table: tm.Table) -> None:
         ):
             table.rename("taken")
         assert [info.name for info in tm.tables()] == ["taken", "the table"]
+
+
+def test_a_receiver_that_whereis_did_not_find_is_told_from_other_wrong_ones(table: tm.Table) -> None:
+    """It gives None then."""
+    nobody: Any = tm.whereis("nobody")
+    with pytest.raises(TypeError, match="nobody of the name is registered"):
+        table.give_away(nobody)

@@ -345,3 +345,32 @@ def test_makers_at_the_same_time_share_one_dict() -> None:
         child.result()
         child.kill()
     assert tm.SharedDict[str, int]("d") == {"n": 2000}
+
+
+def test_its_views_tell_the_mapping(shared: "tm.SharedDict[Any, Any]") -> None:
+    """As those of a dict do: to look at, live, and not to be changed by."""
+    views: list[Any] = [shared.keys(), shared.values(), shared.items()]
+    for view in views:
+        assert view.mapping["a"] == 1
+        with pytest.raises(TypeError):
+            view.mapping["a"] = 2
+        shared["z"] = 26
+        assert view.mapping["z"] == 26
+        del shared["z"]
+
+
+@pytest.mark.parametrize("row", [("k",), ("k", 1, 2)])
+def test_rows_that_are_no_pairs_are_refused_by_name(row: tuple[Any, ...]) -> None:
+    """A table that holds other rows is none for a SharedDict; what is refused stays in it."""
+    shared: Any = tm.SharedDict("d")
+    shared.table.insert(row)
+    refusals: list[Callable[[], object]] = [
+        lambda: list(shared.values()),
+        lambda: list(reversed(shared.values())),
+        lambda: shared.pop("k"),
+        lambda: shared.popitem(),
+    ]
+    for refused in refusals:
+        with pytest.raises(tm.TableMismatchError, match=rf"table 'd' has a row with {len(row)} element.*'k'"):
+            refused()
+        assert list(shared.table) == [row]
