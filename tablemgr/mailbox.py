@@ -137,18 +137,26 @@ class Mailbox:
             manager, before = (since, pid, start), self._manager
             if before is not None and not self._is_down and manager <= before:
                 return  # known, or of a greeting that was overtaken; while none is there, the clock may be set back
-            if before is not None and not self._is_down:
-                self._put(ManagerDown())
+            news: list[Event] = [ManagerDown()] if before is not None and not self._is_down else []
             if before is not None or self._is_down:
-                self._put(ManagerUp())
+                news.append(ManagerUp())
             self._manager, self._is_down = manager, False
+            self._put_news(news)
 
     def lost_manager(self) -> None:
         """There is none: tell, if there was one."""
         with self._lock:
-            if self._manager is not None and not self._is_down:
-                self._put(ManagerDown())
+            news: list[Event] = [ManagerDown()] if self._manager is not None and not self._is_down else []
             self._is_down = True
+            self._put_news(news)
+
+    def _put_news(self, news: list[Event]) -> None:
+        """Of the manager, after what has happened to the tables before it was noticed."""
+        if news:
+            with contextlib.suppress(OSError):
+                self.look(None)
+        for event in news:
+            self._put(event)
 
     def forget(self, raw: RawInfo, deaths_too: bool) -> None:
         """Take the transfer that brought this table (deaths_too: and the death before it) for told."""

@@ -311,6 +311,37 @@ def test_a_manager_is_told_down_and_up(daemon: Daemon) -> None:
     assert list(client.events(0.3)) == []
 
 
+def test_news_of_the_manager_do_not_overtake_what_happened_before(daemon: Daemon) -> None:
+    """A gift is told before the manager's restart after it, though this process hears of the restart first."""
+    giver = Worker()
+    for name in ("before", "after"):
+        giver.call(create, name, heir="manager")
+    assert list(tm.events(0)) == []
+    giver.call(on_table, "before", "give_away", os.getpid())
+    daemon.kill()
+    daemon.start()
+    tm.info()  # which introduces the new manager to this process
+    giver.call(on_table, "after", "give_away", os.getpid())
+    assert [entry[:2] for entry in shown(list(tm.events(0)))] == [
+        ("transfer", "before"),
+        ("ManagerDown",),
+        ("ManagerUp",),
+        ("transfer", "after"),
+    ]
+
+
+def test_the_loss_of_a_manager_does_not_overtake_what_happened_before(instance: str) -> None:
+    """Whoever notices first that there is none any more."""
+    giver = Worker()
+    giver.call(create, "t", heir="manager")
+    box = mailbox(instance)
+    box.met_manager(giver.pid, 1, 1.0)
+    giver.call(on_table, "t", "give_away", os.getpid())
+    for _ in range(2):  # told once
+        box.lost_manager()
+    assert [type(event) for event in tm.events(0)] == [tm.TableTransfer, tm.ManagerDown]
+
+
 def test_a_manager_that_comes_later_is_told(instance: str) -> None:
     """To who listened while there was none."""
     assert list(tm.events(0)) == []
