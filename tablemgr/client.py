@@ -17,7 +17,7 @@ from typing import Any
 
 from tablemgr import _ffi, codec as codecs, listening, names, protocol, rendezvous, segments, table as tables
 from tablemgr.claiming import Claims, note_transfer
-from tablemgr.conversation import ANSWER_SECONDS, POLL_SECONDS, Conversations, LostError
+from tablemgr.conversation import ANSWER_SECONDS, MOMENT_SECONDS, POLL_SECONDS, Conversations, LostError
 from tablemgr.errors import (
     ManagerUnavailableError,
     NotOwnerError,
@@ -29,7 +29,7 @@ from tablemgr.errors import (
 )
 from tablemgr.mailbox import Event, mailbox
 from tablemgr.namespace import Namespace
-from tablemgr.options import check_match, check_options
+from tablemgr.options import check_match, check_options, seconds_of
 from tablemgr.segment_names import resolve_instance
 from tablemgr.segments import Process, TableInfo
 from tablemgr.table import Table
@@ -97,12 +97,9 @@ class Client(Namespace):
         Guarantee: of all callers at one time exactly one becomes the owner. Killed at any moment, the caller has it or
         does not, and a successor gets it in both cases. A call that raises leaves table and owner as they were.
         """
-        patience = _checked_wait(wait)
         asked = time.monotonic()
-        until = None if patience is None else asked + patience
-        if lock_timeout is None:
-            raise TypeError("lock_timeout must be a number of seconds, not None")
-        _checked_wait(lock_timeout)
+        until = None if wait is None else asked + seconds_of(wait, "wait")
+        lock_timeout = seconds_of(lock_timeout, "lock_timeout")
         options: dict[str, Any] = {
             "type": type,
             "access": access,
@@ -161,9 +158,8 @@ class Client(Namespace):
         """
         if not callable(create) or not (populate is None or callable(populate)):
             raise TypeError("claim_table: create is a function of a name, populate one of a Table or None")
-        patience = _checked_wait(wait)
         asked = time.monotonic()
-        until = None if patience is None else asked + patience
+        until = None if wait is None else asked + seconds_of(wait, "wait")
         data = codecs.encode_data(heir_data, codec)
 
         def check(seen: _ffi.RawInfo) -> None:
@@ -281,11 +277,11 @@ class Client(Namespace):
         Guarantee: events stand in the tables until they are read here, so none is lost with a manager, and none while
         this process does something else. They are this process's: a forked child has its own.
         """
-        return listening.listener(self.instance).iterate(_checked_wait(timeout))
+        return listening.listener(self.instance).iterate(_silence(timeout))
 
     def aevents(self, timeout: float | None = None) -> AsyncIterator[Event]:
         """`events` for `async for`: it keeps no event loop waiting."""
-        return listening.listener(self.instance).aiterate(_checked_wait(timeout))
+        return listening.listener(self.instance).aiterate(_silence(timeout))
 
     def info(self) -> InstanceInfo:
         """The instance as it is: its manager if one runs, its tables, who waits. Starts nothing, changes nothing."""
@@ -304,16 +300,19 @@ class Client(Namespace):
     def wait_for_manager(self, timeout: float | None = None) -> None:
         """Return as soon as a manager serves the instance; starts none.
 
-        timeout is in seconds (None: for ever). Raises ManagerUnavailableError when it is over.
+        timeout is in seconds (None: for ever). Raises ManagerUnavailableError when it is over, and at once if there is
+        one that does not admit this process.
         """
-        patience = _checked_wait(timeout)
-        deadline = None if patience is None else time.monotonic() + patience
+        deadline = math.inf if timeout is None else time.monotonic() + seconds_of(timeout, "timeout")
         while True:
-            with contextlib.suppress(LostError), self._manager.borrow(may_start=False) as connection:
-                if connection is not None:
-                    connection.ask(protocol.Status(), ANSWER_SECONDS)
-                    return
-            if deadline is not None and time.monotonic() >= deadline:
+            try:
+                with self._manager.borrow(may_start=False, seconds=_left(deadline)) as connection:
+                    if connection is not None:
+                        connection.ask(protocol.Status(), _left(deadline))
+                        return
+            except LostError:
+                pass  # it has ended
+            if time.monotonic() >= deadline:
                 raise ManagerUnavailableError(f"instance {self.instance!r} has no manager after {timeout:g} seconds")
             time.sleep(POLL_SECONDS)
 
@@ -322,12 +321,12 @@ class Client(Namespace):
 
         timeout is in seconds. Raises ManagerUnavailableError if none runs, or if it has not ended by then.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + seconds_of(timeout, "timeout")
         try:
-            with self._manager.borrow(may_start=False) as connection:
+            with self._manager.borrow(may_start=False, seconds=_left(deadline)) as connection:
                 if connection is None:
                     raise ManagerUnavailableError(f"instance {self.instance!r} has no manager")
-                connection.ask(protocol.Stop(), ANSWER_SECONDS)
+                connection.ask(protocol.Stop(), _left(deadline))
         except LostError:
             pass  # it ended without an answer
         lock = rendezvous.FileLock(self.instance, "lock")
@@ -357,15 +356,13 @@ class Client(Namespace):
             self._manager.tell(protocol.Watch(table.name))
 
 
-def _checked_wait(wait: float | None) -> float | None:
-    """Seconds to wait; None for ever. Raises TypeError, ValueError."""
-    if wait is None:
-        return None
-    if isinstance(wait, bool) or not isinstance(wait, (int, float)):
-        raise TypeError(f"a time to wait is a number of seconds, not {wait.__class__.__name__}")
-    if math.isnan(wait) or wait < 0:
-        raise ValueError(f"a time to wait is a number of seconds from 0 up, not {wait}")
-    return None if wait > 1e9 else float(wait)
+def _left(deadline: float) -> float:
+    """Seconds until a time of the monotonic clock; a manager gets a moment to answer in any case."""
+    return max(MOMENT_SECONDS, deadline - time.monotonic())
+
+
+def _silence(timeout: float | None) -> float | None:
+    return None if timeout is None else seconds_of(timeout, "timeout")
 
 
 def _process(pid: int, start: int) -> Process:

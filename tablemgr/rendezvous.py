@@ -34,6 +34,7 @@ from tablemgr.errors import ManagerUnavailableError
 
 START_SECONDS = 20.0  # how long a manager may take to start before its starter gives up
 _POLL_SECONDS = 0.01
+_LONGEST_WAIT = 1e9  # seconds; what is longer is this
 _NAME_MAX = 64
 _BACKLOG = 128  # connections that wait to be accepted
 
@@ -101,16 +102,18 @@ def file_name(instance: str, suffix: str) -> str:
     return f"{name}.{suffix}"
 
 
-def connect(instance: str) -> socket.socket | None:
+def connect(instance: str, seconds: float = START_SECONDS) -> socket.socket | None:
     """A connection to the instance's manager, blocking; None if none runs.
 
-    Raises ManagerUnavailableError if the directory cannot be trusted or the connection is refused for another reason.
+    seconds: how long to wait for a place among the pending connections of a manager that is stopped, at most. Raises
+    ManagerUnavailableError if the directory cannot be trusted or the connection is refused for another reason.
     """
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         with directory() as path:
-            # SO_SNDTIMEO bounds the wait for a place among the pending connections of a manager that is stopped
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(START_SECONDS), 0))
+            # connect() waits no longer than a send may; 0 would be for ever, and so is what the system cannot count
+            whole, part = divmod(int(min(max(seconds, 0.001), _LONGEST_WAIT) * 1e6), 1_000_000)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", whole, part))
             peer.connect(f"{path}/{file_name(instance, 'sock')}")
             return peer
     except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):

@@ -80,7 +80,7 @@ def create(
         codec=codec,
         instance=instance,
     )
-    seconds = seconds_of(lock_timeout)
+    seconds = seconds_of(lock_timeout, "lock_timeout")
     while True:
         try:
             handle = Handle.create(segment, name, **options._asdict())
@@ -114,7 +114,7 @@ def attach(
     """
     instance = segment_names.resolve_instance(instance)
     codecs.number_of(codec)
-    seconds = seconds_of(lock_timeout)
+    seconds = seconds_of(lock_timeout, "lock_timeout")
     if readonly is None:
         mapping = _ffi.MAP_AUTO
     elif isinstance(readonly, bool):

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -169,10 +170,39 @@ def test_waiting_for_a_manager_ends_with_its_start_or_its_time(instance: str) ->
     assert worker.result() is True
 
 
-def wait_for_manager(state: dict[str, object]) -> bool:
+def wait_for_manager(state: dict[str, object], timeout: float | None = TIMEOUT) -> bool:
     """In a worker."""
-    tm.wait_for_manager(TIMEOUT)
+    tm.wait_for_manager(timeout)
     return True
+
+
+def test_a_stopped_manager_is_waited_for_as_long_as_was_said(daemon: Daemon) -> None:
+    """wait_for_manager gives up in time, or not at all; stop_manager gives up in time."""
+    os.kill(daemon.pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    with pytest.raises(tm.ManagerUnavailableError, match="does not answer"):
+        tm.wait_for_manager(0.3)
+    with pytest.raises(tm.ManagerUnavailableError, match="does not answer"):
+        tm.Client().stop_manager(0.3)
+    assert 0.6 <= time.monotonic() - begun < 5
+    os.kill(daemon.pid, signal.SIGCONT)
+
+
+def test_a_manager_is_waited_for_longer_than_it_may_take_to_answer(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no timeout, or a long one, a stopped manager is no reason to give up."""
+    monkeypatch.setattr("tablemgr.conversation.ANSWER_SECONDS", 0.1)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    workers = [Worker(), Worker()]
+    for worker, timeout in zip(workers, (None, 60.0), strict=True):
+        worker.start(wait_for_manager, timeout)
+    with pytest.raises(tm.ManagerUnavailableError, match="does not answer"):
+        tm.wait_for_manager(0.5)
+    assert not any(worker.has_result() for worker in workers)
+    os.kill(daemon.pid, signal.SIGCONT)
+    for worker in workers:
+        worker.result()
 
 
 @pytest.mark.parametrize("trouble", ["mode", "symlink", "file"])

@@ -117,7 +117,7 @@ def test_a_client_kept_from_before_talks_to_the_successor(daemon: Daemon) -> Non
 
 def test_a_stopped_manager_is_waited_for_no_longer_than_agreed(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """A manager that does not answer is an error, not a hang."""
-    monkeypatch.setattr("tablemgr.client.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("tablemgr.conversation.ANSWER_SECONDS", 0.3)
     os.kill(daemon.pid, signal.SIGSTOP)
     with pytest.raises(tm.ManagerUnavailableError, match="does not answer"):
         tm.new_table("t")
