@@ -31,7 +31,7 @@ from tablemgr.mailbox import Event, mailbox
 from tablemgr.namespace import Namespace
 from tablemgr.options import check_match, check_options, seconds_of
 from tablemgr.segment_names import resolve_instance
-from tablemgr.segments import Process, TableInfo
+from tablemgr.segments import Process, TableInfo, process_now
 from tablemgr.table import Table
 
 
@@ -292,9 +292,9 @@ class Client(Namespace):
             if connection is not None:
                 welcome = connection.welcome
                 report = connection.ask(protocol.Status(), ANSWER_SECONDS)
-                manager, since = _process(welcome.pid, welcome.start), welcome.since
+                manager, since = process_now(welcome.pid, welcome.start), welcome.since
                 if isinstance(report, protocol.StatusReport):
-                    waiting = tuple((w.name, _process(w.pid, w.start)) for w in report.waiting)
+                    waiting = tuple((w.name, process_now(w.pid, w.start)) for w in report.waiting)
         return InstanceInfo(self.instance, manager, since, tuple(segments.tables(self.instance)), waiting)
 
     def wait_for_manager(self, timeout: float | None = None) -> None:
@@ -363,7 +363,3 @@ def _left(deadline: float) -> float:
 
 def _silence(timeout: float | None) -> float | None:
     return None if timeout is None else seconds_of(timeout, "timeout")
-
-
-def _process(pid: int, start: int) -> Process:
-    return Process(pid, start, _ffi.process_alive(pid, start))

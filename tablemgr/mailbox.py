@@ -29,7 +29,7 @@ from typing import Final, TypeAlias
 from tablemgr import _ffi, codec as codecs, segment_names, segments
 from tablemgr._ffi import Handle, RawInfo
 from tablemgr.errors import TableError
-from tablemgr.segments import Process, TableTransfer
+from tablemgr.segments import Process, TableTransfer, process_now
 
 KEPT_MAX: Final = 10_000  # events that wait in this process's memory
 _END_SECONDS: Final = 0.1  # how long it is hoped for that somebody says how an owner ended
@@ -259,16 +259,12 @@ def _transfer(raw: RawInfo) -> TableTransfer:
         data = codecs.decode_data(raw.transfer_data, codecs.MSGPACK)
     except ValueError:
         data = None  # pickled, and nobody here said that it may be unpickled
-    return TableTransfer(raw.name, _process(raw.transfer_from), data, reason, raw.transfer_ns / 1e9)
+    return TableTransfer(raw.name, process_now(*raw.transfer_from), data, reason, raw.transfer_ns / 1e9)
 
 
 def _death(raw: RawInfo) -> OwnerDied:
     known = raw.transfer_end == _ffi.END_KNOWN
-    return OwnerDied(raw.name, _process(raw.transfer_from), raw.transfer_exit if known else None)
-
-
-def _process(process: tuple[int, int]) -> Process:
-    return Process(*process, _ffi.process_alive(*process))
+    return OwnerDied(raw.name, process_now(*raw.transfer_from), raw.transfer_exit if known else None)
 
 
 _mailboxes: dict[str, Mailbox] = {}

@@ -69,16 +69,6 @@ def whereis(instance: str, name: str) -> tuple[int, int] | None:
     return None
 
 
-def names_of(instance: str) -> dict[str, tuple[int, int]]:
-    """All names of live processes, with (pid, start) of each."""
-    world = _world()
-    return {
-        entry.name: (entry.pid, entry.start)
-        for entry in _read(instance)
-        if entry.world == world and not entry.is_dead(world)
-    }
-
-
 def version(instance: str) -> object:
     """Equal as long as no name was given or taken away; a look at it is much cheaper than one at the names."""
     try:
