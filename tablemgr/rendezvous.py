@@ -5,8 +5,9 @@ The directory is `$XDG_RUNTIME_DIR/tablemgr`, else `/tmp/tablemgr-UID`. It is op
 symbolic link, checked on the descriptor (owner, mode), and then reached through that descriptor only, so what was
 checked is what is used. That also keeps socket paths short, however long the directory's own path is.
 
-Whoever holds the flock on INSTANCE.lock is the manager; the kernel lets go of it when the process dies, whatever kills
-it. A socket that nobody listens on is what a SIGKILLed manager left; its successor replaces it.
+Whoever holds the flock on INSTANCE.lock is the manager (that there is none with another directory, manager/sole.py sees
+to); the kernel lets go of it when the process dies, whatever kills it. A socket that nobody listens on is what a
+SIGKILLed manager left; its successor replaces it.
 """
 
 from __future__ import annotations

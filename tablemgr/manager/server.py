@@ -22,6 +22,7 @@ from tablemgr.manager.estate import Estate, Given
 from tablemgr.manager.journal import Event, Journal
 from tablemgr.manager.limits import Limits
 from tablemgr.manager.outside import SharedMemory, UnmanageableError
+from tablemgr.manager.sole import Sole
 from tablemgr.manager.watch import Watch
 
 ROUND_SECONDS = 1.0  # between two looks at all owner words
@@ -63,13 +64,19 @@ class Server:
     def open(self) -> None:
         """Become the manager: take the lock, find and settle all tables, then listen; needs no event loop.
 
-        Raises ManagerRunningError if the instance has one, ManagerUnavailableError if the directory is not usable.
+        Raises ManagerRunningError if the instance has one, whatever directory that uses, ManagerUnavailableError if the
+        directory is not usable, OSError.
         """
         if not self._lock.acquire():
             raise ManagerRunningError(
                 f"instance {self.instance!r} has a manager already: process {self._lock.holder()}; "
                 "use it, stop it, or choose another instance"
             )
+        try:
+            self._sole = Sole(self.instance)
+        except BaseException:
+            self._lock.release()
+            raise
         self._estate = Estate(SharedMemory(self.instance), self.journal, self._exit_of, self._is_alive)
         try:
             if self._prepare is not None:
@@ -78,6 +85,7 @@ class Server:
             self._conversations.open(self._passed)
         except BaseException:
             self._estate.release()  # the process may live on, and is no manager
+            self._sole.close()
             self._lock.release()
             raise
 
@@ -87,6 +95,7 @@ class Server:
         self._stopped = asyncio.Event()
         self._watch = Watch(self._loop, self._died)
         self._conversations.start(self._loop)
+        self._loop.add_reader(self._sole, self._sole.let_go_of_askers)
         self._listen_to_bell()
         try:
             while not self._stopped.is_set():
@@ -99,6 +108,7 @@ class Server:
             self._drain()
         finally:
             self._conversations.stop()
+            self._loop.remove_reader(self._sole)
             if self._bell is not None:
                 self._loop.remove_reader(self._bell)
                 self._bell.close()
@@ -146,6 +156,7 @@ class Server:
             names.tidy(self.instance)  # nobody else would look for the names of the dead
         if not exiting:
             self._estate.release()
+        self._sole.close()
         self._lock.release()
 
     # -- the clock and the dead ---------------------------------------------------------------------------------------

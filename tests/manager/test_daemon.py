@@ -33,6 +33,44 @@ def test_an_instance_has_one_manager(daemon: Daemon, instance: str) -> None:
     assert Client().info().manager is not None
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another $XDG_RUNTIME_DIR, once the test sets it."""
+    path = tmp_path / "elsewhere"
+    path.mkdir(0o700)
+    return path
+
+
+def test_an_instance_has_one_manager_wherever_the_sockets_are(
+    daemon: Daemon, instance: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one with another directory would serve the same tables: it is told who the first is."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(elsewhere))
+    for _ in range(2):
+        second = run_another(instance)
+        assert second.returncode == 1
+        assert f"process {daemon.pid}" in second.stderr
+        assert "XDG_RUNTIME_DIR" in second.stderr
+    with pytest.raises(tm.ManagerRunningError, match=f"process {daemon.pid}"), tm.Manager(instance):
+        pass
+    monkeypatch.setenv("TABLEMGR_AUTOSTART", "1")
+    with pytest.raises(tm.ManagerUnavailableError, match=rf"process {daemon.pid}.*XDG_RUNTIME_DIR"):
+        tm.new_table("t")
+    daemon.kill()
+    tm.new_table("t").drop()
+
+
+def test_another_user_who_takes_its_address_keeps_no_manager_from_serving(
+    daemon: Daemon, instance: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody can take an abstract address, which here is what the other manager has."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(elsewhere))
+    monkeypatch.setattr("tablemgr.manager.sole.peer_credentials", lambda connection: (1, os.geteuid() + 1))
+    with tm.Manager(instance):
+        assert "has taken the address" in caplog.text
+        tm.new_table("t").drop()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(daemon: Daemon, number: signal.Signals, no_traces: None) -> None:
     """Exit code 0, no socket, no lock; the tables it held are orphans that anybody may claim."""
