@@ -258,6 +258,7 @@ class FileLock:
     def __init__(self, instance: str, suffix: str) -> None:
         self._name = file_name(instance, suffix)
         self._fd = -1
+        self.was_left = False  # by a holder that was killed; known once it is acquired
 
     def acquire(self) -> bool:
         """Take the lock without waiting; False if somebody else has it. Raises as `directory` does."""
@@ -267,6 +268,7 @@ class FileLock:
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if _is_file(fd, f"{path}/{self._name}"):
+                        self.was_left = os.fstat(fd).st_size > 0
                         os.ftruncate(fd, 0)
                         os.pwrite(fd, str(os.getpid()).encode(), 0)
                         self._fd = fd
