@@ -152,5 +152,8 @@ def _name_heir(handle: _ffi.Handle, kind: int, pid: int, data: bytes) -> None:
 
 
 def note_transfer(table: Table, raw: _ffi.RawInfo) -> None:
-    """Tell from the segment whether this process is the first owner of the table."""
-    table._transfer = segments.transfer(raw, table.codec)
+    """Tell from the segment whether this process is the first owner of the table.
+
+    What came with it is decoded when it is asked for: that may fail, and the table is this process's by now.
+    """
+    table._came = None if raw.transfer_reason == _ffi.REASON_NEVER else raw

@@ -194,6 +194,7 @@ class Table(Rows, Walking, Selecting, Owning):
     __slots__ = (
         "__weakref__",
         "_binding",
+        "_came",
         "_codec",
         "_dropped",
         "_handle",
@@ -236,7 +237,8 @@ class Table(Rows, Walking, Selecting, Owning):
             self._type in segments.BAG_TYPES,
         )
         self._use(self._binding, self._use_here.ordered)
-        self._transfer: TableTransfer | None = None
+        self._came: _ffi.RawInfo | None = None  # what the segment said when it came from another process
+        self._transfer: TableTransfer | None = None  # the same in words, once they were asked for
 
     # -- what it is -----------------------------------------------------------------------------------------------
 
@@ -274,14 +276,16 @@ class Table(Rows, Walking, Selecting, Owning):
     def transfer(self) -> TableTransfer | None:
         """From whom, why and when the table came here by `new_table`, `claim_table` or `add_table`, and with what data.
 
-        None if this process made it, or only attached to it.
+        None if this process made it, or only attached to it. Raises what unpickling the data raises.
         """
+        if self._transfer is None and self._came is not None:
+            self._transfer = segments.transfer(self._came, self._codec)
         return self._transfer
 
     @property
     def inherited(self) -> bool:
         """Whether the table came with the rows of an owner before, of whom `transfer` tells."""
-        return self._transfer is not None
+        return self._came is not None
 
     def info(self) -> TableInfo:
         """Everything known of the table without walking it. Raises TableClosedError, TableNotFoundError."""
