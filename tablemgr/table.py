@@ -16,6 +16,7 @@ What every verb guarantees, and its docstring does not repeat:
 from __future__ import annotations
 
 import contextlib
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, SupportsIndex, final
 
@@ -29,6 +30,9 @@ from tablemgr.rows import Rows
 from tablemgr.segments import TableInfo, TableTransfer
 from tablemgr.selecting import Selecting
 from tablemgr.walking import Walking
+
+#: the instance and name of a table that goes with its creator until it is whole, whatever heir it is created with
+unfinished: ContextVar[tuple[str, str] | None] = ContextVar("unfinished", default=None)
 
 
 def create(
@@ -80,6 +84,8 @@ def create(
         codec=codec,
         instance=instance,
     )
+    if unfinished.get() == (instance, name):
+        options = options._replace(heir=_ffi.HEIR_NONE, heir_pid=0, heir_data=b"")
     seconds = seconds_of(lock_timeout, "lock_timeout")
     while True:
         try:

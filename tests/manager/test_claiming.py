@@ -92,6 +92,29 @@ def test_who_is_killed_while_it_populates_leaves_no_table(daemon: Daemon, tmp_pa
     worker.kill()
 
 
+def test_who_is_killed_before_it_populates_leaves_no_table(daemon: Daemon, tmp_path: Path) -> None:
+    """Not even where its create names an heir: the table has none until it is populated."""
+    worker, standby = Worker(), Worker()
+    worker.start(create_and_stop, "t", tmp_path / "begun")
+    eventually((tmp_path / "begun").exists)
+    assert [info.heir for info in tm.tables()] == [None]
+    standby.start(claim, "t", [(1, "whole")], wait=None)
+    worker.kill()
+    assert standby.result() == (False, [(1, "whole")])
+
+
+def create_and_stop(state: State, name: str, begun: Path) -> None:
+    """In a worker: a create that makes the table, and goes no further."""
+
+    def create(name: str) -> tm.Table:
+        made = tm.create(name, heir="manager", heir_data="word")
+        begun.touch()
+        signal.pause()
+        return made
+
+    tm.claim_table(name, create)
+
+
 def populate_for_ever(state: State, name: str, begun: Path) -> None:
     """In a worker: a populate that never ends."""
 
