@@ -77,9 +77,11 @@ def directory(create: bool = False) -> Iterator[str]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        no_directory = error.errno in (errno.ELOOP, errno.ENOTDIR)
-        what = "it is a symbolic link or no directory" if no_directory else error.strerror
-        raise ManagerUnavailableError(f"will not use {path} for the manager's socket: {what}; remove it") from error
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise ManagerUnavailableError(
+                f"will not use {path} for the manager's socket: it is a symbolic link or no directory; remove it"
+            ) from error
+        raise ManagerUnavailableError(f"cannot open {path}, where the manager's socket is: {error.strerror}") from error
     try:
         info = os.fstat(fd)
         if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o077:

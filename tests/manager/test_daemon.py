@@ -1,6 +1,7 @@
 """The manager as a process: one per instance, started on demand, leaving nothing behind."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -263,6 +264,20 @@ def test_a_directory_that_others_could_have_made_is_refused(instance: str, runti
     assert "Traceback" not in refused.stderr
     if trouble == "symlink":
         assert not list((runtime / "elsewhere").iterdir())
+
+
+def test_a_process_without_descriptors_is_not_told_to_remove_the_directory(runtime: Path) -> None:
+    """It is told what it has too many of."""
+    (runtime / "tablemgr").mkdir(mode=0o700)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(tm.ManagerUnavailableError) as caught, rendezvous.directory():
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert "Too many open files" in str(caught.value)
+    assert "remove" not in str(caught.value)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory somebody else's")

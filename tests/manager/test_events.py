@@ -486,6 +486,30 @@ def test_who_never_reads_loses_the_oldest_and_is_told_how_many(instance: str) ->
     assert len(found) == KEPT_MAX + 1
 
 
+def test_what_was_told_of_tables_that_are_gone_is_forgotten(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory for it is bounded by what there is; what there is is told once all the same."""
+    monkeypatch.setattr("tablemgr.mailbox._TABLES_LEAST", 4)
+    giver = Worker()
+    for name in ("stays", *map(str, range(12))):
+        giver.call(create, name, heir="manager")
+        giver.call(on_table, name, "give_away", os.getpid())
+        assert shown(list(tm.events(0))) == [("transfer", name, giver.pid, "gift", None)]
+        mailbox(instance).put_death(giver.call(table_id, name), tm.OwnerDied(name, tm.Process(1, 1, False), None))
+        assert shown(list(tm.events(0))) == [("died", name, 1, None)]
+        if name != "stays":
+            tm.drop(name)
+    box = mailbox(instance)
+    assert 0 < len(box._told) <= 4
+    assert 0 < len(box._deaths) <= 4
+    assert list(tm.events(0)) == []
+
+
+def table_id(state: State, name: str) -> int:
+    """In a worker: what tells the table from others."""
+    with tm.attach(name) as table:
+        return table._table_id
+
+
 def test_a_monitor_is_told_of_later_owners(daemon: Daemon) -> None:
     """claim_table(monitor=True): who gives the table away is told how the new owner ends."""
     tm.claim_table("t", tm.create, monitor=True)
