@@ -148,7 +148,9 @@ class Client(Namespace):
         is killed meanwhile, there is no table afterwards. The heir becomes the manager, told heir_data. codec: of the
         table that is there, as for attach. wait: seconds to stand in line while a live process owns it (None: ever).
         monitor: tell this process by `OwnerDied` how the owner before ended, and how later ones end to whom it gives
-        the table away. Otherwise this call tells of neither: the transfer is in the returned table's `transfer`.
+        the table away, also the one with whom it goes. A table remembers its last transfer only: of several owners that
+        end while this process does not read its `events`, it is told of the last. Otherwise this call tells of neither:
+        the transfer is in the returned table's `transfer`.
 
         Raises TableOwnedError if a live process owns it when the wait is over, at once if that is this process,
         ManagerUnavailableError without a manager, what create or populate raises, and TypeError, ValueError or

@@ -526,6 +526,25 @@ def test_a_monitor_is_told_of_later_owners(daemon: Daemon) -> None:
     assert list(tm.events(0)) == []
 
 
+@pytest.mark.parametrize("seen", [False, True], ids=["unseen", "seen"])
+def test_a_monitor_is_told_of_an_owner_with_whom_the_table_went(daemon: Daemon, seen: bool) -> None:
+    """Also where the events were not read while it was the owner."""
+    tm.claim_table("t", tm.create, monitor=True)
+    assert list(tm.events(0)) == []
+    owner = Worker()
+    with tm.attach("t") as table:
+        table.setopts(heir=None)
+        table.give_away(owner.pid)
+    if seen:
+        assert list(tm.events(0)) == []
+    owner.signal(signal.SIGKILL)
+    owner.await_end()
+    eventually(lambda: tm.tables() == [])
+    assert shown(list(tm.events(0.3))) == [("died", "t", owner.pid, -signal.SIGKILL)]
+    owner.kill()
+    assert list(tm.events(0)) == []
+
+
 def test_a_monitor_waits_until_it_is_said_how_an_owner_ended(instance: str) -> None:
     """A manager inherits in one step and says in the next how the owner ended; a look between them does not tell."""
     owner, manager = Worker(), Worker()
