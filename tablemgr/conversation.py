@@ -204,11 +204,12 @@ class Conversations:
 
         seconds: how long one that runs may take to let this process in and to greet it. Raises as `Connection.ask`.
         """
-        deadline = time.monotonic() + seconds
         connection = self._idle_connection()
         if connection is None:
+            deadline = time.monotonic() + seconds
             if may_start:
                 peer: socket.socket | None = rendezvous.connect_or_start(self._instance)
+                deadline = time.monotonic() + seconds  # a start takes its own time
             else:
                 peer = rendezvous.connect(self._instance, seconds)
             if peer is not None:

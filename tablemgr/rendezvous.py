@@ -114,7 +114,7 @@ def connect(instance: str, seconds: float = START_SECONDS) -> socket.socket | No
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         with directory() as path:
-            # connect() waits no longer than a send may; 0 would be for ever, and so is what the system cannot count
+            # connect() waits no longer than a send may; 0 would mean for ever
             whole, part = divmod(int(min(max(seconds, 0.001), _LONGEST_WAIT) * 1e6), 1_000_000)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", whole, part))
             peer.connect(f"{path}/{file_name(instance, 'sock')}")
