@@ -84,6 +84,7 @@ def _claims(plan: Plan, figures: Figures, instance: str) -> None:
     peer = rendezvous.connect(instance)
     assert peer is not None
     connection = Connection(peer, instance)
+    connection.greet(time.monotonic() + READY_SECONDS)
     try:
         for _ in range(plan.rounds):
             times = []
@@ -208,6 +209,7 @@ def _hold(pipe: Pipe, instance: str) -> None:
         peer = rendezvous.connect(instance)
         assert peer is not None
         connections.append(Connection(peer, instance))
+        connections[-1].greet(time.monotonic() + READY_SECONDS)
     pipe.send(None)
     signal.pause()
 

@@ -23,12 +23,16 @@ _NAMES_MAX: Final = 256  # in one message; whoever sends more, and anybody may, 
 _BURST: Final = 8  # messages at once after which some may have been lost: the kernel keeps 10 by default
 
 
-def _address(instance: str, process: tuple[int, int] | None) -> bytes:
+def address(instance: str, owner: str) -> bytes:
+    """An abstract address of the instance; whoever binds a socket to it should be what owner says."""
     import hashlib  # not at every start: it brings a library of several megabytes
 
     digest = hashlib.sha256(instance.encode()).hexdigest()[:24]
-    owner = f"manager-{os.geteuid()}" if process is None else f"{process[0]}-{process[1]}"
     return f"\0tablemgr/{digest}/{owner}".encode()
+
+
+def _address(instance: str, process: tuple[int, int] | None) -> bytes:
+    return address(instance, f"manager-{os.geteuid()}" if process is None else f"{process[0]}-{process[1]}")
 
 
 def ring(instance: str, process: tuple[int, int] | None, names: Iterable[str] = ()) -> None:
@@ -39,14 +43,14 @@ def ring(instance: str, process: tuple[int, int] | None, names: Iterable[str] = 
     message = b"\0".join(name.encode() for name in names)
     if len(message) > _MESSAGE_MAX:
         message = b""
-    address = _address(instance, process)
+    receiver = _address(instance, process)
     with contextlib.suppress(OSError):
         try:
-            _sender().sendto(message, address)
+            _sender().sendto(message, receiver)
         except BlockingIOError:
             # What others have not read yet counts against the socket that sent it: it may be full of that.
             with socket.socket(socket.AF_UNIX, _KIND) as fresh:
-                fresh.sendto(message, address)
+                fresh.sendto(message, receiver)
 
 
 class Bell:

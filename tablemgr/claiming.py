@@ -80,12 +80,15 @@ class Claims:
 
         Until it is populated it has no heir, so it goes with this process: the change of the heir completes it.
         """
+        mark = tables.unfinished.set((self._instance, name))
         try:
             made = create(name)
         except TableExistsError:
             if not tables.is_there(self._instance, name):
                 raise
             return None
+        finally:
+            tables.unfinished.reset(mark)
         if not isinstance(made, Table):
             raise TypeError(f"claim_table: create must return the new Table, not {made.__class__.__name__}")
         if (made.name, made.instance) != (name, self._instance):
@@ -93,7 +96,7 @@ class Claims:
                 f"claim_table: create made table {made.name!r} of instance {made.instance!r} instead of {name!r} of "
                 f"{self._instance!r}; pass the name, and the instance of this client"
             )
-        made.setopts(heir=None)
+        made.setopts(heir=None)  # which it may have, where another thread made it
         try:
             if populate is not None:
                 populate(made)
@@ -152,5 +155,8 @@ def _name_heir(handle: _ffi.Handle, kind: int, process: tuple[int, int], data: b
 
 
 def note_transfer(table: Table, raw: _ffi.RawInfo) -> None:
-    """Tell from the segment whether this process is the first owner of the table."""
-    table._transfer = segments.transfer(raw, table.codec)
+    """Tell from the segment whether this process is the first owner of the table.
+
+    What came with it is decoded when it is asked for: that may fail, and the table is this process's by now.
+    """
+    table._came = None if raw.transfer_reason == _ffi.REASON_NEVER else raw

@@ -17,7 +17,7 @@ from typing import Any
 
 from tablemgr import _ffi, codec as codecs, listening, names, protocol, rendezvous, segments, table as tables
 from tablemgr.claiming import Claims, note_transfer
-from tablemgr.conversation import ANSWER_SECONDS, POLL_SECONDS, Conversations, LostError
+from tablemgr.conversation import ANSWER_SECONDS, MOMENT_SECONDS, POLL_SECONDS, Conversations, LostError
 from tablemgr.errors import (
     ManagerUnavailableError,
     NotOwnerError,
@@ -29,9 +29,9 @@ from tablemgr.errors import (
 )
 from tablemgr.mailbox import Event, mailbox
 from tablemgr.namespace import Namespace
-from tablemgr.options import check_match, check_options
+from tablemgr.options import check_match, check_options, seconds_of
 from tablemgr.segment_names import resolve_instance
-from tablemgr.segments import Process, TableInfo
+from tablemgr.segments import Process, TableInfo, process_now
 from tablemgr.table import Table
 
 
@@ -97,12 +97,9 @@ class Client(Namespace):
         Guarantee: of all callers at one time exactly one becomes the owner. Killed at any moment, the caller has it or
         does not, and a successor gets it in both cases. A call that raises leaves table and owner as they were.
         """
-        patience = _checked_wait(wait)
         asked = time.monotonic()
-        until = None if patience is None else asked + patience
-        if lock_timeout is None:
-            raise TypeError("lock_timeout must be a number of seconds, not None")
-        _checked_wait(lock_timeout)
+        until = None if wait is None else asked + seconds_of(wait, "wait")
+        lock_timeout = seconds_of(lock_timeout, "lock_timeout")
         options: dict[str, Any] = {
             "type": type,
             "access": access,
@@ -151,7 +148,9 @@ class Client(Namespace):
         is killed meanwhile, there is no table afterwards. The heir becomes the manager, told heir_data. codec: of the
         table that is there, as for attach. wait: seconds to stand in line while a live process owns it (None: ever).
         monitor: tell this process by `OwnerDied` how the owner before ended, and how later ones end to whom it gives
-        the table away. Otherwise this call tells of neither: the transfer is in the returned table's `transfer`.
+        the table away, also the one with whom it goes. A table remembers its last transfer only: of several owners that
+        end while this process does not read its `events`, it is told of the last. Otherwise this call tells of neither:
+        the transfer is in the returned table's `transfer`.
 
         Raises TableOwnedError if a live process owns it when the wait is over, at once if that is this process,
         ManagerUnavailableError without a manager, what create or populate raises, and TypeError, ValueError or
@@ -161,9 +160,8 @@ class Client(Namespace):
         """
         if not callable(create) or not (populate is None or callable(populate)):
             raise TypeError("claim_table: create is a function of a name, populate one of a Table or None")
-        patience = _checked_wait(wait)
         asked = time.monotonic()
-        until = None if patience is None else asked + patience
+        until = None if wait is None else asked + seconds_of(wait, "wait")
         data = codecs.encode_data(heir_data, codec)
 
         def check(seen: _ffi.RawInfo) -> None:
@@ -281,11 +279,11 @@ class Client(Namespace):
         Guarantee: events stand in the tables until they are read here, so none is lost with a manager, and none while
         this process does something else. They are this process's: a forked child has its own.
         """
-        return listening.listener(self.instance).iterate(_checked_wait(timeout))
+        return listening.listener(self.instance).iterate(_silence(timeout))
 
     def aevents(self, timeout: float | None = None) -> AsyncIterator[Event]:
         """`events` for `async for`: it keeps no event loop waiting."""
-        return listening.listener(self.instance).aiterate(_checked_wait(timeout))
+        return listening.listener(self.instance).aiterate(_silence(timeout))
 
     def info(self) -> InstanceInfo:
         """The instance as it is: its manager if one runs, its tables, who waits. Starts nothing, changes nothing."""
@@ -296,24 +294,27 @@ class Client(Namespace):
             if connection is not None:
                 welcome = connection.welcome
                 report = connection.ask(protocol.Status(), ANSWER_SECONDS)
-                manager, since = _process(welcome.pid, welcome.start), welcome.since
+                manager, since = process_now(welcome.pid, welcome.start), welcome.since
                 if isinstance(report, protocol.StatusReport):
-                    waiting = tuple((w.name, _process(w.pid, w.start)) for w in report.waiting)
+                    waiting = tuple((w.name, process_now(w.pid, w.start)) for w in report.waiting)
         return InstanceInfo(self.instance, manager, since, tuple(segments.tables(self.instance)), waiting)
 
     def wait_for_manager(self, timeout: float | None = None) -> None:
         """Return as soon as a manager serves the instance; starts none.
 
-        timeout is in seconds (None: for ever). Raises ManagerUnavailableError when it is over.
+        timeout is in seconds (None: for ever). Raises ManagerUnavailableError when it is over, and at once if there is
+        one that does not admit this process.
         """
-        patience = _checked_wait(timeout)
-        deadline = None if patience is None else time.monotonic() + patience
+        deadline = math.inf if timeout is None else time.monotonic() + seconds_of(timeout, "timeout")
         while True:
-            with contextlib.suppress(LostError), self._manager.borrow(may_start=False) as connection:
-                if connection is not None:
-                    connection.ask(protocol.Status(), ANSWER_SECONDS)
-                    return
-            if deadline is not None and time.monotonic() >= deadline:
+            try:
+                with self._manager.borrow(may_start=False, seconds=_left(deadline)) as connection:
+                    if connection is not None:
+                        connection.ask(protocol.Status(), _left(deadline))
+                        return
+            except LostError:
+                pass  # it has ended
+            if time.monotonic() >= deadline:
                 raise ManagerUnavailableError(f"instance {self.instance!r} has no manager after {timeout:g} seconds")
             time.sleep(POLL_SECONDS)
 
@@ -322,12 +323,12 @@ class Client(Namespace):
 
         timeout is in seconds. Raises ManagerUnavailableError if none runs, or if it has not ended by then.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + seconds_of(timeout, "timeout")
         try:
-            with self._manager.borrow(may_start=False) as connection:
+            with self._manager.borrow(may_start=False, seconds=_left(deadline)) as connection:
                 if connection is None:
                     raise ManagerUnavailableError(f"instance {self.instance!r} has no manager")
-                connection.ask(protocol.Stop(), ANSWER_SECONDS)
+                connection.ask(protocol.Stop(), _left(deadline))
         except LostError:
             pass  # it ended without an answer
         lock = rendezvous.FileLock(self.instance, "lock")
@@ -357,16 +358,10 @@ class Client(Namespace):
             self._manager.tell(protocol.Watch(table.name))
 
 
-def _checked_wait(wait: float | None) -> float | None:
-    """Seconds to wait; None for ever. Raises TypeError, ValueError."""
-    if wait is None:
-        return None
-    if isinstance(wait, bool) or not isinstance(wait, (int, float)):
-        raise TypeError(f"a time to wait is a number of seconds, not {wait.__class__.__name__}")
-    if math.isnan(wait) or wait < 0:
-        raise ValueError(f"a time to wait is a number of seconds from 0 up, not {wait}")
-    return None if wait > 1e9 else float(wait)
+def _left(deadline: float) -> float:
+    """Seconds until a time of the monotonic clock; a manager gets a moment to answer in any case."""
+    return max(MOMENT_SECONDS, deadline - time.monotonic())
 
 
-def _process(pid: int, start: int) -> Process:
-    return Process(pid, start, _ffi.process_alive(pid, start))
+def _silence(timeout: float | None) -> float | None:
+    return None if timeout is None else seconds_of(timeout, "timeout")

@@ -9,6 +9,7 @@ from tablemgr import _codec, _ffi
 
 MSGPACK: Final = "msgpack"
 PICKLE: Final = "pickle"
+DATA_MAX: Final = 896  # bytes of data for an heir or a receiver, as the segment has room
 NAMES: Final = (MSGPACK, PICKLE)  # the position is the number that the segment holds
 
 _codec.bind(_ffi.API_ADDRESS)
@@ -30,7 +31,10 @@ def name_of(number: int) -> str:
 
 def encode_data(value: object, codec: str) -> bytes:
     """Data for an heir or a receiver; None is no data. Raises TypeError, ValueError like a value in a row."""
-    return b"" if value is None else _codec.encode(value, pickle=codec == PICKLE)
+    data = b"" if value is None else _codec.encode(value, pickle=codec == PICKLE)
+    if len(data) > DATA_MAX:
+        raise ValueError(f"data for an heir or a receiver may have {DATA_MAX} bytes in encoded form, not {len(data)}")
+    return data
 
 
 def decode_data(data: bytes, codec: str) -> Any:

@@ -14,13 +14,14 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from tablemgr import _ffi, protocol, rendezvous
 from tablemgr.errors import AccessError, LockTimeoutError, ManagerUnavailableError
 from tablemgr.mailbox import mailbox
 
 ANSWER_SECONDS = 10.0  # how long a manager may take to answer what it can answer at once
+MOMENT_SECONDS = 0.2  # how long one that runs may take where nobody wants to wait
 POLL_SECONDS = 0.02
 _IDLE_MAX = 4  # connections kept for the next request
 _RETRY_SECONDS = 30.0  # how long a request goes on looking for a manager after it lost the first
@@ -31,51 +32,58 @@ class LostError(Exception):
 
 
 class Connection:
-    """One conversation with a manager, past its greeting."""
+    """One conversation with a manager, which begins with a greeting: `greet` has returned before anything is asked."""
 
     def __init__(self, connection: socket.socket, instance: str) -> None:
+        """Say who this is, and show the lifeline: the manager learns so of a death milliseconds earlier.
+
+        Never waits.
+        """
         self._socket = connection
+        self._instance = instance
         self._buffer = protocol.LineBuffer()
         self.pid = os.getpid()
         _open_connections.add(self)
-        try:
-            welcome = self._greet()
-        except BaseException:
-            self.close()
-            raise
-        if not isinstance(welcome, protocol.Welcome):
-            self.close()
-            raise ManagerUnavailableError(f"the manager answered with {type(welcome).__name__} instead of a welcome")
-        self.welcome = welcome
-        mailbox(instance).met_manager(welcome.pid, welcome.start, welcome.since)
-
-    def _greet(self) -> protocol.Reply:
-        """Say who this is, and show the lifeline: the manager learns so of a death milliseconds earlier."""
         hello = protocol.encode(protocol.Hello(protocol.VERSION, *_ffi.self_process()))
         lines = []
         with contextlib.suppress(OSError):  # the manager has a pidfd as well
             lines.append(_ffi.lifeline())
-        return self._exchange(hello, lines, ANSWER_SECONDS)
+        with contextlib.suppress(OSError):  # it is gone: `greet` says so
+            socket.send_fds(self._socket, [hello], lines)  # there is room: these are the first bytes
+
+    def greet(self, deadline: float) -> None:
+        """Wait for the manager's answer, `welcome`, until a time of the monotonic clock. Raises as `ask`."""
+        try:
+            welcome = self._hear(deadline)
+            if not isinstance(welcome, protocol.Welcome):
+                raise ManagerUnavailableError(
+                    f"the manager answered with {type(welcome).__name__} instead of a welcome"
+                )
+        except BaseException:
+            self.close()
+            raise
+        self.welcome = welcome
+        mailbox(self._instance).met_manager(welcome.pid, welcome.start, welcome.since)
 
     def ask(self, request: protocol.Request, seconds: float) -> protocol.Reply:
         """Send a request, return its answer; after an exception the connection is of no more use.
 
         Raises LostError, ManagerUnavailableError if no answer or a senseless one comes, and what a refusal means.
         """
-        return self._exchange(protocol.encode(request), (), seconds)
-
-    def _exchange(self, line: bytes, descriptors: Sequence[int], seconds: float) -> protocol.Reply:
         deadline = time.monotonic() + seconds
         try:
-            self._socket.settimeout(ANSWER_SECONDS)
-            if descriptors:
-                line = line[socket.send_fds(self._socket, [line], descriptors) :]
-            self._socket.sendall(line)
+            self._set_timeout(deadline)
+            self._socket.sendall(protocol.encode(request))
+        except TimeoutError:
+            raise _silent() from None
+        except OSError:
+            raise LostError from None
+        return self._hear(deadline)
+
+    def _hear(self, deadline: float) -> protocol.Reply:
+        try:
             while True:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                self._socket.settimeout(None if left == math.inf else left)
+                self._set_timeout(deadline)
                 data = self._socket.recv(protocol.MESSAGE_MAX)
                 if not data:
                     raise LostError
@@ -84,7 +92,7 @@ class Connection:
                     reply = protocol.decode_reply(lines[0])
                     break
         except TimeoutError:
-            raise ManagerUnavailableError("the manager does not answer: it is stopped or overloaded") from None
+            raise _silent() from None
         except protocol.ProtocolError as error:
             raise ManagerUnavailableError(f"what answers in the manager's place is none: {error}") from error
         except OSError:
@@ -93,12 +101,18 @@ class Connection:
             raise _refusal(reply)
         return reply
 
+    def _set_timeout(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(None if left == math.inf else left)
+
     def fileno(self) -> int:
         """Readable when the manager closes its end."""
         return self._socket.fileno()
 
     def is_fresh(self) -> bool:
-        """Whether the manager has not closed its end, as far as is known here."""
+        """Whether nothing has come from the manager, not even that it has closed its end."""
         try:
             self._socket.setblocking(False)  # with a timeout Python would wait for it, whatever the flags say
             self._socket.recv(1, socket.MSG_PEEK)
@@ -112,6 +126,10 @@ class Connection:
         """End the conversation."""
         _open_connections.discard(self)
         self._socket.close()
+
+
+def _silent() -> ManagerUnavailableError:
+    return ManagerUnavailableError("the manager does not answer: it is stopped or overloaded")
 
 
 def _refusal(refused: protocol.Refused) -> Exception:
@@ -149,10 +167,11 @@ class Conversations:
         """
         give_up: float | None = None
         while True:
+            seconds = max(0.0, until - time.monotonic()) + ANSWER_SECONDS
             try:
-                with self.borrow(may_start=self._may_start()) as connection:
+                with self.borrow(may_start=self._may_start(), seconds=seconds) as connection:
                     if connection is not None:
-                        return connection.ask(request, max(0.0, until - time.monotonic()) + ANSWER_SECONDS)
+                        return connection.ask(request, seconds)
             except LostError:
                 give_up = give_up or max(time.monotonic() + _RETRY_SECONDS, until)
             if give_up is None or time.monotonic() > give_up:
@@ -180,15 +199,22 @@ class Conversations:
             connection.close()
 
     @contextlib.contextmanager
-    def borrow(self, may_start: bool) -> Iterator[Connection | None]:
-        """A connection for one request; None if no manager runs and none is to be started."""
+    def borrow(self, may_start: bool, seconds: float = ANSWER_SECONDS) -> Iterator[Connection | None]:
+        """A connection for one request; None if no manager runs and none is to be started.
+
+        seconds: how long one that runs may take to let this process in and to greet it. Raises as `Connection.ask`.
+        """
         connection = self._idle_connection()
         if connection is None:
+            deadline = time.monotonic() + seconds
             if may_start:
-                connection = Connection(rendezvous.connect_or_start(self._instance), self._instance)
+                peer: socket.socket | None = rendezvous.connect_or_start(self._instance)
+                deadline = time.monotonic() + seconds  # a start takes its own time
             else:
-                peer = rendezvous.connect(self._instance)
-                connection = None if peer is None else Connection(peer, self._instance)
+                peer = rendezvous.connect(self._instance, seconds)
+            if peer is not None:
+                connection = Connection(peer, self._instance)
+                connection.greet(deadline)
         if connection is None:
             yield None
             return

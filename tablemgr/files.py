@@ -19,7 +19,7 @@ from tablemgr.options import check_options
 from tablemgr.replacing import replacing
 from tablemgr.table import Table
 
-PAGE_BYTES: Final = 1 << 18  # at least, of every page of rows but the last
+PAGE_BYTES: Final = 1 << 15  # at least, of every page of rows but the last
 
 
 def save(table: Table, path: str | os.PathLike[str], *, instance: str | None = None) -> int:
@@ -35,7 +35,7 @@ def save(table: Table, path: str | os.PathLike[str], *, instance: str | None = N
     ValueError and OSError.
 
     Others may read and write meanwhile. Each row is written whole, each that is there throughout exactly once, and the
-    rows of one page of about 256 KiB were read together; the file as a whole is not of one moment.
+    rows of one page of about 32 KiB were read together; the file as a whole is not of one moment.
     """
     if not isinstance(table, Table):
         hint = "; give its .table" if hasattr(table, "table") else ""

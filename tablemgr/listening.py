@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from tablemgr import _ffi, bell, rendezvous
-from tablemgr.conversation import Connection, LostError
+from tablemgr.conversation import MOMENT_SECONDS, Connection, LostError
 from tablemgr.errors import TableError
 from tablemgr.mailbox import Event, Mailbox, mailbox
 from tablemgr.monitoring import Monitor
@@ -33,11 +33,12 @@ class Listener:
         self._mailbox: Mailbox = mailbox(instance)
         self._instance = instance
         self._lock = threading.RLock()
-        self._connecting = threading.Lock()  # never waited for: the connection may need the thread that would
         self._epoll = select.epoll()
         self._epoll.register(self._mailbox.ready, select.EPOLLIN)
         self._bell: bell.Bell | None = None
         self._connection: Connection | None = None
+        self._greeting: Connection | None = None  # to a manager that has not answered yet, and may be stopped
+        self._answer_due = 0.0  # until when its answer is worth a moment to somebody who does not want to wait
         self._monitors: dict[int, Monitor] = {}
         self._next_connect = 0.0
         self._next_look = 0.0
@@ -64,12 +65,10 @@ class Listener:
                 event = self._take()
                 if event is not None:
                     break
-                if self._connect_if_due():
-                    continue
-                now = time.monotonic()
-                if until is not None and now >= until:
+                end = self._end_of(until)
+                if end is not None and time.monotonic() >= end:
                     return
-                self._epoll.poll(self._patience(until))
+                self._epoll.poll(self._patience(end))
             yield event
 
     async def aiterate(self, silence: float | None) -> AsyncIterator[Event]:
@@ -89,13 +88,11 @@ class Listener:
                     event = self._take()
                     if event is not None:
                         break
-                    if self._is_connect_due() and await asyncio.to_thread(self._connect_if_due):
-                        continue
-                    now = time.monotonic()
-                    if until is not None and now >= until:
+                    end = self._end_of(until)
+                    if end is not None and time.monotonic() >= end:
                         return
                     with contextlib.suppress(asyncio.TimeoutError):
-                        await asyncio.wait_for(awake.wait(), self._patience(until))
+                        await asyncio.wait_for(awake.wait(), self._patience(end))
                 yield event
         finally:
             loop.remove_reader(descriptor)
@@ -108,13 +105,20 @@ class Listener:
             for monitor in self._monitors.values():
                 monitor.due = 0.0
 
+    def _end_of(self, until: float | None) -> float | None:
+        """Until when to wait: a manager that was found just now is given a moment to answer in any case."""
+        with self._lock:
+            return until if until is None or self._greeting is None else max(until, self._answer_due)
+
     def _patience(self, until: float | None) -> float | None:
         """Seconds until there may be something although no descriptor says so."""
         with self._lock:
             dues = [due for due in (until, self._mailbox.due()) if due is not None]
             dues += [monitor.due for monitor in self._monitors.values()]
             if self._connection is None:
-                dues += [self._next_connect, self._next_look]
+                dues.append(self._next_look)
+                if self._greeting is None:
+                    dues.append(self._next_connect)
         # a little late rather than a little early, which would be a turn for nothing
         return max(0.0, min(dues) - time.monotonic()) + 0.0005 if dues else None
 
@@ -124,8 +128,7 @@ class Listener:
             names: set[str] | None = set()
             if self._bell is not None:
                 names = self._bell.heard()
-            if self._connection is not None and not self._connection.is_fresh():
-                self._lose_connection()
+            self._keep_in_touch()
             if time.monotonic() >= self._next_look:
                 names = None
             if names is None or names:
@@ -160,47 +163,52 @@ class Listener:
 
     # -- the manager ------------------------------------------------------------------------------------------------
 
-    def _is_connect_due(self) -> bool:
-        return self._connection is None and time.monotonic() >= self._next_connect
+    def _keep_in_touch(self) -> None:
+        """Notice that the manager has gone, and look for one while there is none.
 
-    def _connect_if_due(self) -> bool:
-        """Look for a manager while there is none: its greeting says whether it is another one.
-
-        Returns whether it has looked.
+        Its greeting says whether it is another one. It is not waited for: one that is stopped keeps nobody waiting.
         """
-        if not self._is_connect_due() or not self._connecting.acquire(blocking=False):
-            return False
-        try:
-            connection = self._connect()
-            with self._lock:
-                self._connection = connection
-                self._next_connect = time.monotonic() + _RECONNECT_SECONDS
-                if connection is not None:
-                    self._epoll.register(connection, select.EPOLLIN)
-                    self._next_look = 0.0  # changes of which it could not tell
-        finally:
-            self._connecting.release()
-        return True
+        if self._connection is not None and not self._connection.is_fresh():
+            self._forget(self._connection)
+            self._connection.close()
+            self._connection = None
+            self._next_connect = self._next_look = 0.0
+        if self._greeting is not None and not self._greeting.is_fresh():
+            self._end_greeting(self._greeting)
+        if self._connection is None and self._greeting is None and time.monotonic() >= self._next_connect:
+            self._next_connect = time.monotonic() + _RECONNECT_SECONDS
+            self._begin_greeting()
 
-    def _connect(self) -> Connection | None:
+    def _begin_greeting(self) -> None:
         try:
-            peer = rendezvous.connect(self._instance)
-            if peer is not None:
-                return Connection(peer, self._instance)
-        except LostError:
-            pass
+            peer = rendezvous.connect(self._instance, seconds=0.0)
         except (TableError, OSError):
-            return None  # there is one, and it is stopped or does not admit this process: no news
-        self._mailbox.lost_manager()
-        return None
+            return  # there may be one that is stopped or does not admit this process: no news
+        if peer is None:
+            self._mailbox.lost_manager()
+            return
+        self._greeting = Connection(peer, self._instance)
+        self._answer_due = time.monotonic() + MOMENT_SECONDS
+        self._epoll.register(self._greeting, select.EPOLLIN)
 
-    def _lose_connection(self) -> None:
-        assert self._connection is not None
+    def _end_greeting(self, greeting: Connection) -> None:
+        """It was answered, or never will be."""
+        self._greeting = None
+        self._forget(greeting)
+        self._next_look = 0.0  # changes of which it could not tell
+        try:
+            greeting.greet(time.monotonic() + MOMENT_SECONDS)
+        except LostError:
+            self._next_connect = 0.0  # it has ended; whether there is another shows the next look
+        except TableError:
+            pass  # it does not admit this process: no news
+        else:
+            self._connection = greeting
+            self._epoll.register(greeting, select.EPOLLIN)
+
+    def _forget(self, connection: Connection) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._epoll.unregister(self._connection)
-        self._connection.close()
-        self._connection = None
-        self._next_connect = self._next_look = 0.0
+            self._epoll.unregister(connection)
 
 
 _listeners: dict[str, Listener] = {}

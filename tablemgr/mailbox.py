@@ -28,10 +28,11 @@ from typing import Final, TypeAlias
 
 from tablemgr import _ffi, codec as codecs, segment_names, segments
 from tablemgr._ffi import Handle, RawInfo
-from tablemgr.errors import TableError
-from tablemgr.segments import Process, TableTransfer
+from tablemgr.errors import Status, TableError
+from tablemgr.segments import Process, TableTransfer, process_now
 
 KEPT_MAX: Final = 10_000  # events that wait in this process's memory
+_TABLES_LEAST: Final = 1024  # tables of which is remembered what was told, before those that are gone are looked for
 _END_SECONDS: Final = 0.1  # how long it is hoped for that somebody says how an owner ended
 
 _log = logging.getLogger("tablemgr")
@@ -88,6 +89,7 @@ class Mailbox:
         self._manager: tuple[float, int, int] | None = None  # since when, pid, start of the one last heard of
         self._is_down = False
         self._deaths: dict[int, tuple[int, int]] = {}  # table_id: the owner of whose end was told last
+        self._tidy_at = _TABLES_LEAST  # how many tables in one of these make it worth looking which are gone
         self._open: dict[str, float] = {}  # tables whose OwnerDied waits for an exit status, and until when
 
     def __del__(self) -> None:
@@ -137,18 +139,26 @@ class Mailbox:
             manager, before = (since, pid, start), self._manager
             if before is not None and not self._is_down and manager <= before:
                 return  # known, or of a greeting that was overtaken; while none is there, the clock may be set back
-            if before is not None and not self._is_down:
-                self._put(ManagerDown())
+            news: list[Event] = [ManagerDown()] if before is not None and not self._is_down else []
             if before is not None or self._is_down:
-                self._put(ManagerUp())
+                news.append(ManagerUp())
             self._manager, self._is_down = manager, False
+            self._put_news(news)
 
     def lost_manager(self) -> None:
         """There is none: tell, if there was one."""
         with self._lock:
-            if self._manager is not None and not self._is_down:
-                self._put(ManagerDown())
+            news: list[Event] = [ManagerDown()] if self._manager is not None and not self._is_down else []
             self._is_down = True
+            self._put_news(news)
+
+    def _put_news(self, news: list[Event]) -> None:
+        """Of the manager, after what has happened to the tables before it was noticed."""
+        if news:
+            with contextlib.suppress(OSError):
+                self.look(None)
+        for event in news:
+            self._put(event)
 
     def forget(self, raw: RawInfo, deaths_too: bool) -> None:
         """Take the transfer that brought this table (deaths_too: and the death before it) for told."""
@@ -156,6 +166,7 @@ class Mailbox:
             told = 2 * raw.transfer_seq + int(deaths_too)
             self._told[raw.table_id] = max(self._told.get(raw.table_id, 0), told)
             self._open.pop(raw.name, None)
+            self._tidy()
 
     def put_death(self, table_id: int, event: OwnerDied) -> None:
         """Put a death into the queue that a monitor saw, unless it was told."""
@@ -164,6 +175,7 @@ class Mailbox:
             if self._deaths.get(table_id) != process:
                 self._deaths[table_id] = process
                 self._put(event)
+                self._tidy()
 
     def take(self) -> Event | None:
         """The oldest event of the queue, which is told with that; None if it is empty."""
@@ -217,6 +229,29 @@ class Mailbox:
                 self._told[raw.table_id] = 2 * raw.transfer_seq + 1
                 self._open.pop(raw.name, None)
                 self._put(_death(raw))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Forget what was told of tables that are no more, now and then."""
+        if max(len(self._told), len(self._deaths)) < self._tidy_at:
+            return
+        try:
+            there = self._table_ids() | self._table_ids()  # one look may miss a table that is renamed meanwhile
+        except OSError:
+            return
+        self._told = {table_id: told for table_id, told in self._told.items() if table_id in there}
+        self._deaths = {table_id: owner for table_id, owner in self._deaths.items() if table_id in there}
+        self._tidy_at = max(_TABLES_LEAST, 2 * len(self._told), 2 * len(self._deaths))
+
+    def _table_ids(self) -> set[int]:
+        """Of all tables of the instance. Raises OSError where one cannot be looked at at the moment."""
+        found = set()
+        for _, segment in segment_names.scan(self.instance):
+            status, glance = _ffi.glance(segment)
+            if status in (Status.BUSY, Status.OS):
+                raise OSError(f"{segment} cannot be looked at")
+            found.add(glance.table_id)
+        return found
 
     def _look_at_open(self) -> None:
         now = time.monotonic()
@@ -251,16 +286,12 @@ def _transfer(raw: RawInfo) -> TableTransfer:
         data = codecs.decode_data(raw.transfer_data, codecs.MSGPACK)
     except ValueError:
         data = None  # pickled, and nobody here said that it may be unpickled
-    return TableTransfer(raw.name, _process(raw.transfer_from), data, reason, raw.transfer_ns / 1e9)
+    return TableTransfer(raw.name, process_now(*raw.transfer_from), data, reason, raw.transfer_ns / 1e9)
 
 
 def _death(raw: RawInfo) -> OwnerDied:
     known = raw.transfer_end == _ffi.END_KNOWN
-    return OwnerDied(raw.name, _process(raw.transfer_from), raw.transfer_exit if known else None)
-
-
-def _process(process: tuple[int, int]) -> Process:
-    return Process(*process, _ffi.process_alive(*process))
+    return OwnerDied(raw.name, process_now(*raw.transfer_from), raw.transfer_exit if known else None)
 
 
 _mailboxes: dict[str, Mailbox] = {}

@@ -23,7 +23,8 @@ _HURRY_SECONDS: Final = 0.005  # between two looks meanwhile
 class Monitor:
     """The deaths of one table's owners, from now on. Not thread-safe: its listener locks.
 
-    Of several owners that came and went between two looks, the last one's death is told.
+    A table remembers one transfer. So of several owners that came and went between two looks, the last one's death is
+    told; of a table that has gone, that of its last owner.
     """
 
     def __init__(self, instance: str, name: str, epoll: select.epoll | None = None) -> None:
@@ -45,19 +46,21 @@ class Monitor:
         has_manager: one runs, so the table of a dead owner will be somebody's soon.
         """
         now = time.monotonic()
-        is_dead = self.pidfd is not None and processes.has_ended(self.pidfd)
-        if not is_dead and now < self.due:
+        if now < self.due and not (self.pidfd is not None and processes.has_ended(self.pidfd)):
             return [], True
-        if is_dead:
+        raw = self._handle.describe()
+        if not raw.owner_alive:
             with contextlib.suppress(TableError, OSError):  # dropped, or locked: the death is told all the same
                 self._handle.settle()
-        raw = self._handle.describe()
+            raw = self._handle.describe()
         died: tuple[int, int] | None = None
         is_whole = True  # all of a manager's work is done
         if raw.transfer_seq != self._seq and raw.transfer_reason != _ffi.REASON_GIFT:
             died, is_whole = raw.transfer_from, raw.transfer_end != _ffi.END_OPEN
-        elif is_dead and raw.owner == self._owner:
-            died, is_whole = self._owner, False  # an orphan, or gone with its owner
+        elif not raw.owner_alive:
+            died, is_whole = raw.owner, False  # an orphan, or gone with its owner
+        if died == self._told:
+            died = None
         if died is not None and not is_whole and has_manager and not raw.dropped:
             self._since = now if self._since is None else self._since
             if now < self._since + _HAND_OVER_SECONDS:
@@ -65,7 +68,7 @@ class Monitor:
                 return [], True
         # where this process is the owner, its mailbox tells of the death before
         told = []
-        if died is not None and died != self._told:
+        if died is not None:
             self._told = died
             if raw.owner != _ffi.self_process():
                 told.append(self._death(raw, died))

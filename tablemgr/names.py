@@ -34,9 +34,9 @@ class _Entry(NamedTuple):
     start: int
     world: str
 
-    def is_dead(self, world: str) -> bool:
+    def is_dead(self, here: str) -> bool:
         """Whether the process has ended; of another world nobody can say."""
-        return self.world == world and not _ffi.process_alive(self.pid, self.start)
+        return self.world == here and not _ffi.process_alive(self.pid, self.start)
 
 
 def register(instance: str, name: str) -> None:
@@ -49,11 +49,11 @@ def register(instance: str, name: str) -> None:
     pid, start = _ffi.self_process()
     with _changing(instance) as entries:
         for entry in entries:
-            if entry.name == name and entry.world == _world() and (entry.pid, entry.start) != (pid, start):
+            if entry.name == name and entry.world == world() and (entry.pid, entry.start) != (pid, start):
                 raise ValueError(
                     f"the name {name!r} belongs to process {entry.pid}, which is alive: choose another, or end it first"
                 )
-        mine = _Entry(name, pid, start, _world())
+        mine = _Entry(name, pid, start, world())
         if mine not in entries:
             entries.append(mine)
     _registered.add((instance, pid))
@@ -62,21 +62,11 @@ def register(instance: str, name: str) -> None:
 def whereis(instance: str, name: str) -> tuple[int, int] | None:
     """(pid, start) of the live process that has the name; None if there is none."""
     _check(name, reserved=())
-    world = _world()
+    here = world()
     for entry in _read(instance):
-        if entry.name == name and entry.world == world and not entry.is_dead(world):
+        if entry.name == name and entry.world == here and not entry.is_dead(here):
             return entry.pid, entry.start
     return None
-
-
-def names_of(instance: str) -> dict[str, tuple[int, int]]:
-    """All names of live processes, with (pid, start) of each."""
-    world = _world()
-    return {
-        entry.name: (entry.pid, entry.start)
-        for entry in _read(instance)
-        if entry.world == world and not entry.is_dead(world)
-    }
 
 
 def version(instance: str) -> object:
@@ -113,7 +103,8 @@ def _file(directory: str, instance: str) -> str:
     return f"{directory}/{rendezvous.file_name(instance, 'names')}"
 
 
-def _world() -> str:
+def world() -> str:
+    """The pid and time namespaces of this process."""
     return ":".join(str(os.stat(f"/proc/self/ns/{kind}").st_ino) for kind in ("pid", "time"))
 
 
@@ -143,8 +134,8 @@ def _changing(instance: str) -> Iterator[list[_Entry]]:
         time.sleep(_POLL_SECONDS)
     try:
         before = _read(instance)
-        world = _world()
-        entries = [entry for entry in before if not entry.is_dead(world)]
+        here = world()
+        entries = [entry for entry in before if not entry.is_dead(here)]
         yield entries
         if entries != before:
             _write(instance, entries)

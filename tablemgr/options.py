@@ -92,12 +92,12 @@ def whole(value: SupportsIndex, what: str) -> int:
         raise TypeError(f"{what} must be an int, not {value.__class__.__name__}") from None
 
 
-def seconds_of(value: float) -> float:
-    """What was given as lock_timeout. Raises TypeError, ValueError."""
+def seconds_of(value: float, what: str) -> float:
+    """A time to wait. Raises TypeError, ValueError; what: the argument that is to be named then."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"lock_timeout must be a number of seconds, not {value.__class__.__name__}")
+        raise TypeError(f"{what} must be a number of seconds, not {value.__class__.__name__}")
     if math.isnan(value) or value < 0:
-        raise ValueError(f"lock_timeout must be a number of seconds from 0 up, not {value}")
+        raise ValueError(f"{what} must be a number of seconds from 0 up, not {value}")
     return float(min(value, _LONGEST_WAIT))
 
 

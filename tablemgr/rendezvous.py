@@ -5,8 +5,9 @@ The directory is `$XDG_RUNTIME_DIR/tablemgr`, else `/tmp/tablemgr-UID`. It is op
 symbolic link, checked on the descriptor (owner, mode), and then reached through that descriptor only, so what was
 checked is what is used. That also keeps socket paths short, however long the directory's own path is.
 
-Whoever holds the flock on INSTANCE.lock is the manager; the kernel lets go of it when the process dies, whatever kills
-it. A socket that nobody listens on is what a SIGKILLed manager left; its successor replaces it.
+Whoever holds the flock on INSTANCE.lock is the manager (that there is none with another directory, manager/sole.py sees
+to); the kernel lets go of it when the process dies, whatever kills it. A socket that nobody listens on is what a
+SIGKILLed manager left; its successor replaces it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from tablemgr.errors import ManagerUnavailableError
 
 START_SECONDS = 20.0  # how long a manager may take to start before its starter gives up
 _POLL_SECONDS = 0.01
+_LONGEST_WAIT = 1e9  # seconds; what is longer is this
 _NAME_MAX = 64
 _BACKLOG = 128  # connections that wait to be accepted
 
@@ -75,9 +77,11 @@ def directory(create: bool = False) -> Iterator[str]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        no_directory = error.errno in (errno.ELOOP, errno.ENOTDIR)
-        what = "it is a symbolic link or no directory" if no_directory else error.strerror
-        raise ManagerUnavailableError(f"will not use {path} for the manager's socket: {what}; remove it") from error
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise ManagerUnavailableError(
+                f"will not use {path} for the manager's socket: it is a symbolic link or no directory; remove it"
+            ) from error
+        raise ManagerUnavailableError(f"cannot open {path}, where the manager's socket is: {error.strerror}") from error
     try:
         info = os.fstat(fd)
         if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o077:
@@ -101,16 +105,18 @@ def file_name(instance: str, suffix: str) -> str:
     return f"{name}.{suffix}"
 
 
-def connect(instance: str) -> socket.socket | None:
+def connect(instance: str, seconds: float = START_SECONDS) -> socket.socket | None:
     """A connection to the instance's manager, blocking; None if none runs.
 
-    Raises ManagerUnavailableError if the directory cannot be trusted or the connection is refused for another reason.
+    seconds: how long to wait for a place among the pending connections of a manager that is stopped, at most. Raises
+    ManagerUnavailableError if the directory cannot be trusted or the connection is refused for another reason.
     """
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         with directory() as path:
-            # SO_SNDTIMEO bounds the wait for a place among the pending connections of a manager that is stopped
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(START_SECONDS), 0))
+            # connect() waits no longer than a send may; 0 would mean for ever
+            whole, part = divmod(int(min(max(seconds, 0.001), _LONGEST_WAIT) * 1e6), 1_000_000)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", whole, part))
             peer.connect(f"{path}/{file_name(instance, 'sock')}")
             return peer
     except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
@@ -254,6 +260,7 @@ class FileLock:
     def __init__(self, instance: str, suffix: str) -> None:
         self._name = file_name(instance, suffix)
         self._fd = -1
+        self.was_left = False  # by a holder that was killed; known once it is acquired
 
     def acquire(self) -> bool:
         """Take the lock without waiting; False if somebody else has it. Raises as `directory` does."""
@@ -263,6 +270,7 @@ class FileLock:
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if _is_file(fd, f"{path}/{self._name}"):
+                        self.was_left = os.fstat(fd).st_size > 0
                         os.ftruncate(fd, 0)
                         os.pwrite(fd, str(os.getpid()).encode(), 0)
                         self._fd = fd

@@ -39,6 +39,11 @@ class Process:
     alive: bool
 
 
+def process_now(pid: int, start: int) -> Process:
+    """A process as it is at this moment."""
+    return Process(pid, start, _ffi.process_alive(pid, start))
+
+
 @dataclass(frozen=True, slots=True)
 class TableTransfer:
     """How a table came to its present owner.
@@ -207,7 +212,7 @@ def _sighting(raw: RawInfo, instance: str) -> Sighting:
     if reason is None:
         return Sighting(info, raw.table_id, raw.retired, raw.transfer_seq)
     ended = raw.transfer_exit if reason != "gift" and raw.transfer_end == _ffi.END_KNOWN else None
-    previous = _process(raw.transfer_from)
+    previous = process_now(*raw.transfer_from)
     when = raw.transfer_ns / 1e9
     return Sighting(info, raw.table_id, raw.retired, raw.transfer_seq, reason, previous, when, ended)
 
@@ -222,7 +227,7 @@ def transfer(raw: RawInfo, codec_name: str = codec.MSGPACK) -> TableTransfer | N
     if reason is None:
         return None
     data = codec.decode_data(raw.transfer_data, codec_name)
-    return TableTransfer(raw.name, _process(raw.transfer_from), data, reason, raw.transfer_ns / 1e9)
+    return TableTransfer(raw.name, process_now(*raw.transfer_from), data, reason, raw.transfer_ns / 1e9)
 
 
 def tables(instance: str | None = None) -> list[TableInfo]:
@@ -339,10 +344,6 @@ def _unlink(name: str, segment: str) -> None:
 def _mapping_to_look(segment: str) -> int:
     """HEAD needs the right to write, which another user's table may not give."""
     return _ffi.MAP_HEAD if os.access(f"{SHM}{segment}", os.W_OK) else _ffi.MAP_READ
-
-
-def _process(process: tuple[int, int]) -> Process:
-    return Process(*process, _ffi.process_alive(*process))
 
 
 def _info(raw: RawInfo, instance: str) -> TableInfo:

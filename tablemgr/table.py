@@ -16,6 +16,7 @@ What every verb guarantees, and its docstring does not repeat:
 from __future__ import annotations
 
 import contextlib
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, SupportsIndex, final
 
@@ -29,6 +30,9 @@ from tablemgr.rows import Rows
 from tablemgr.segments import TableInfo, TableTransfer
 from tablemgr.selecting import Selecting
 from tablemgr.walking import Walking
+
+#: the instance and name of a table that goes with its creator until it is whole, whatever heir it is created with
+unfinished: ContextVar[tuple[str, str] | None] = ContextVar("unfinished", default=None)
 
 
 def create(
@@ -80,7 +84,9 @@ def create(
         codec=codec,
         instance=instance,
     )
-    seconds = seconds_of(lock_timeout)
+    if unfinished.get() == (instance, name):
+        options = options._replace(heir=_ffi.HEIR_NONE, heir_pid=0, heir_data=b"")
+    seconds = seconds_of(lock_timeout, "lock_timeout")
     while True:
         try:
             handle = Handle.create(segment, name, **options._asdict())
@@ -114,7 +120,7 @@ def attach(
     """
     instance = segment_names.resolve_instance(instance)
     codecs.number_of(codec)
-    seconds = seconds_of(lock_timeout)
+    seconds = seconds_of(lock_timeout, "lock_timeout")
     if readonly is None:
         mapping = _ffi.MAP_AUTO
     elif isinstance(readonly, bool):
@@ -194,6 +200,7 @@ class Table(Rows, Walking, Selecting, Owning):
     __slots__ = (
         "__weakref__",
         "_binding",
+        "_came",
         "_codec",
         "_dropped",
         "_handle",
@@ -236,7 +243,8 @@ class Table(Rows, Walking, Selecting, Owning):
             self._type in segments.BAG_TYPES,
         )
         self._use(self._binding, self._use_here.ordered)
-        self._transfer: TableTransfer | None = None
+        self._came: _ffi.RawInfo | None = None  # what the segment said when it came from another process
+        self._transfer: TableTransfer | None = None  # the same in words, once they were asked for
 
     # -- what it is -----------------------------------------------------------------------------------------------
 
@@ -274,14 +282,16 @@ class Table(Rows, Walking, Selecting, Owning):
     def transfer(self) -> TableTransfer | None:
         """From whom, why and when the table came here by `new_table`, `claim_table` or `add_table`, and with what data.
 
-        None if this process made it, or only attached to it.
+        None if this process made it, or only attached to it. Raises what unpickling the data raises.
         """
+        if self._transfer is None and self._came is not None:
+            self._transfer = segments.transfer(self._came, self._codec)
         return self._transfer
 
     @property
     def inherited(self) -> bool:
         """Whether the table came with the rows of an owner before, of whom `transfer` tells."""
-        return self._transfer is not None
+        return self._came is not None
 
     def info(self) -> TableInfo:
         """Everything known of the table without walking it. Raises TableClosedError, TableNotFoundError."""

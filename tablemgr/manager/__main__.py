@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from tablemgr.errors import ManagerRunningError, TableError
 from tablemgr.manager.embedded import Manager
 from tablemgr.manager.limits import raise_descriptor_limit
+from tablemgr.manager.sole import ManagedElsewhereError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         Manager(options.instance).run(_now_in_background if options.detach else _say_nothing, exiting=True)
     except ManagerRunningError as error:
-        if options.detach:
+        if options.detach and not isinstance(error, ManagedElsewhereError):
             print("running", flush=True)  # just as good, for whoever wanted one to run
             return 0
         print(error, file=sys.stderr, flush=True)

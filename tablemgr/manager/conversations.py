@@ -305,7 +305,7 @@ class Conversations:
     # -- fork ---------------------------------------------------------------------------------------------------------
 
     def after_fork_in_child(self) -> None:
-        """Close what would make a dead manager look alive from a forked child: the socket, the connections, pidfds."""
+        """Close what would make a dead manager look alive from a forked child: the socket, the connections."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None

@@ -22,9 +22,11 @@ from tablemgr.manager.estate import Estate, Given
 from tablemgr.manager.journal import Event, Journal
 from tablemgr.manager.limits import Limits
 from tablemgr.manager.outside import SharedMemory, UnmanageableError
+from tablemgr.manager.sole import Sole
 from tablemgr.manager.watch import Watch
 
 ROUND_SECONDS = 1.0  # between two looks at all owner words
+RETURN_SECONDS = 0.1  # for those who stood in line before a manager that was killed to come back, each to its place
 
 _log = logging.getLogger("tablemgr.manager")
 
@@ -55,6 +57,7 @@ class Server:
             instance, self.journal, limits or Limits(), patience, self._request, self._leave
         )
         self._line = Line()
+        self._held_back: set[str] = set()  # orphans that a killed manager left, until its line has formed again
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._stopped: asyncio.Event | None = None
         self._watch: Watch | None = None
@@ -63,21 +66,30 @@ class Server:
     def open(self) -> None:
         """Become the manager: take the lock, find and settle all tables, then listen; needs no event loop.
 
-        Raises ManagerRunningError if the instance has one, ManagerUnavailableError if the directory is not usable.
+        Raises ManagerRunningError if the instance has one, whatever directory that uses, ManagerUnavailableError if the
+        directory is not usable, OSError.
         """
         if not self._lock.acquire():
             raise ManagerRunningError(
                 f"instance {self.instance!r} has a manager already: process {self._lock.holder()}; "
                 "use it, stop it, or choose another instance"
             )
+        try:
+            self._sole = Sole(self.instance)
+        except BaseException:
+            self._lock.release()
+            raise
         self._estate = Estate(SharedMemory(self.instance), self.journal, self._exit_of, self._is_alive)
         try:
             if self._prepare is not None:
                 self._prepare(self.journal)
             self._estate.round()
+            if self._lock.was_left:
+                self._held_back = {record.name for record in self._estate.records() if record.held}
             self._conversations.open(self._passed)
         except BaseException:
             self._estate.release()  # the process may live on, and is no manager
+            self._sole.close()
             self._lock.release()
             raise
 
@@ -87,7 +99,9 @@ class Server:
         self._stopped = asyncio.Event()
         self._watch = Watch(self._loop, self._died)
         self._conversations.start(self._loop)
+        self._loop.add_reader(self._sole, self._sole.let_go_of_askers)
         self._listen_to_bell()
+        forming = self._loop.call_later(RETURN_SECONDS, self._line_has_formed)
         try:
             while not self._stopped.is_set():
                 try:
@@ -98,7 +112,9 @@ class Server:
                     await asyncio.wait_for(self._stopped.wait(), ROUND_SECONDS)
             self._drain()
         finally:
+            forming.cancel()
             self._conversations.stop()
+            self._loop.remove_reader(self._sole)
             if self._bell is not None:
                 self._loop.remove_reader(self._bell)
                 self._bell.close()
@@ -146,6 +162,7 @@ class Server:
             names.tidy(self.instance)  # nobody else would look for the names of the dead
         if not exiting:
             self._estate.release()
+        self._sole.close()
         self._lock.release()
 
     # -- the clock and the dead ---------------------------------------------------------------------------------------
@@ -217,11 +234,23 @@ class Server:
 
     # -- the line -----------------------------------------------------------------------------------------------------
 
+    def _line_has_formed(self) -> None:
+        """Who stood in line before the manager that was killed has come back by now: serve in the order of asking."""
+        names, self._held_back = self._held_back, set()
+        for name in names:
+            self._attend(name)
+            for waiter in self._line.of(name):
+                if waiter.deadline is not None and waiter.deadline <= time.monotonic():
+                    self._expire(waiter)
+        self._follow_up()
+
     def _attend(self, name: str, owner_died: bool = False) -> None:
         """Look at a table and tell everybody in its line what there is to be told."""
         try:
             with self._estate.visit():
                 record = self._estate.look_after_death(name) if owner_died else self._estate.look(name)
+                if name in self._held_back and record is not None and record.held:
+                    return
                 while (answer := next_answer(record, self._line.of(name))) is not None:
                     waiter, verdict = answer
                     conversation = self._conversations[waiter.key]
@@ -275,7 +304,7 @@ class Server:
     def _expire(self, waiter: Waiter) -> None:
         """The time to wait is over: one last look, then the answer."""
         self._attend(waiter.name)
-        if waiter.key not in self._line:
+        if waiter.key not in self._line or waiter.name in self._held_back:
             return
         try:
             record = self._estate.look(waiter.name)

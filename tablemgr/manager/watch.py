@@ -7,6 +7,7 @@ import asyncio
 import os
 import socket
 import struct
+import weakref
 from collections.abc import Callable, Iterable
 
 from tablemgr import processes
@@ -31,6 +32,7 @@ class Watch:
         self._known_dead: set[Identity] = set()  # told of, and still wanted
         self._exits: dict[Identity, int | None] = {}
         self._lifelines = Lifelines(loop, self._may_have_ended)
+        _watching.add(self)
 
     def set(self, wanted: Iterable[Identity]) -> None:
         """Watch exactly these processes from now on; for one that is dead already, `died` is called soon."""
@@ -66,6 +68,13 @@ class Watch:
         """Watch nobody."""
         self.set(())
         self._lifelines.close()
+        _watching.discard(self)
+
+    def after_fork_in_child(self) -> None:
+        """Close the descriptors only: the loop and what it polls are the parent's."""
+        for pidfd in self._pidfds.values():
+            os.close(pidfd)
+        self._pidfds.clear()
 
     def _begin(self, process: Identity) -> None:
         try:
@@ -116,6 +125,17 @@ class Watch:
         pidfd = self._pidfds.pop(process)
         self._loop.remove_reader(pidfd)
         os.close(pidfd)
+
+
+_watching: weakref.WeakSet[Watch] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for watch in list(_watching):
+        watch.after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def peer_credentials(connection: socket.socket) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import pytest
 
 import tablemgr as tm
 
-from .support import Daemon, State, Worker, eventually, on_table, open_table, owner_pid
+from .support import Daemon, State, Worker, eventually, make_kept, on_table, open_table, owner_pid
 
 
 def claim(state: State, name: str, rows: list[tuple[Any, ...]], **options: Any) -> tuple[bool, list[Any]]:
@@ -92,6 +92,29 @@ def test_who_is_killed_while_it_populates_leaves_no_table(daemon: Daemon, tmp_pa
     worker.kill()
 
 
+def test_who_is_killed_before_it_populates_leaves_no_table(daemon: Daemon, tmp_path: Path) -> None:
+    """Not even where its create names an heir: the table has none until it is populated."""
+    worker, standby = Worker(), Worker()
+    worker.start(create_and_stop, "t", tmp_path / "begun")
+    eventually((tmp_path / "begun").exists)
+    assert [info.heir for info in tm.tables()] == [None]
+    standby.start(claim, "t", [(1, "whole")], wait=None)
+    worker.kill()
+    assert standby.result() == (False, [(1, "whole")])
+
+
+def create_and_stop(state: State, name: str, begun: Path) -> None:
+    """In a worker: a create that makes the table, and goes no further."""
+
+    def create(name: str) -> tm.Table:
+        made = tm.create(name, heir="manager", heir_data="word")
+        begun.touch()
+        signal.pause()
+        return made
+
+    tm.claim_table(name, create)
+
+
 def populate_for_ever(state: State, name: str, begun: Path) -> None:
     """In a worker: a populate that never ends."""
 
@@ -158,3 +181,48 @@ def test_an_abandoned_table_goes_with_its_owner(daemon: Daemon) -> None:
 def abandon(state: State, name: str) -> None:
     """In a worker: abandon a table."""
     tm.abandon_table(state[name])
+
+
+class Unreadable:
+    """Can be pickled, and not unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, ("/nonexistent/file",)
+
+
+def open_with_unreadable_data(state: State, name: str) -> None:
+    """In a worker: new_table with heir data that nobody can unpickle."""
+    open_table(state, name, codec="pickle", heir_data=Unreadable())
+
+
+@pytest.mark.parametrize("by_claim", [False, True], ids=["new_table", "claim_table"])
+def test_data_that_cannot_be_unpickled_keep_no_table_from_its_heir(daemon: Daemon, by_claim: bool) -> None:
+    """The table has come by then; who asks for the data gets the error."""
+    worker = Worker()
+    worker.call(open_with_unreadable_data, "t")
+    worker.kill()
+    if by_claim:
+        table = tm.claim_table("t", tm.create, codec="pickle", wait=30)
+    else:
+        table = tm.new_table("t", codec="pickle", wait=30)
+    assert table.inherited
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            _ = table.transfer
+
+
+def test_heir_data_that_are_too_long_are_refused_before_anything_happens(daemon: Daemon) -> None:
+    """The table stays with whoever has it, so that a second attempt gets it with what came with it."""
+    make_kept(daemon, "t", heir_data="word")
+    longest = "x" * 893  # with three bytes before it
+    with pytest.raises(ValueError, match="896 bytes"):
+        tm.new_table("t", heir_data=longest + "x")
+    with tm.attach("t") as kept:
+        assert owner_pid(kept) == daemon.pid
+    table = tm.new_table("t", heir_data=longest)
+    assert table.transfer is not None
+    assert table.transfer.data == "word"
+    tm.create("u", heir="manager", heir_data=longest)
+    with pytest.raises(ValueError, match="896 bytes"):
+        tm.claim_table("v", tm.create, heir_data=longest + "x")
+    assert not [info for info in tm.tables() if info.name == "v"]

@@ -1,10 +1,12 @@
 """The manager as a process: one per instance, started on demand, leaving nothing behind."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,44 @@ def test_an_instance_has_one_manager(daemon: Daemon, instance: str) -> None:
     with pytest.raises(tm.ManagerRunningError, match=f"process {daemon.pid}"), tm.Manager(instance):
         pass
     assert Client().info().manager is not None
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another $XDG_RUNTIME_DIR, once the test sets it."""
+    path = tmp_path / "elsewhere"
+    path.mkdir(0o700)
+    return path
+
+
+def test_an_instance_has_one_manager_wherever_the_sockets_are(
+    daemon: Daemon, instance: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one with another directory would serve the same tables: it is told who the first is."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(elsewhere))
+    for _ in range(2):
+        second = run_another(instance)
+        assert second.returncode == 1
+        assert f"process {daemon.pid}" in second.stderr
+        assert "XDG_RUNTIME_DIR" in second.stderr
+    with pytest.raises(tm.ManagerRunningError, match=f"process {daemon.pid}"), tm.Manager(instance):
+        pass
+    monkeypatch.setenv("TABLEMGR_AUTOSTART", "1")
+    with pytest.raises(tm.ManagerUnavailableError, match=rf"process {daemon.pid}.*XDG_RUNTIME_DIR"):
+        tm.new_table("t")
+    daemon.kill()
+    tm.new_table("t").drop()
+
+
+def test_another_user_who_takes_its_address_keeps_no_manager_from_serving(
+    daemon: Daemon, instance: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody can take an abstract address, which here is what the other manager has."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(elsewhere))
+    monkeypatch.setattr("tablemgr.manager.sole.peer_credentials", lambda connection: (1, os.geteuid() + 1))
+    with tm.Manager(instance):
+        assert "has taken the address" in caplog.text
+        tm.new_table("t").drop()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -169,10 +209,39 @@ def test_waiting_for_a_manager_ends_with_its_start_or_its_time(instance: str) ->
     assert worker.result() is True
 
 
-def wait_for_manager(state: dict[str, object]) -> bool:
+def wait_for_manager(state: dict[str, object], timeout: float | None = TIMEOUT) -> bool:
     """In a worker."""
-    tm.wait_for_manager(TIMEOUT)
+    tm.wait_for_manager(timeout)
     return True
+
+
+def test_a_stopped_manager_is_waited_for_as_long_as_was_said(daemon: Daemon) -> None:
+    """wait_for_manager gives up in time, or not at all; stop_manager gives up in time."""
+    os.kill(daemon.pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    with pytest.raises(tm.ManagerUnavailableError, match="does not answer"):
+        tm.wait_for_manager(0.3)
+    with pytest.raises(tm.ManagerUnavailableError, match="does not answer"):
+        tm.Client().stop_manager(0.3)
+    assert 0.6 <= time.monotonic() - begun < 5
+    os.kill(daemon.pid, signal.SIGCONT)
+
+
+def test_a_manager_is_waited_for_longer_than_it_may_take_to_answer(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no timeout, or a long one, a stopped manager is no reason to give up."""
+    monkeypatch.setattr("tablemgr.conversation.ANSWER_SECONDS", 0.1)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    workers = [Worker(), Worker()]
+    for worker, timeout in zip(workers, (None, 60.0), strict=True):
+        worker.start(wait_for_manager, timeout)
+    with pytest.raises(tm.ManagerUnavailableError, match="does not answer"):
+        tm.wait_for_manager(0.5)
+    assert not any(worker.has_result() for worker in workers)
+    os.kill(daemon.pid, signal.SIGCONT)
+    for worker in workers:
+        worker.result()
 
 
 @pytest.mark.parametrize("trouble", ["mode", "symlink", "file"])
@@ -195,6 +264,20 @@ def test_a_directory_that_others_could_have_made_is_refused(instance: str, runti
     assert "Traceback" not in refused.stderr
     if trouble == "symlink":
         assert not list((runtime / "elsewhere").iterdir())
+
+
+def test_a_process_without_descriptors_is_not_told_to_remove_the_directory(runtime: Path) -> None:
+    """It is told what it has too many of."""
+    (runtime / "tablemgr").mkdir(mode=0o700)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(tm.ManagerUnavailableError) as caught, rendezvous.directory():
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert "Too many open files" in str(caught.value)
+    assert "remove" not in str(caught.value)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory somebody else's")

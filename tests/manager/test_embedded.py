@@ -180,3 +180,27 @@ def fork_idle(state: State) -> int:
     if child == 0:
         signal.pause()
     return child
+
+
+def test_a_forked_child_does_not_have_the_managers_pidfds(instance: str) -> None:
+    """Each would take one of its descriptors, for nothing."""
+    with tm.Manager():
+        owner = Worker()
+        owner.call(open_table, "t")
+        eventually(lambda: pidfds({}, owner.pid))
+        assert Worker().call(pidfds, owner.pid) == []
+        assert pidfds({}, owner.pid)
+        owner.kill()
+        assert tm.new_table("t", wait=TIMEOUT).inherited
+
+
+def pidfds(state: State, pid: int) -> list[str]:
+    """The descriptors in this process that tell of that one's end."""
+    return [entry.name for entry in Path("/proc/self/fdinfo").iterdir() if f"\nPid:\t{pid}\n" in _text(entry)]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""  # the directory's own, or another thread's

@@ -311,6 +311,37 @@ def test_a_manager_is_told_down_and_up(daemon: Daemon) -> None:
     assert list(client.events(0.3)) == []
 
 
+def test_news_of_the_manager_do_not_overtake_what_happened_before(daemon: Daemon) -> None:
+    """A gift is told before the manager's restart after it, though this process hears of the restart first."""
+    giver = Worker()
+    for name in ("before", "after"):
+        giver.call(create, name, heir="manager")
+    assert list(tm.events(0)) == []
+    giver.call(on_table, "before", "give_away", os.getpid())
+    daemon.kill()
+    daemon.start()
+    tm.info()  # which introduces the new manager to this process
+    giver.call(on_table, "after", "give_away", os.getpid())
+    assert [entry[:2] for entry in shown(list(tm.events(0)))] == [
+        ("transfer", "before"),
+        ("ManagerDown",),
+        ("ManagerUp",),
+        ("transfer", "after"),
+    ]
+
+
+def test_the_loss_of_a_manager_does_not_overtake_what_happened_before(instance: str) -> None:
+    """Whoever notices first that there is none any more."""
+    giver = Worker()
+    giver.call(create, "t", heir="manager")
+    box = mailbox(instance)
+    box.met_manager(giver.pid, 1, 1.0)
+    giver.call(on_table, "t", "give_away", os.getpid())
+    for _ in range(2):  # told once
+        box.lost_manager()
+    assert [type(event) for event in tm.events(0)] == [tm.TableTransfer, tm.ManagerDown]
+
+
 def test_a_manager_that_comes_later_is_told(instance: str) -> None:
     """To who listened while there was none."""
     assert list(tm.events(0)) == []
@@ -394,12 +425,53 @@ def test_a_silence_ends_the_iterator(instance: str) -> None:
     assert 0.2 <= time.monotonic() - begun < 10
 
 
+@pytest.fixture
+def stopped(daemon: Daemon) -> Iterator[Daemon]:
+    """A manager that does not run, and which this process has not met."""
+    os.kill(daemon.pid, signal.SIGSTOP)
+    yield daemon
+    os.kill(daemon.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("in_loop", [False, True], ids=["events", "aevents"])
+def test_a_stopped_manager_keeps_no_reader_of_events_waiting(stopped: Daemon, in_loop: bool) -> None:
+    """What is given meanwhile is told, and a silence ends when it should."""
+
+    async def read() -> list[tm.Event]:
+        return [event async for event in tm.aevents(0.2)]
+
+    giver = Worker()
+    giver.call(create, "t", heir="manager")
+    giver.call(on_table, "t", "give_away", os.getpid())
+    begun = time.monotonic()
+    found = asyncio.run(read()) if in_loop else list(tm.events(0.2))
+    assert time.monotonic() - begun < 5
+    assert [type(event) for event in found] == [tm.TableTransfer]
+    assert list(tm.events(0)) == []
+    assert time.monotonic() - begun < 5
+
+
+def test_a_stopped_manager_that_goes_on_or_ends_is_noticed(stopped: Daemon) -> None:
+    """Its answer is heard when it comes; if none comes any more, its successor's."""
+    events = tm.events()
+    assert list(tm.events(0)) == []
+    os.kill(stopped.pid, signal.SIGCONT)
+    until_met = time.monotonic() + 30
+    while mailbox(stopped.instance)._manager is None:
+        assert time.monotonic() < until_met
+        assert list(tm.events(0.01)) == []
+    stopped.kill()
+    assert list(islice(events, 1)) == [tm.ManagerDown()]
+    stopped.start()
+    assert list(islice(events, 1)) == [tm.ManagerUp()]
+
+
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "1", True])
 def test_a_senseless_timeout_is_refused(instance: str, timeout: object) -> None:
     """At the call, not at the first event."""
-    with pytest.raises((TypeError, ValueError), match="wait"):
+    with pytest.raises((TypeError, ValueError), match="timeout"):
         tm.events(timeout)  # type: ignore[arg-type]  # what is tested
-    with pytest.raises((TypeError, ValueError), match="wait"):
+    with pytest.raises((TypeError, ValueError), match="timeout"):
         tm.aevents(timeout)  # type: ignore[arg-type]  # the same
 
 
@@ -412,6 +484,30 @@ def test_who_never_reads_loses_the_oldest_and_is_told_how_many(instance: str) ->
     assert found[0] == tm.EventsLost(5)
     assert [event.name for event in found[1:] if isinstance(event, tm.OwnerDied)][:1] == ["5"]
     assert len(found) == KEPT_MAX + 1
+
+
+def test_what_was_told_of_tables_that_are_gone_is_forgotten(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory for it is bounded by what there is; what there is is told once all the same."""
+    monkeypatch.setattr("tablemgr.mailbox._TABLES_LEAST", 4)
+    giver = Worker()
+    for name in ("stays", *map(str, range(12))):
+        giver.call(create, name, heir="manager")
+        giver.call(on_table, name, "give_away", os.getpid())
+        assert shown(list(tm.events(0))) == [("transfer", name, giver.pid, "gift", None)]
+        mailbox(instance).put_death(giver.call(table_id, name), tm.OwnerDied(name, tm.Process(1, 1, False), None))
+        assert shown(list(tm.events(0))) == [("died", name, 1, None)]
+        if name != "stays":
+            tm.drop(name)
+    box = mailbox(instance)
+    assert 0 < len(box._told) <= 4
+    assert 0 < len(box._deaths) <= 4
+    assert list(tm.events(0)) == []
+
+
+def table_id(state: State, name: str) -> int:
+    """In a worker: what tells the table from others."""
+    with tm.attach(name) as table:
+        return table._table_id
 
 
 def test_a_monitor_is_told_of_later_owners(daemon: Daemon) -> None:
@@ -427,6 +523,25 @@ def test_a_monitor_is_told_of_later_owners(daemon: Daemon) -> None:
         assert shown(found) == [("died", "t", second.pid, -signal.SIGKILL)]
         second.kill()
         assert owner_pid(table) == daemon.pid
+    assert list(tm.events(0)) == []
+
+
+@pytest.mark.parametrize("seen", [False, True], ids=["unseen", "seen"])
+def test_a_monitor_is_told_of_an_owner_with_whom_the_table_went(daemon: Daemon, seen: bool) -> None:
+    """Also where the events were not read while it was the owner."""
+    tm.claim_table("t", tm.create, monitor=True)
+    assert list(tm.events(0)) == []
+    owner = Worker()
+    with tm.attach("t") as table:
+        table.setopts(heir=None)
+        table.give_away(owner.pid)
+    if seen:
+        assert list(tm.events(0)) == []
+    owner.signal(signal.SIGKILL)
+    owner.await_end()
+    eventually(lambda: tm.tables() == [])
+    assert shown(list(tm.events(0.3))) == [("died", "t", owner.pid, -signal.SIGKILL)]
+    owner.kill()
     assert list(tm.events(0)) == []
 
 

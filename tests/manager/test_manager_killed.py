@@ -7,6 +7,7 @@ import pytest
 
 import tablemgr as tm
 from tablemgr import Client
+from tablemgr.manager.server import Server
 
 from .support import (
     Daemon,
@@ -85,6 +86,53 @@ def test_waiters_find_the_successor_by_themselves(daemon: Daemon, instance: str)
     assert winner.call(rows, "t") == [(1, 2)]
 
 
+def server_of(manager: tm.Manager) -> Server:
+    """What serves."""
+    assert manager._server is not None
+    return manager._server
+
+
+def test_the_line_of_a_killed_manager_is_served_in_its_order(
+    daemon: Daemon, instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed with the owner: the first who asked gets the table, not the first who comes back; nor who asks later."""
+    monkeypatch.setattr("tablemgr.manager.server.RETURN_SECONDS", 1000.0)
+    owner, first, second, late = (Worker() for _ in range(4))
+    owner.call(open_table, "t")
+    for n, worker in enumerate((first, second), 1):
+        worker.start(open_table, "t", wait=None)
+        until_equal(n, line_length, instance)
+    first.signal(signal.SIGSTOP)
+    daemon.kill()
+    owner.kill()
+    with tm.Manager() as manager:
+        late.start(claim_error, "t")
+        eventually(lambda: in_line(instance) == [("t", second.pid), ("t", late.pid)])
+        first.signal(signal.SIGCONT)
+        eventually(lambda: in_line(instance) == [("t", worker.pid) for worker in (first, second, late)])
+        server = server_of(manager)
+        server._loop.call_soon_threadsafe(server._line_has_formed)
+        assert first.result() == (True, "heir")
+        assert f"process {first.pid}" in late.result()
+        assert in_line(instance) == [("t", second.pid)]
+
+
+def test_nobody_waits_for_a_line_that_cannot_be(daemon: Daemon, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a manager that ended in good order there is none; who dies later has a line that is there already."""
+    monkeypatch.setattr("tablemgr.manager.server.RETURN_SECONDS", 1000.0)
+    first, second = Worker(), Worker()
+    first.call(open_table, "a")
+    daemon.terminate()
+    first.kill()
+    with tm.Manager():
+        assert second.call(open_table, "a") == (True, "heir")
+    daemon.start()
+    daemon.kill()
+    with tm.Manager():
+        second.kill()
+        assert tm.new_table("a").inherited
+
+
 def test_a_call_without_a_manager_says_what_to_do(instance: str) -> None:
     """Where none may be started, the error comes at once and names the ways out."""
     with pytest.raises(tm.ManagerUnavailableError, match=f"--instance {instance} serve"):
@@ -117,7 +165,7 @@ def test_a_client_kept_from_before_talks_to_the_successor(daemon: Daemon) -> Non
 
 def test_a_stopped_manager_is_waited_for_no_longer_than_agreed(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """A manager that does not answer is an error, not a hang."""
-    monkeypatch.setattr("tablemgr.client.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("tablemgr.conversation.ANSWER_SECONDS", 0.3)
     os.kill(daemon.pid, signal.SIGSTOP)
     with pytest.raises(tm.ManagerUnavailableError, match="does not answer"):
         tm.new_table("t")

@@ -84,7 +84,6 @@ def test_a_process_may_have_several_names_and_instances_share_none(instance: str
     tm.register("b")
     assert pid_of("a") == pid_of("b") == os.getpid()
     assert tm.whereis("a", instance=f"{instance}-other") is None
-    assert names.names_of(instance).keys() == {"a", "b"}
 
 
 def test_names_outlive_managers(daemon: Daemon) -> None:

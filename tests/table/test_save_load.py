@@ -380,7 +380,7 @@ def test_a_file_cut_off_anywhere_is_refused_whole(path: Path) -> None:
             tm.load(path)
         assert str(path) in str(caught.value)
         assert tm.tables() == []
-        if cut < ends[0][0] - 200_000:
+        if cut < ends[0][0] - files.PAGE_BYTES:  # in the header
             with pytest.raises(ValueError, match="damaged|not a file"):
                 tm.load(path, partial=True)
             continue
@@ -409,6 +409,16 @@ def test_a_changed_bit_is_found_wherever_it_is() -> None:
             table, damage = load_bytes(bytes(changed), partial=True)
             assert (len(table), f"{sound} rows" in damage) == (sound, True)
             table.drop()
+
+
+def test_of_a_small_file_most_is_read_where_its_end_is_damaged() -> None:
+    """What is sound is told in pieces of some tens of KiB, not of the size of many a file."""
+    data = saved(10_000)
+    assert 100_000 < len(data) < 1 << 18
+    table, damage = load_bytes(data[:-100], partial=True)
+    assert len(table) >= 5_000
+    assert f"{len(table)} rows" in damage
+    table.drop()
 
 
 def test_pages_that_are_missing_doubled_or_swapped_are_found() -> None:
