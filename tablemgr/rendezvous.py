@@ -37,6 +37,7 @@ START_SECONDS = 20.0  # how long a manager may take to start before its starter 
 _POLL_SECONDS = 0.01
 _LONGEST_WAIT = 1e9  # seconds; what is longer is this
 _NAME_MAX = 64
+_NOTE_MAX = 64  # bytes of what is in a lock's file
 _BACKLOG = 128  # connections that wait to be accepted
 
 FileId: TypeAlias = tuple[int, int]
@@ -260,7 +261,7 @@ class FileLock:
     def __init__(self, instance: str, suffix: str) -> None:
         self._name = file_name(instance, suffix)
         self._fd = -1
-        self.was_left = False  # by a holder that was killed; known once it is acquired
+        self.left = ""  # what a holder that was killed had noted last; known once it is acquired
 
     def acquire(self) -> bool:
         """Take the lock without waiting; False if somebody else has it. Raises as `directory` does."""
@@ -270,11 +271,10 @@ class FileLock:
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if _is_file(fd, f"{path}/{self._name}"):
-                        self.was_left = os.fstat(fd).st_size > 0
-                        os.ftruncate(fd, 0)
-                        os.pwrite(fd, str(os.getpid()).encode(), 0)
+                        self.left = os.pread(fd, _NOTE_MAX, 0).decode("ascii", "replace").partition(" ")[2]
                         self._fd = fd
                         _held.add(self)
+                        self.note("")
                         return True
                 except BlockingIOError:
                     os.close(fd)
@@ -283,6 +283,14 @@ class FileLock:
                     os.close(fd)
                     raise
                 os.close(fd)
+
+    def note(self, text: str) -> None:
+        """Leave word for who has the lock next, if this process is killed. Does nothing without the lock."""
+        if self._fd < 0:
+            return
+        content = f"{os.getpid()} {text}".encode("ascii")
+        os.pwrite(self._fd, content, 0)
+        os.ftruncate(self._fd, len(content))
 
     def release(self) -> None:
         """Remove the file and let go. Does nothing without the lock."""
@@ -307,7 +315,7 @@ class FileLock:
         """What the holder wrote about itself, its pid, or "?": for messages."""
         try:
             with directory() as path:
-                return Path(path, self._name).read_text()[:20] or "?"
+                return Path(path, self._name).read_text()[:_NOTE_MAX].partition(" ")[0] or "?"
         except OSError:
             return "?"
 

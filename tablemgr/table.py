@@ -85,7 +85,7 @@ def create(
         instance=instance,
     )
     if unfinished.get() == (instance, name):
-        options = options._replace(heir=_ffi.HEIR_NONE, heir_pid=0, heir_data=b"")
+        options = options._replace(heir=_ffi.HEIR_NONE, heir_process=(0, 0), heir_data=b"")
     seconds = seconds_of(lock_timeout, "lock_timeout")
     while True:
         try:

@@ -26,7 +26,8 @@ from tablemgr.manager.sole import Sole
 from tablemgr.manager.watch import Watch
 
 ROUND_SECONDS = 1.0  # between two looks at all owner words
-RETURN_SECONDS = 0.1  # for those who stood in line before a manager that was killed to come back, each to its place
+RETURN_SECONDS = 0.1  # for those who stood in line when a manager was killed to come back, each to its place
+_IN_LINE = "line"  # what a manager notes in its lock while somebody stands in line
 
 _log = logging.getLogger("tablemgr.manager")
 
@@ -58,6 +59,7 @@ class Server:
         )
         self._line = Line()
         self._held_back: set[str] = set()  # orphans that a killed manager left, until its line has formed again
+        self._noted = False  # that somebody stands in line
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._stopped: asyncio.Event | None = None
         self._watch: Watch | None = None
@@ -84,7 +86,7 @@ class Server:
             if self._prepare is not None:
                 self._prepare(self.journal)
             self._estate.round()
-            if self._lock.was_left:
+            if self._lock.left == _IN_LINE:
                 self._held_back = {record.name for record in self._estate.records() if record.held}
             self._conversations.open(self._passed)
         except BaseException:
@@ -234,8 +236,14 @@ class Server:
 
     # -- the line -----------------------------------------------------------------------------------------------------
 
+    def _note_line(self) -> None:
+        """Have the successor know, if this manager is killed, whether there is somebody to wait for."""
+        if (len(self._line) > 0) != self._noted:
+            self._noted = not self._noted
+            self._lock.note(_IN_LINE if self._noted else "")
+
     def _line_has_formed(self) -> None:
-        """Who stood in line before the manager that was killed has come back by now: serve in the order of asking."""
+        """Who stood in line when the manager before was killed has come back by now: serve in the order of asking."""
         names, self._held_back = self._held_back, set()
         for name in names:
             self._attend(name)
@@ -299,6 +307,7 @@ class Server:
                 # the loop's clock is the monotonic clock, but only by the habit of its implementation
                 due = self._loop.time() + claim.until - now
                 self._timers[waiter.key] = self._loop.call_at(due, self._expire, waiter)
+        self._note_line()
         self._follow_up()
 
     def _expire(self, waiter: Waiter) -> None:
@@ -323,6 +332,7 @@ class Server:
 
     def _leave(self, key: int) -> None:
         self._line.leave(key)
+        self._note_line()
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()

@@ -128,6 +128,6 @@ def _check_table(name: str, options: Mapping[str, Any]) -> None:
     except TypeError as error:
         raise TypeError(f"{error}; see new_table for options") from None
     _check_seconds(options.get("wait"), "wait")
-    seconds_of(options.get("lock_timeout", 0.0))
+    seconds_of(options.get("lock_timeout", 0.0), "lock_timeout")
     kinds = {key: value for key, value in options.items() if key not in ("wait", "lock_timeout", "heir")}
     check_options(heir=None if options.get("heir", "manager") is None else "manager", **kinds)

@@ -72,7 +72,7 @@ def test_what_comes_in_place_of_a_lifeline_is_let_go(daemon: Daemon, instance: s
     hello = protocol.encode(protocol.Hello(protocol.VERSION, *_ffi.self_process()))
     shrinking = os.memfd_create("shrinking")
     os.ftruncate(shrinking, 4096)
-    before = descriptors(daemon.pid)
+    before = min(descriptors(daemon.pid) for _ in range(50))  # while it looks at the tables it has one more
     for sent in ([shrinking], list(os.pipe()), [shrinking] * 3):
         peer = Peer(instance)
         socket.send_fds(peer.socket, [hello], sent)

@@ -118,7 +118,7 @@ def test_the_line_of_a_killed_manager_is_served_in_its_order(
 
 
 def test_nobody_waits_for_a_line_that_cannot_be(daemon: Daemon, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a manager that ended in good order there is none; who dies later has a line that is there already."""
+    """Where the one before ended in good order, nor where all had left it before that was killed."""
     monkeypatch.setattr("tablemgr.manager.server.RETURN_SECONDS", 1000.0)
     first, second = Worker(), Worker()
     first.call(open_table, "a")
@@ -127,9 +127,11 @@ def test_nobody_waits_for_a_line_that_cannot_be(daemon: Daemon, instance: str, m
     with tm.Manager():
         assert second.call(open_table, "a") == (True, "heir")
     daemon.start()
+    with pytest.raises(tm.TableOwnedError):
+        tm.new_table("a", wait=0.01)
     daemon.kill()
+    second.kill()
     with tm.Manager():
-        second.kill()
         assert tm.new_table("a").inherited
 
 
