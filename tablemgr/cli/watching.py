@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tablemgr import _ffi, protocol, segments
+from tablemgr import protocol, segments
 from tablemgr.cli import frames
 from tablemgr.cli.frames import Event, Frame, Look, ManagerState
 from tablemgr.cli.history import history
 from tablemgr.conversation import ANSWER_SECONDS, Conversations, LostError
 from tablemgr.errors import TableError
-from tablemgr.segments import Process
+from tablemgr.segments import process_now
 
 EVENTS_KEPT: Final = 200
 PATIENCE: Final = 0.5  # seconds that a look waits for a manager
@@ -97,17 +97,13 @@ class ManagerLook:
                 if connection is None:
                     return ManagerState()
                 report = connection.ask(protocol.Status(), ANSWER_SECONDS)
-                process = _process(connection.welcome.pid, connection.welcome.start)
+                process = process_now(connection.welcome.pid, connection.welcome.start)
         except LostError:
             return ManagerState()
         except (TableError, OSError):
             return ManagerState(None, False, self._answer.waiting)
         waiting = report.waiting if isinstance(report, protocol.StatusReport) else ()
-        return ManagerState(process, True, tuple((one.name, _process(one.pid, one.start)) for one in waiting))
-
-
-def _process(pid: int, start: int) -> Process:
-    return Process(pid, start, _ffi.process_alive(pid, start))
+        return ManagerState(process, True, tuple((one.name, process_now(one.pid, one.start)) for one in waiting))
 
 
 def frame_after(instance: str, seconds: float, sleep: Callable[[float], None] = time.sleep) -> Frame:

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-from tablemgr import _ffi
+from tablemgr import _ffi, segments
 from tablemgr.client import Client
 from tablemgr.segments import TableTransfer
 from tablemgr.supervisor.child import Child
+from tablemgr.table import Table
 
 HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 """Blocked from before a child's process exists until it has its own handlers: the parent's must not run in it."""
@@ -46,7 +47,7 @@ def main(child: Child, instance: str, supervisor: tuple[int, int], reports: Conn
         opened = {}
         for name, options in child.tables.items():
             opened[name] = client.new_table(name, **options)
-            _report(reports, Report(name, opened[name].transfer, time.time(), time.monotonic()))
+            _report(reports, Report(name, _transfer(opened[name]), time.time(), time.monotonic()))
         client.close()
         if takes_tables(child.target):
             kwargs["tables"] = opened
@@ -74,6 +75,15 @@ def _names_tables(signature: inspect.Signature) -> bool:
 
 def _has_any_keyword(signature: inspect.Signature) -> bool:
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
+
+
+def _transfer(table: Table) -> TableTransfer | None:
+    """How the table came, for the supervisor: without what came with it where that cannot be unpickled."""
+    try:
+        return table.transfer
+    except Exception:
+        assert table._came is not None
+        return segments.transfer(table._came._replace(transfer_data=b""))
 
 
 def _report(reports: Connection, report: Report | None) -> None:

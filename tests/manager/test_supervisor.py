@@ -124,6 +124,28 @@ def test_a_killed_child_comes_back_with_its_tables_in_hand(daemon: Daemon, conte
     tm.drop("starts", force=True)
 
 
+class Unreadable:
+    """Can be pickled, and not unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, ("/nonexistent/file",)
+
+
+def test_data_that_cannot_be_unpickled_keep_no_table_from_a_child(daemon: Daemon) -> None:
+    """It has the table; the event tells from whom, and no data."""
+    options = {"access": "public", "codec": "pickle", "heir_data": Unreadable()}
+    with Supervisor([Child("counter", count_starts, tables={"starts": options})], context="fork") as supervisor:
+        until(supervisor, TableHandedBack)
+        with tm.attach("starts", codec="pickle") as table:
+            until_equal([("n", 1)], table.lookup, "n")
+            os.kill(supervisor.processes()["counter"].pid, signal.SIGKILL)
+            (handed,) = until(supervisor, TableHandedBack)
+            assert handed.transfer is not None
+            assert (handed.transfer.reason, handed.transfer.data) == ("heir", None)
+            until_equal([("n", 2)], table.lookup, "n")
+    tm.drop("starts", force=True)
+
+
 def test_one_childs_death_concerns_that_child_alone(instance: str) -> None:
     """one_for_one."""
     with Supervisor([Child("a", idle), Child("b", idle)], context="fork") as supervisor:
