@@ -83,11 +83,25 @@ def add_arguments(options: argparse.ArgumentParser) -> None:
     extent.add_argument("--full", action="store_true", help="the questions on stores with 1,000,000 rows besides")
     options.add_argument("--only", action="append", choices=QUESTIONS, help="this question; may be repeated")
     options.add_argument("--store", action="append", default=[], help="this store (and those that the question needs)")
-    options.add_argument("--rounds", type=int, metavar="N", help="rounds of every measurement (default 5)")
-    options.add_argument("--rows", type=int, metavar="N", help="rows of the small tables (default 100,000)")
-    options.add_argument("--large-rows", type=int, metavar="N", help="rows of the large tables (default 1,000,000)")
-    options.add_argument("--seconds", type=float, metavar="S", help="seconds of every measurement (default 0.2)")
+    options.add_argument("--rounds", type=_count, metavar="N", help="rounds of every measurement (default 5)")
+    options.add_argument("--rows", type=_count, metavar="N", help="rows of the small tables (default 100,000)")
+    options.add_argument("--large-rows", type=_count, metavar="N", help="rows of the large tables (default 1,000,000)")
+    options.add_argument("--seconds", type=_seconds, metavar="S", help="seconds of every measurement (default 0.2)")
     options.add_argument("--no-save", action="store_true", help="print only, store nothing in benchmarks/results")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
+    return number
 
 
 def plan_for(args: argparse.Namespace) -> Plan:

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> Answer:
         foreign = len(found) - len(names)
     dropped, refused = [], []
     statuses = set()
+    can_be_forced = False
     for name in names:
         try:
             if args.orphans:
@@ -57,10 +58,12 @@ def run(args: argparse.Namespace) -> Answer:
             if status is ExitStatus.NOT_FOUND and not args.table:
                 continue  # somebody else removed it first
             statuses.add(status)
-            refused.append(message_of(error))
+            is_ours = isinstance(error, (TableError, ValueError))  # what the system says names no table
+            refused.append(message_of(error) if is_ours else f"{name!r}: {message_of(error)}")
+            can_be_forced |= isinstance(error, TableError) and status is not ExitStatus.NOT_FOUND
     done = Done(f"{len(dropped)} of {len(names)} tables dropped", {"dropped": dropped, "refused": refused})
     forcing = "drop NAME --force" if args.orphans else "--force"
-    hint = [] if force or statuses <= {ExitStatus.NOT_FOUND} else [f"{forcing} removes what is refused here"]
+    hint = [f"{forcing} removes what is refused here"] if can_be_forced and not force else []
     status = ExitStatus.OK if not statuses else statuses.pop() if len(statuses) == 1 else ExitStatus.ERROR
     left = [f"{foreign} of other users left alone"] if foreign else []
     return Answer(done, status, "; ".join(refused + hint + left))

@@ -50,6 +50,8 @@ from tablemgr.segments import TableInfo
 
 PIPE_WIDTH = 10_000  # characters; as good as any number, so nothing is cut that a program reads
 TERMINAL_WIDTH = 80  # of a terminal that does not tell
+WITHOUT_NAMES = 85  # what a list of tables needs besides their names; a long one takes several lines where it must
+LEAST_FOR_NAMES = 20
 LEAST_WIDTH = 40  # below it columns would vanish; what is narrower wraps the lines
 
 
@@ -73,7 +75,7 @@ def render(snapshot: Snapshot, out: Console, *, as_json: bool) -> None:
         case _ if as_json:
             print(json.dumps(facts(snapshot), indent=2))
         case Tables():
-            out.print(tables_grid(snapshot))
+            out.print(tables_grid(snapshot, out.width))
         case Detail():
             out.print(detail_grid(snapshot.info))
         case Instance():
@@ -139,12 +141,17 @@ def _rows_json(snapshot: Rows) -> None:
 # -- for people -----------------------------------------------------------------------------------------------------
 
 
-def tables_grid(snapshot: Tables) -> Grid | Text:
-    """A line per table, sorted by name."""
+def tables_grid(snapshot: Tables, width: int) -> Grid | Text:
+    """A line per table, sorted by name, for a terminal of so many columns."""
     if not snapshot.tables:
         return Text(f"no tables in instance {printable(snapshot.instance)}")
     grid = Grid(box=None, header_style="bold", pad_edge=False)
-    grid.add_column("NAME", no_wrap=True)
+    longest = max(len(printable(info.name)) for info in snapshot.tables)
+    room = max(LEAST_FOR_NAMES, width - WITHOUT_NAMES)
+    if longest > room:
+        grid.add_column("NAME", overflow="fold", width=room)
+    else:
+        grid.add_column("NAME", no_wrap=True)
     grid.add_column("TYPE")
     grid.add_column("ACCESS")
     grid.add_column("ROWS", justify="right", no_wrap=True)

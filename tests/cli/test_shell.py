@@ -82,6 +82,17 @@ def test_an_input_that_is_closed_is_empty(instance: str) -> None:
     assert "NoneType" not in loaded.stderr
 
 
+def test_a_long_name_leaves_room_for_the_other_columns(tablemgr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a window of ordinary width it takes several lines, and nothing of it is lost."""
+    monkeypatch.setenv("COLUMNS", "100")
+    with tm.create("n" * 120, heir="manager") as table:
+        table.insert((1, 2))
+        out = tablemgr("list").out
+    assert all(word in out for word in ("NAME", "TYPE", "set", "protected", "MEMORY", "OWNER", "manager", "REPAIRS"))
+    assert out.count("n" * 10) >= 10
+    assert "…" not in out
+
+
 @pytest.mark.parametrize("columns", ["0", "1", "5", "none"])
 def test_a_window_too_narrow_for_anything_still_shows_names(
     instance: str, monkeypatch: pytest.MonkeyPatch, columns: str

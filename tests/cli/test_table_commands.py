@@ -187,6 +187,19 @@ def test_drop_removes_what_is_named_and_goes_on_after_a_refusal(tablemgr: Comman
         assert tablemgr("list", "--json").json == []
 
 
+def test_what_no_force_removes_is_named_without_that_hint(tablemgr: Command, instance: str) -> None:
+    """A name that no table can have, and a directory in a table's place."""
+    ran = tablemgr("drop", "")
+    assert (ran.status, "must not be empty" in ran.err, "--force" in ran.err) == (1, True, False)
+    directory = Path(f"/dev/shm/tablemgr.{instance}.here")
+    directory.mkdir()
+    try:
+        ran = tablemgr("drop", "--all", "--force")
+    finally:
+        directory.rmdir()
+    assert (ran.status, "'here': " in ran.err) == (1, True)
+
+
 def test_drop_orphans_leaves_the_tables_of_the_living(tablemgr: Command) -> None:
     """Only tables whose owner is dead go."""
     make_orphan("dead-1", access="private")

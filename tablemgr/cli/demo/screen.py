@@ -112,4 +112,4 @@ class Screen:
 
     def tables(self, instance: str, tables: Sequence[TableInfo]) -> None:
         """The tables of the instance, as `tablemgr list` shows them."""
-        self._out.print(tables_grid(Tables(instance, tuple(tables))))
+        self._out.print(tables_grid(Tables(instance, tuple(tables)), self._out.width))
