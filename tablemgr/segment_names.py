@@ -7,6 +7,7 @@ names of different instances cannot meet.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from pathlib import Path
@@ -80,10 +81,15 @@ def _encode(name: str, what: str) -> str:
     if "\0" in name:
         raise ValueError(f"the name {_shown(name)} of {what} has a NUL character in it")
     try:
-        # quote() leaves dots and tildes as they are: dots part the segment's name, so they must go
-        return quote(name.encode(), safe="").replace(".", "%2E").replace("~", "%7E")
+        return _quoted(name)
     except UnicodeEncodeError:
         raise ValueError(f"the name {_shown(name)} of {what} has a lone surrogate in it, which is no text") from None
+
+
+@functools.lru_cache(maxsize=1024)  # a manager is asked for the same ones again and again
+def _quoted(name: str) -> str:
+    # quote() leaves dots and tildes as they are: dots part the segment's name, so they must go
+    return quote(name.encode(), safe="").replace(".", "%2E").replace("~", "%7E")
 
 
 def _shown(name: str) -> str:
