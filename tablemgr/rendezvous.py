@@ -261,7 +261,7 @@ class FileLock:
     def __init__(self, instance: str, suffix: str) -> None:
         self._name = file_name(instance, suffix)
         self._fd = -1
-        self.left = ""  # what a holder that was killed had noted last; known once it is acquired
+        self.left = ""  # what a holder that was killed had noted last; known once it is acquired, and noted on
 
     def acquire(self) -> bool:
         """Take the lock without waiting; False if somebody else has it. Raises as `directory` does."""
@@ -274,7 +274,7 @@ class FileLock:
                         self.left = os.pread(fd, _NOTE_MAX, 0).decode("ascii", "replace").partition(" ")[2]
                         self._fd = fd
                         _held.add(self)
-                        self.note("")
+                        self.note(self.left)
                         return True
                 except BlockingIOError:
                     os.close(fd)
@@ -285,12 +285,16 @@ class FileLock:
                 os.close(fd)
 
     def note(self, text: str) -> None:
-        """Leave word for who has the lock next, if this process is killed. Does nothing without the lock."""
+        """Leave word for who has the lock next, if this process is killed. Does nothing without the lock.
+
+        Never fails: on a full disk the lock holds, and the word is lost.
+        """
         if self._fd < 0:
             return
         content = f"{os.getpid()} {text}".encode("ascii")
-        os.pwrite(self._fd, content, 0)
-        os.ftruncate(self._fd, len(content))
+        with contextlib.suppress(OSError):
+            os.pwrite(self._fd, content, 0)
+            os.ftruncate(self._fd, len(content))
 
     def release(self) -> None:
         """Remove the file and let go. Does nothing without the lock."""

@@ -58,8 +58,8 @@ class Server:
             instance, self.journal, limits or Limits(), patience, self._request, self._leave
         )
         self._line = Line()
-        self._held_back: set[str] = set()  # orphans that a killed manager left, until its line has formed again
-        self._noted = False  # that somebody stands in line
+        self._is_forming = False  # again, the line of a manager that was killed: until then nobody gets an orphan
+        self._noted = False  # that there is a line
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._stopped: asyncio.Event | None = None
         self._watch: Watch | None = None
@@ -86,8 +86,7 @@ class Server:
             if self._prepare is not None:
                 self._prepare(self.journal)
             self._estate.round()
-            if self._lock.left == _IN_LINE:
-                self._held_back = {record.name for record in self._estate.records() if record.held}
+            self._is_forming = self._noted = self._lock.left == _IN_LINE
             self._conversations.open(self._passed)
         except BaseException:
             self._estate.release()  # the process may live on, and is no manager
@@ -238,18 +237,19 @@ class Server:
 
     def _note_line(self) -> None:
         """Have the successor know, if this manager is killed, whether there is somebody to wait for."""
-        if (len(self._line) > 0) != self._noted:
+        if (self._is_forming or len(self._line) > 0) != self._noted:
             self._noted = not self._noted
             self._lock.note(_IN_LINE if self._noted else "")
 
     def _line_has_formed(self) -> None:
         """Who stood in line when the manager before was killed has come back by now: serve in the order of asking."""
-        names, self._held_back = self._held_back, set()
-        for name in names:
+        self._is_forming = False
+        for name in self._line.names():
             self._attend(name)
             for waiter in self._line.of(name):
                 if waiter.deadline is not None and waiter.deadline <= time.monotonic():
                     self._expire(waiter)
+        self._note_line()
         self._follow_up()
 
     def _attend(self, name: str, owner_died: bool = False) -> None:
@@ -257,7 +257,7 @@ class Server:
         try:
             with self._estate.visit():
                 record = self._estate.look_after_death(name) if owner_died else self._estate.look(name)
-                if name in self._held_back and record is not None and record.held:
+                if self._is_forming and record is not None and record.held:
                     return
                 while (answer := next_answer(record, self._line.of(name))) is not None:
                     waiter, verdict = answer
@@ -313,7 +313,7 @@ class Server:
     def _expire(self, waiter: Waiter) -> None:
         """The time to wait is over: one last look, then the answer."""
         self._attend(waiter.name)
-        if waiter.key not in self._line or waiter.name in self._held_back:
+        if waiter.key not in self._line:
             return
         try:
             record = self._estate.look(waiter.name)
@@ -321,6 +321,8 @@ class Server:
             self._answer(waiter, _refusal(error))
             return
         verdict = judge(record, waiter)
+        if self._is_forming and verdict is Verdict.GIVE:
+            return  # the answer comes when the line has formed
         if record is not None and verdict in (Verdict.OWNED, Verdict.GIVE):
             self._answer(waiter, protocol.Owned(record.name, *record.owner))
         else:
