@@ -265,7 +265,7 @@ class FileLock:
 
     def acquire(self) -> bool:
         """Take the lock without waiting; False if somebody else has it. Raises as `directory` does."""
-        with directory(create=True) as path, _taking:
+        with directory(create=True) as path, taking:
             while True:
                 fd = os.open(f"{path}/{self._name}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
                 try:
@@ -325,16 +325,16 @@ class FileLock:
 
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
-_taking = threading.RLock()  # held while there is a descriptor with a lock that the fork hook cannot find yet
+taking = threading.RLock()  # held while there is a descriptor that a child must not have and no fork hook can find yet
 
 
 def _forget_all() -> None:
-    _taking.release()
+    taking.release()
     for lock in list(_held):
         lock.forget()
 
 
-os.register_at_fork(before=_taking.acquire, after_in_parent=_taking.release, after_in_child=_forget_all)
+os.register_at_fork(before=taking.acquire, after_in_parent=taking.release, after_in_child=_forget_all)
 
 
 def _is_file(fd: int, path: str) -> bool:

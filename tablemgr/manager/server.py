@@ -100,7 +100,6 @@ class Server:
         self._stopped = asyncio.Event()
         self._watch = Watch(self._loop, self._died)
         self._conversations.start(self._loop)
-        self._loop.add_reader(self._sole, self._sole.let_go_of_askers)
         self._listen_to_bell()
         forming = self._loop.call_later(RETURN_SECONDS, self._line_has_formed)
         try:
@@ -115,7 +114,6 @@ class Server:
         finally:
             forming.cancel()
             self._conversations.stop()
-            self._loop.remove_reader(self._sole)
             if self._bell is not None:
                 self._loop.remove_reader(self._bell)
                 self._bell.close()

@@ -1,5 +1,6 @@
 """The manager as a process: one per instance, started on demand, leaving nothing behind."""
 
+import errno
 import os
 import resource
 import signal
@@ -8,11 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tablemgr as tm
 from tablemgr import Client, rendezvous
+from tablemgr.manager import sole
 
 from .support import TIMEOUT, Daemon, Worker, claim_error, eventually, on_table, open_table, owner_pid, rows
 
@@ -69,6 +72,59 @@ def test_another_user_who_takes_its_address_keeps_no_manager_from_serving(
     monkeypatch.setattr("tablemgr.manager.sole.peer_credentials", lambda connection: (1, os.geteuid() + 1))
     with tm.Manager(instance):
         assert "has taken the address" in caplog.text
+        tm.new_table("t").drop()
+
+
+def test_a_stopped_manager_is_the_only_one_however_often_that_is_asked(
+    daemon: Daemon, instance: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each manager that is started elsewhere asks who has the address, and one that is stopped lets nobody in."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(elsewhere))
+    daemon.process.send_signal(signal.SIGSTOP)
+    address = sole.address_of(instance)
+    with pytest.raises(BlockingIOError):
+        while True:
+            with socket.socket(socket.AF_UNIX) as asker:
+                asker.setblocking(False)
+                asker.connect(address)
+    with pytest.raises(tm.ManagerRunningError, match="XDG_RUNTIME_DIR"), tm.Manager(instance):
+        pass
+
+
+def test_a_manager_takes_the_address_of_one_that_ends_while_it_asks(
+    instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the last look and the question it has gone; the address is held all the same, for the next who looks."""
+    monkeypatch.setattr(sole, "_DYING_SECONDS", 0.0)
+    before, ask = sole.Sole(instance), sole._holder
+
+    def ask_too_late(address: bytes) -> tuple[int | None, int | None]:
+        before.close()
+        return ask(address)
+
+    monkeypatch.setattr(sole, "_holder", ask_too_late)
+    after = sole.Sole(instance)
+    monkeypatch.setattr(sole, "_holder", ask)
+    try:
+        with pytest.raises(tm.ManagerRunningError, match=f"process {os.getpid()}"):
+            sole.Sole(instance)
+    finally:
+        after.close()
+
+
+def test_a_manager_serves_where_the_kernel_has_no_time_namespaces(
+    instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one time then, as the core has it."""
+    real = os.stat
+
+    def stat(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        if path == "/proc/self/ns/time":
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", stat)
+    with tm.Manager(instance):
         tm.new_table("t").drop()
 
 
