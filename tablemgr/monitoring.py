@@ -81,6 +81,12 @@ class Monitor:
         self._unwatch()
         self._handle.close()
 
+    def after_fork_in_child(self) -> None:
+        """Close the descriptor only: what polls it is the parent's."""
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
+
     def _death(self, raw: RawInfo, process: tuple[int, int]) -> OwnerDied:
         if raw.transfer_end == _ffi.END_KNOWN and raw.transfer_from == process:
             status: int | None = raw.transfer_exit
