@@ -217,6 +217,7 @@ def _remove_unused(instance: str, suffix: str, with_it: Sequence[str]) -> list[s
         there = {name for name, file in names.items() if os.path.lexists(file)}
         if not there or not lock.acquire():
             return removed
+        lock.note("")
         try:
             for name in with_it:
                 if name in there and not _is_listening(names[name]):
@@ -255,13 +256,14 @@ def _real(path: str) -> str:
 class FileLock:
     """An exclusive flock on a file of the directory; gone with the process at the latest.
 
-    The file is removed at release, by its holder; an acquirer therefore checks that what it locked still has the name.
+    The file is removed at release, by its holder, if no word is left in it; an acquirer therefore checks that what it locked still has the name.
     """
 
     def __init__(self, instance: str, suffix: str) -> None:
         self._name = file_name(instance, suffix)
         self._fd = -1
-        self.left = ""  # what a holder that was killed had noted last; known once it is acquired, and noted on
+        self.left = ""  # what the holder before had noted last; known once it is acquired
+        self._noted = ""
 
     def acquire(self) -> bool:
         """Take the lock without waiting; False if somebody else has it. Raises as `directory` does."""
@@ -285,20 +287,24 @@ class FileLock:
                 os.close(fd)
 
     def note(self, text: str) -> None:
-        """Leave word for who has the lock next, if this process is killed. Does nothing without the lock.
+        """Leave word for who has the lock next, in whatever way this process lets go. Does nothing without the lock.
 
-        Never fails: on a full disk the lock holds, and the word is lost.
+        What the holder before had noted counts until then. Never fails: on a full disk the lock holds, and the word is lost.
         """
         if self._fd < 0:
             return
+        self._noted = text
         content = f"{os.getpid()} {text}".encode("ascii")
         with contextlib.suppress(OSError):
             os.pwrite(self._fd, content, 0)
             os.ftruncate(self._fd, len(content))
 
     def release(self) -> None:
-        """Remove the file and let go. Does nothing without the lock."""
+        """Let go, and remove the file, unless there is word for who has the lock next. Does nothing without the lock."""
         if self._fd < 0:
+            return
+        if self._noted:
+            self.forget()
             return
         try:
             with directory() as path:

@@ -26,8 +26,8 @@ from tablemgr.manager.sole import Sole
 from tablemgr.manager.watch import Watch
 
 ROUND_SECONDS = 1.0  # between two looks at all owner words
-RETURN_SECONDS = 0.1  # for those who stood in line when a manager was killed to come back, each to its place
-_IN_LINE = "line"  # what a manager notes in its lock while somebody stands in line
+RETURN_SECONDS = 0.1  # for those who stood in line when a manager ended to come back, each to its place
+_IN_LINE = "line"  # what a manager notes in its lock while somebody stands in line, or is to come back to it
 
 _log = logging.getLogger("tablemgr.manager")
 
@@ -58,7 +58,7 @@ class Server:
             instance, self.journal, limits or Limits(), patience, self._request, self._leave
         )
         self._line = Line()
-        self._is_forming = False  # again, the line of a manager that was killed: until then nobody gets an orphan
+        self._is_forming = False  # again, the line of the manager before: until then nobody gets an orphan
         self._noted = False  # that there is a line
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._stopped: asyncio.Event | None = None
@@ -126,6 +126,7 @@ class Server:
         """
         self.journal.note(Event.ENDING, clients=len(self._conversations), waiting=len(self._line))
         self._conversations.drain()
+        self._is_forming = self._is_forming or len(self._line) > 0  # at the successor
         for waiter in self._line.all():
             self._answer(waiter, protocol.Refused("ending", "the manager ends; its successor keeps your place in line"))
 
@@ -234,13 +235,13 @@ class Server:
     # -- the line -----------------------------------------------------------------------------------------------------
 
     def _note_line(self) -> None:
-        """Have the successor know, if this manager is killed, whether there is somebody to wait for."""
+        """Have the successor know, however this manager ends, whether there is somebody to wait for."""
         if (self._is_forming or len(self._line) > 0) != self._noted:
             self._noted = not self._noted
             self._lock.note(_IN_LINE if self._noted else "")
 
     def _line_has_formed(self) -> None:
-        """Who stood in line when the manager before was killed has come back by now: serve in the order of asking."""
+        """Who stood in line when the manager before ended has come back by now: serve in the order of asking."""
         self._is_forming = False
         for name in self._line.names():
             self._attend(name)

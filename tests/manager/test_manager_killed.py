@@ -179,6 +179,24 @@ def test_who_dies_before_the_line_has_formed_has_that_line(
         serve_first_of(manager, first, late, instance)
 
 
+def test_the_line_outlasts_a_manager_that_ends_in_good_order(
+    daemon: Daemon, instance: str, monkeypatch: pytest.MonkeyPatch, no_traces: None
+) -> None:
+    """It sends those in line to its successor; the owner dies before there is one."""
+    monkeypatch.setattr("tablemgr.manager.server.RETURN_SECONDS", 1000.0)
+    owner, first, late = (Worker() for _ in range(3))
+    owner.call(open_table, "t")
+    first.start(open_table, "t", wait=None)
+    until_equal(1, line_length, instance)
+    first.signal(signal.SIGSTOP)
+    daemon.terminate()
+    owner.kill()
+    with tm.Manager() as manager:
+        serve_first_of(manager, first, late, instance)
+        late.kill()
+        until_equal(0, line_length, instance)
+
+
 def test_on_a_full_disk_those_in_line_are_answered(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is noted in the lock is lost there, no more."""
 
