@@ -256,7 +256,8 @@ def _real(path: str) -> str:
 class FileLock:
     """An exclusive flock on a file of the directory; gone with the process at the latest.
 
-    The file is removed at release, by its holder, if no word is left in it; an acquirer therefore checks that what it locked still has the name.
+    The file is removed at release, by its holder, if no word is left in it; an acquirer therefore checks that what it
+    locked still has the name.
     """
 
     def __init__(self, instance: str, suffix: str) -> None:
@@ -289,7 +290,7 @@ class FileLock:
     def note(self, text: str) -> None:
         """Leave word for who has the lock next, in whatever way this process lets go. Does nothing without the lock.
 
-        What the holder before had noted counts until then. Never fails: on a full disk the lock holds, and the word is lost.
+        What the holder before had noted counts until then. Never fails: on a full disk the word is lost, not the lock.
         """
         if self._fd < 0:
             return
@@ -300,7 +301,7 @@ class FileLock:
             os.ftruncate(self._fd, len(content))
 
     def release(self) -> None:
-        """Let go, and remove the file, unless there is word for who has the lock next. Does nothing without the lock."""
+        """Let go, and remove the file unless there is word in it for who comes next. Does nothing without the lock."""
         if self._fd < 0:
             return
         if self._noted:
@@ -365,6 +366,11 @@ def connect_or_start(instance: str, timeout: float = START_SECONDS) -> socket.so
         peer = connect(instance)
         if peer is not None:
             return peer
+        if time.monotonic() > deadline:
+            raise ManagerUnavailableError(
+                f"the manager of instance {instance!r} did not start within {timeout:g} seconds; "
+                "see what `tablemgr serve` says"
+            )
         lock = FileLock(instance, "start")
         if lock.acquire():
             try:
@@ -374,11 +380,6 @@ def connect_or_start(instance: str, timeout: float = START_SECONDS) -> socket.so
                 _start(instance, max(deadline - time.monotonic(), 1.0))
             finally:
                 lock.release()
-        elif time.monotonic() > deadline:
-            raise ManagerUnavailableError(
-                f"the manager of instance {instance!r} did not start within {timeout:g} seconds; "
-                "see what `tablemgr serve` says"
-            )
         else:
             time.sleep(_POLL_SECONDS)
 

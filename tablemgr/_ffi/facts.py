@@ -119,7 +119,8 @@ def glance(segment: str) -> tuple[int, Glance]:
     """Whose a segment is, in a few microseconds.
 
     The status is OK, NO_TABLE, Status.LAYOUT (it is no table), CORRUPT, NAMESPACE (its processes mean nothing here),
-    BUSY or OS (then `glance_errno` says why); of the glance only uid is set unless it is OK or NAMESPACE, and with OS nothing.
+    BUSY or OS (then `glance_errno` says why); of the glance only uid is set unless it is OK or NAMESPACE, and with OS
+    nothing.
     """
     seen = ffi.new("struct tmgr_glance *")
     return lib.tmgr_glance(os.fsencode(segment), seen), glance_from(seen)

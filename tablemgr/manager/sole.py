@@ -60,7 +60,7 @@ class Sole:
             time.sleep(_POLL_SECONDS)
 
     def _give_way(self, instance: str, address: bytes) -> None:
-        """Somebody has the address: a manager, which stays the only one, or whoever it is, whom that does not make one."""
+        """Somebody has the address: a manager, which stays the only one, or a stranger, whom that does not make one."""
         pid, uid = _holder(address)
         if uid == os.geteuid():
             raise ManagedElsewhereError(

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,28 @@ def test_why_a_manager_does_not_start_is_told(instance: str, runtime: Path, monk
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(tm.ManagerUnavailableError, match="started and ended"):
         tm.new_table("t")
+
+
+def test_a_manager_that_holds_the_lock_and_never_listens_is_given_up(instance: str) -> None:
+    """It loads its tables, or is stopped: one more would find the lock taken, again and again."""
+    lock = rendezvous.FileLock(instance, "lock")
+    assert lock.acquire()
+    failed: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(tm.ManagerUnavailableError) as caught:
+            rendezvous.connect_or_start(instance, timeout=0.1)
+        failed.append(str(caught.value))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    asking.join(TIMEOUT / 3)
+    lock.release()
+    if asking.is_alive():  # it has started one by now
+        asking.join()
+        Client().stop_manager()
+    assert len(failed) == 1
+    assert "did not start within 0.1 seconds" in failed[0]
 
 
 def test_waiting_for_a_manager_ends_with_its_start_or_its_time(instance: str) -> None:
