@@ -166,6 +166,16 @@ def remove_socket(instance: str, made: FileId) -> None:
             os.unlink(name)
 
 
+def is_gone(path: str, made: FileId) -> bool:
+    """Whether nobody can arrive any more at the socket that `listen` made, which then had this path."""
+    try:
+        return _file_id(path) != made
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # who knows
+
+
 def check_listener(listener: socket.socket, instance: str) -> None:
     """Raise ManagerUnavailableError unless clients that look for the instance's manager arrive at this socket.
 

@@ -174,6 +174,9 @@ class Server:
             self._attend(name)
         self._rewatch()
         self._conversations.round()
+        if self._conversations.is_lost:
+            _log.warning("no client finds the manager of instance %r any more: its socket was removed", self.instance)
+            self.stop()  # or it would keep the instance from having one that can be found
 
     def _is_alive(self, process: Identity) -> bool:
         known = None if self._watch is None else self._watch.is_alive(process)

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import tablemgr as tm
 from tablemgr import Client, rendezvous
 from tablemgr.manager import sole
 
-from .support import TIMEOUT, Daemon, Worker, claim_error, eventually, on_table, open_table, owner_pid, rows
+from .support import TIMEOUT, Daemon, Worker, claim_error, eventually, make_kept, on_table, open_table, owner_pid, rows
 
 
 def run_another(instance: str) -> subprocess.CompletedProcess[str]:
@@ -90,6 +91,20 @@ def test_a_stopped_manager_is_the_only_one_however_often_that_is_asked(
                 asker.connect(address)
     with pytest.raises(tm.ManagerRunningError, match="XDG_RUNTIME_DIR"), tm.Manager(instance):
         pass
+
+
+@pytest.mark.parametrize("comes_back", [True, False], ids=["logged in again", "logged out"])
+def test_a_manager_whose_directory_was_taken_away_makes_room(
+    daemon: Daemon, instance: str, runtime: Path, comes_back: bool
+) -> None:
+    """As at the end of a login session: nobody finds it any more, so it ends, and its tables are its successor's."""
+    make_kept(daemon, "t")
+    shutil.rmtree(runtime / "tablemgr")
+    if comes_back:
+        (runtime / "tablemgr").mkdir(0o700)
+    assert daemon.process.wait(TIMEOUT) == 0
+    with tm.Manager(instance):
+        assert tm.new_table("t").inherited
 
 
 def test_a_manager_takes_the_address_of_one_that_ends_while_it_asks(
