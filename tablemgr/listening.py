@@ -157,7 +157,7 @@ class Listener:
         monitor.close()
 
     def _register(self, monitor: Monitor) -> None:
-        if monitor.pidfd is not None:
+        if monitor.pidfd is not None and not monitor.is_waiting:
             with contextlib.suppress(FileExistsError):  # the same as before
                 self._epoll.register(monitor.pidfd, select.EPOLLIN)
 

@@ -37,7 +37,8 @@ def address_of(instance: str) -> bytes:
 class Sole:
     """Held by the one manager of an instance, on top of the lock. Raises ManagedElsewhereError, OSError.
 
-    Anybody may take an address: where another user has it, there is a warning, and the lock alone has to do.
+    Anybody may take an address: where another user has it, there is a warning, and the lock alone has to do. So it has
+    between network namespaces, each of which has its own addresses.
     """
 
     def __init__(self, instance: str) -> None:

@@ -588,6 +588,28 @@ def test_a_monitor_is_told_of_later_owners(daemon: Daemon) -> None:
     assert list(tm.events(0)) == []
 
 
+def test_a_monitor_waits_for_a_stopped_manager_without_haste(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Who waits for its word on a death looks now and then, though the pidfd of the dead owner stays readable."""
+    worker = Worker()
+    tm.claim_table("t", tm.create, monitor=True).give_away(worker.pid)
+    assert list(tm.events(0)) == []
+    looks = []
+    look = Monitor.look
+
+    def counted(self: Monitor, has_manager: bool) -> tuple[list[tm.OwnerDied], bool]:
+        looks.append(has_manager)
+        return look(self, has_manager)
+
+    monkeypatch.setattr(Monitor, "look", counted)
+    daemon.process.send_signal(signal.SIGSTOP)
+    request.addfinalizer(lambda: daemon.process.send_signal(signal.SIGCONT))
+    worker.kill()
+    assert shown(list(islice(tm.events(30), 1))) == [("died", "t", worker.pid, -signal.SIGKILL)]
+    assert len(looks) < 2 * 1.0 / 0.005  # the time that it is waited for, by the pause between two looks
+
+
 def pidfds() -> int:
     """How many there are in this process."""
     links = []
