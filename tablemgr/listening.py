@@ -157,9 +157,14 @@ class Listener:
         monitor.close()
 
     def _register(self, monitor: Monitor) -> None:
-        if monitor.pidfd is not None:
+        if monitor.pidfd is not None and not monitor.is_waiting:
             with contextlib.suppress(FileExistsError):  # the same as before
                 self._epoll.register(monitor.pidfd, select.EPOLLIN)
+
+    def after_fork_in_child(self) -> None:
+        """Close the descriptors that nobody else will."""
+        for monitor in self._monitors.values():
+            monitor.after_fork_in_child()
 
     # -- the manager ------------------------------------------------------------------------------------------------
 
@@ -195,16 +200,13 @@ class Listener:
         """It was answered, or never will be."""
         self._greeting = None
         self._forget(greeting)
-        self._next_look = 0.0  # changes of which it could not tell
         try:
             greeting.greet(time.monotonic() + MOMENT_SECONDS)
-        except LostError:
-            self._next_connect = 0.0  # it has ended; whether there is another shows the next look
-        except TableError:
-            pass  # it does not admit this process: no news
-        else:
-            self._connection = greeting
-            self._epoll.register(greeting, select.EPOLLIN)
+        except (LostError, TableError):
+            return  # it has ended, or does not admit this process: what there is now is seen when it is time again
+        self._connection = greeting
+        self._next_look = 0.0  # changes of which it could not tell
+        self._epoll.register(greeting, select.EPOLLIN)
 
     def _forget(self, connection: Connection) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -228,6 +230,8 @@ def _after_fork_in_child() -> None:
     """A child is another process: what its parent waits for does not concern it."""
     global _making
     _making = threading.Lock()
+    for parents in _listeners.values():
+        parents.after_fork_in_child()
     _listeners.clear()
 
 

@@ -17,6 +17,7 @@ first (`put_aside`). Whoever made a transfer rings the bell of the receiver (`be
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import threading
@@ -244,11 +245,15 @@ class Mailbox:
         self._tidy_at = max(_TABLES_LEAST, 2 * len(self._told), 2 * len(self._deaths))
 
     def _table_ids(self) -> set[int]:
-        """Of all tables of the instance. Raises OSError where one cannot be looked at at the moment."""
+        """Of all tables of the instance. Raises OSError where one cannot be looked at at the moment.
+
+        What this process may not open is none that it was told of.
+        """
         found = set()
         for _, segment in segment_names.scan(self.instance):
             status, glance = _ffi.glance(segment)
-            if status in (Status.BUSY, Status.OS):
+            denied = status == Status.OS and _ffi.glance_errno() in (errno.EACCES, errno.EPERM, errno.ELOOP)
+            if status in (Status.BUSY, Status.NO_MEMORY, Status.OS) and not denied:
                 raise OSError(f"{segment} cannot be looked at")
             found.add(glance.table_id)
         return found

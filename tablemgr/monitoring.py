@@ -65,6 +65,7 @@ class Monitor:
             self._since = now if self._since is None else self._since
             if now < self._since + _HAND_OVER_SECONDS:
                 self.due = now + _HURRY_SECONDS
+                self._silence()  # it is readable until it is closed
                 return [], True
         # where this process is the owner, its mailbox tells of the death before
         told = []
@@ -76,10 +77,21 @@ class Monitor:
             self._watch(raw)
         return told, not raw.dropped
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a death was noticed that is not told yet: then `due` says when to look, not the pidfd."""
+        return self._since is not None
+
     def close(self) -> None:
         """End the use of handle and descriptor."""
         self._unwatch()
         self._handle.close()
+
+    def after_fork_in_child(self) -> None:
+        """Close the descriptor only: what polls it is the parent's."""
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
 
     def _death(self, raw: RawInfo, process: tuple[int, int]) -> OwnerDied:
         if raw.transfer_end == _ffi.END_KNOWN and raw.transfer_from == process:
@@ -100,9 +112,12 @@ class Monitor:
             self._owner = raw.owner if self.pidfd is not None else None
 
     def _unwatch(self) -> None:
+        self._silence()
         if self.pidfd is not None:
-            if self._epoll is not None:
-                with contextlib.suppress(OSError):  # closing is not enough where a forked child has it, too
-                    self._epoll.unregister(self.pidfd)
             os.close(self.pidfd)
         self.pidfd = self._owner = None
+
+    def _silence(self) -> None:
+        if self.pidfd is not None and self._epoll is not None:
+            with contextlib.suppress(OSError):  # closing is not enough where a forked child has it, too
+                self._epoll.unregister(self.pidfd)

@@ -104,8 +104,15 @@ def _file(directory: str, instance: str) -> str:
 
 
 def world() -> str:
-    """The pid and time namespaces of this process."""
-    return ":".join(str(os.stat(f"/proc/self/ns/{kind}").st_ino) for kind in ("pid", "time"))
+    """The pid and time namespaces of this process; 0 for what the kernel has not."""
+    return ":".join(str(_inode(f"/proc/self/ns/{kind}")) for kind in ("pid", "time"))
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def _read(instance: str) -> list[_Entry]:

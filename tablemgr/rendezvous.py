@@ -166,6 +166,16 @@ def remove_socket(instance: str, made: FileId) -> None:
             os.unlink(name)
 
 
+def is_gone(path: str, made: FileId) -> bool:
+    """Whether nobody can arrive any more at the socket that `listen` made, which then had this path."""
+    try:
+        return _file_id(path) != made
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # who knows
+
+
 def check_listener(listener: socket.socket, instance: str) -> None:
     """Raise ManagerUnavailableError unless clients that look for the instance's manager arrive at this socket.
 
@@ -217,6 +227,7 @@ def _remove_unused(instance: str, suffix: str, with_it: Sequence[str]) -> list[s
         there = {name for name, file in names.items() if os.path.lexists(file)}
         if not there or not lock.acquire():
             return removed
+        lock.note("")
         try:
             for name in with_it:
                 if name in there and not _is_listening(names[name]):
@@ -255,17 +266,19 @@ def _real(path: str) -> str:
 class FileLock:
     """An exclusive flock on a file of the directory; gone with the process at the latest.
 
-    The file is removed at release, by its holder; an acquirer therefore checks that what it locked still has the name.
+    The file is removed at release, by its holder, if no word is left in it; an acquirer therefore checks that what it
+    locked still has the name.
     """
 
     def __init__(self, instance: str, suffix: str) -> None:
         self._name = file_name(instance, suffix)
         self._fd = -1
-        self.left = ""  # what a holder that was killed had noted last; known once it is acquired
+        self.left = ""  # what the holder before had noted last; known once it is acquired
+        self._noted = ""
 
     def acquire(self) -> bool:
         """Take the lock without waiting; False if somebody else has it. Raises as `directory` does."""
-        with directory(create=True) as path, _taking:
+        with directory(create=True) as path, taking:
             while True:
                 fd = os.open(f"{path}/{self._name}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
                 try:
@@ -274,7 +287,7 @@ class FileLock:
                         self.left = os.pread(fd, _NOTE_MAX, 0).decode("ascii", "replace").partition(" ")[2]
                         self._fd = fd
                         _held.add(self)
-                        self.note("")
+                        self.note(self.left)
                         return True
                 except BlockingIOError:
                     os.close(fd)
@@ -285,16 +298,24 @@ class FileLock:
                 os.close(fd)
 
     def note(self, text: str) -> None:
-        """Leave word for who has the lock next, if this process is killed. Does nothing without the lock."""
+        """Leave word for who has the lock next, in whatever way this process lets go. Does nothing without the lock.
+
+        What the holder before had noted counts until then. Never fails: on a full disk the word is lost, not the lock.
+        """
         if self._fd < 0:
             return
+        self._noted = text
         content = f"{os.getpid()} {text}".encode("ascii")
-        os.pwrite(self._fd, content, 0)
-        os.ftruncate(self._fd, len(content))
+        with contextlib.suppress(OSError):
+            os.pwrite(self._fd, content, 0)
+            os.ftruncate(self._fd, len(content))
 
     def release(self) -> None:
-        """Remove the file and let go. Does nothing without the lock."""
+        """Let go, and remove the file unless there is word in it for who comes next. Does nothing without the lock."""
         if self._fd < 0:
+            return
+        if self._noted:
+            self.forget()
             return
         try:
             with directory() as path:
@@ -321,16 +342,16 @@ class FileLock:
 
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
-_taking = threading.RLock()  # held while there is a descriptor with a lock that the fork hook cannot find yet
+taking = threading.RLock()  # held while there is a descriptor that a child must not have and no fork hook can find yet
 
 
 def _forget_all() -> None:
-    _taking.release()
+    taking.release()
     for lock in list(_held):
         lock.forget()
 
 
-os.register_at_fork(before=_taking.acquire, after_in_parent=_taking.release, after_in_child=_forget_all)
+os.register_at_fork(before=taking.acquire, after_in_parent=taking.release, after_in_child=_forget_all)
 
 
 def _is_file(fd: int, path: str) -> bool:
@@ -355,6 +376,11 @@ def connect_or_start(instance: str, timeout: float = START_SECONDS) -> socket.so
         peer = connect(instance)
         if peer is not None:
             return peer
+        if time.monotonic() > deadline:
+            raise ManagerUnavailableError(
+                f"the manager of instance {instance!r} did not start within {timeout:g} seconds; "
+                "see what `tablemgr serve` says"
+            )
         lock = FileLock(instance, "start")
         if lock.acquire():
             try:
@@ -364,11 +390,6 @@ def connect_or_start(instance: str, timeout: float = START_SECONDS) -> socket.so
                 _start(instance, max(deadline - time.monotonic(), 1.0))
             finally:
                 lock.release()
-        elif time.monotonic() > deadline:
-            raise ManagerUnavailableError(
-                f"the manager of instance {instance!r} did not start within {timeout:g} seconds; "
-                "see what `tablemgr serve` says"
-            )
         else:
             time.sleep(_POLL_SECONDS)
 

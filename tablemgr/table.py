@@ -208,7 +208,6 @@ class Table(Rows, Walking, Selecting, Owning):
         "_keypos",
         "_readonly",
         "_table_id",
-        "_transfer",
         "_type",
         "_use_here",
     )
@@ -244,7 +243,6 @@ class Table(Rows, Walking, Selecting, Owning):
         )
         self._use(self._binding, self._use_here.ordered)
         self._came: _ffi.RawInfo | None = None  # what the segment said when it came from another process
-        self._transfer: TableTransfer | None = None  # the same in words, once they were asked for
 
     # -- what it is -----------------------------------------------------------------------------------------------
 
@@ -284,9 +282,7 @@ class Table(Rows, Walking, Selecting, Owning):
 
         None if this process made it, or only attached to it. Raises what unpickling the data raises.
         """
-        if self._transfer is None and self._came is not None:
-            self._transfer = segments.transfer(self._came, self._codec)
-        return self._transfer
+        return None if self._came is None else segments.transfer(self._came, self._codec)
 
     @property
     def inherited(self) -> bool:

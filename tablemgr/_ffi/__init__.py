@@ -29,6 +29,7 @@ from tablemgr._ffi.facts import (
     RawInfo,
     core_statuses,
     glance,
+    glance_errno,
 )
 from tablemgr._ffi.handle import API_ADDRESS, LOCK_TIMEOUT, Handle
 from tablemgr._ffi.lifelines import LIFELINES_MAX, Alarm, Lifeline, lifeline
@@ -68,6 +69,7 @@ __all__ = [
     "RawInfo",
     "core_statuses",
     "glance",
+    "glance_errno",
     "lifeline",
     "process_alive",
     "process_end",

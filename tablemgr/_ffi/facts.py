@@ -119,10 +119,16 @@ def glance(segment: str) -> tuple[int, Glance]:
     """Whose a segment is, in a few microseconds.
 
     The status is OK, NO_TABLE, Status.LAYOUT (it is no table), CORRUPT, NAMESPACE (its processes mean nothing here),
-    BUSY or OS (then errno says why); of the glance only uid is set unless it is OK or NAMESPACE, and with OS nothing.
+    BUSY or OS (then `glance_errno` says why); of the glance only uid is set unless it is OK or NAMESPACE, and with OS
+    nothing.
     """
     seen = ffi.new("struct tmgr_glance *")
     return lib.tmgr_glance(os.fsencode(segment), seen), glance_from(seen)
+
+
+def glance_errno() -> int:
+    """Why the last `glance` of this thread ended with OS."""
+    return int(lib.tmgr_errno())
 
 
 def glance_from(seen: Any) -> Glance:

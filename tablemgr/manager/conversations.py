@@ -96,6 +96,7 @@ class Conversations:
         self._rates = Rates(limits.requests_per_second)
         self._refused: set[tuple[int, str]] = set()  # since the last round: pid and code
         self._made: rendezvous.FileId | None = None  # the socket's file, where we made it
+        self._path = ""
         self._listener: socket.socket | None = None
         self._accepting = False
         self._conversations: dict[int, Conversation] = {}
@@ -127,12 +128,18 @@ class Conversations:
                 self._listener = passed
             else:
                 self._listener, self._made = rendezvous.listen(self._instance)
+                self._path = rendezvous.socket_path(self._instance)
             _listening.add(self)
 
     @property
     def is_open(self) -> bool:
         """Whether it listens."""
         return self._listener is not None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody new can come, because the socket's file, which was made here, was taken away."""
+        return self._made is not None and rendezvous.is_gone(self._path, self._made)
 
     def close(self) -> None:
         """Listen no longer, and remove the socket's file if it was made here."""

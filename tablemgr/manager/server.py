@@ -26,8 +26,8 @@ from tablemgr.manager.sole import Sole
 from tablemgr.manager.watch import Watch
 
 ROUND_SECONDS = 1.0  # between two looks at all owner words
-RETURN_SECONDS = 0.1  # for those who stood in line when a manager was killed to come back, each to its place
-_IN_LINE = "line"  # what a manager notes in its lock while somebody stands in line
+RETURN_SECONDS = 0.1  # for those who stood in line when a manager ended to come back, each to its place
+_IN_LINE = "line"  # what a manager notes in its lock while somebody stands in line, or is to come back to it
 
 _log = logging.getLogger("tablemgr.manager")
 
@@ -58,8 +58,8 @@ class Server:
             instance, self.journal, limits or Limits(), patience, self._request, self._leave
         )
         self._line = Line()
-        self._held_back: set[str] = set()  # orphans that a killed manager left, until its line has formed again
-        self._noted = False  # that somebody stands in line
+        self._is_forming = False  # again, the line of the manager before: until then nobody gets an orphan
+        self._noted = False  # that there is a line
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._stopped: asyncio.Event | None = None
         self._watch: Watch | None = None
@@ -86,8 +86,7 @@ class Server:
             if self._prepare is not None:
                 self._prepare(self.journal)
             self._estate.round()
-            if self._lock.left == _IN_LINE:
-                self._held_back = {record.name for record in self._estate.records() if record.held}
+            self._is_forming = self._noted = self._lock.left == _IN_LINE
             self._conversations.open(self._passed)
         except BaseException:
             self._estate.release()  # the process may live on, and is no manager
@@ -101,7 +100,6 @@ class Server:
         self._stopped = asyncio.Event()
         self._watch = Watch(self._loop, self._died)
         self._conversations.start(self._loop)
-        self._loop.add_reader(self._sole, self._sole.let_go_of_askers)
         self._listen_to_bell()
         forming = self._loop.call_later(RETURN_SECONDS, self._line_has_formed)
         try:
@@ -116,7 +114,6 @@ class Server:
         finally:
             forming.cancel()
             self._conversations.stop()
-            self._loop.remove_reader(self._sole)
             if self._bell is not None:
                 self._loop.remove_reader(self._bell)
                 self._bell.close()
@@ -129,6 +126,7 @@ class Server:
         """
         self.journal.note(Event.ENDING, clients=len(self._conversations), waiting=len(self._line))
         self._conversations.drain()
+        self._is_forming = self._is_forming or len(self._line) > 0  # at the successor
         for waiter in self._line.all():
             self._answer(waiter, protocol.Refused("ending", "the manager ends; its successor keeps your place in line"))
 
@@ -176,6 +174,9 @@ class Server:
             self._attend(name)
         self._rewatch()
         self._conversations.round()
+        if self._conversations.is_lost:
+            _log.warning("no client finds the manager of instance %r any more: its socket was removed", self.instance)
+            self.stop()  # or it would keep the instance from having one that can be found
 
     def _is_alive(self, process: Identity) -> bool:
         known = None if self._watch is None else self._watch.is_alive(process)
@@ -237,19 +238,20 @@ class Server:
     # -- the line -----------------------------------------------------------------------------------------------------
 
     def _note_line(self) -> None:
-        """Have the successor know, if this manager is killed, whether there is somebody to wait for."""
-        if (len(self._line) > 0) != self._noted:
+        """Have the successor know, however this manager ends, whether there is somebody to wait for."""
+        if (self._is_forming or len(self._line) > 0) != self._noted:
             self._noted = not self._noted
             self._lock.note(_IN_LINE if self._noted else "")
 
     def _line_has_formed(self) -> None:
-        """Who stood in line when the manager before was killed has come back by now: serve in the order of asking."""
-        names, self._held_back = self._held_back, set()
-        for name in names:
+        """Who stood in line when the manager before ended has come back by now: serve in the order of asking."""
+        self._is_forming = False
+        for name in self._line.names():
             self._attend(name)
             for waiter in self._line.of(name):
                 if waiter.deadline is not None and waiter.deadline <= time.monotonic():
                     self._expire(waiter)
+        self._note_line()
         self._follow_up()
 
     def _attend(self, name: str, owner_died: bool = False) -> None:
@@ -257,7 +259,7 @@ class Server:
         try:
             with self._estate.visit():
                 record = self._estate.look_after_death(name) if owner_died else self._estate.look(name)
-                if name in self._held_back and record is not None and record.held:
+                if self._is_forming and record is not None and record.held:
                     return
                 while (answer := next_answer(record, self._line.of(name))) is not None:
                     waiter, verdict = answer
@@ -313,7 +315,7 @@ class Server:
     def _expire(self, waiter: Waiter) -> None:
         """The time to wait is over: one last look, then the answer."""
         self._attend(waiter.name)
-        if waiter.key not in self._line or waiter.name in self._held_back:
+        if waiter.key not in self._line:
             return
         try:
             record = self._estate.look(waiter.name)
@@ -321,6 +323,8 @@ class Server:
             self._answer(waiter, _refusal(error))
             return
         verdict = judge(record, waiter)
+        if self._is_forming and verdict is Verdict.GIVE:
+            return  # the answer comes when the line has formed
         if record is not None and verdict in (Verdict.OWNED, Verdict.GIVE):
             self._answer(waiter, protocol.Owned(record.name, *record.owner))
         else:

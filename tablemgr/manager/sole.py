@@ -7,7 +7,6 @@ holds an abstract socket address that is made of just these, gone with the proce
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -30,15 +29,22 @@ class ManagedElsewhereError(ManagerRunningError):
     """The instance has a manager, whose socket is where this process does not look."""
 
 
+def address_of(instance: str) -> bytes:
+    """Where the manager of this user, in these namespaces and this /dev/shm, listens."""
+    return bell.address(instance, f"sole-manager-{os.geteuid()}-{names.world()}-{os.stat(segment_names.SHM).st_dev}")
+
+
 class Sole:
     """Held by the one manager of an instance, on top of the lock. Raises ManagedElsewhereError, OSError.
 
-    Anybody may take an address: where another user has it, there is a warning, and the lock alone has to do.
+    Anybody may take an address: where another user has it, there is a warning, and the lock alone has to do. So it has
+    between network namespaces, each of which has its own addresses.
     """
 
     def __init__(self, instance: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        _held.add(self)
+        with rendezvous.taking:  # a forked child that had it would keep the address
+            self._socket = _new_socket()
+            _held.add(self)
         try:
             self._take(instance)
         except BaseException:
@@ -46,40 +52,35 @@ class Sole:
             raise
 
     def _take(self, instance: str) -> None:
-        address = bell.address(
-            instance, f"sole-manager-{os.geteuid()}-{names.world()}-{os.stat(segment_names.SHM).st_dev}"
-        )
+        address = address_of(instance)
         deadline = time.monotonic() + _DYING_SECONDS
-        while True:
-            try:
-                self._socket.bind(address)
-                self._socket.listen()
-                return
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
+        while not self._bind(address):
             if time.monotonic() > deadline:
-                break
+                self._give_way(instance, address)
+                return
             time.sleep(_POLL_SECONDS)
+
+    def _give_way(self, instance: str, address: bytes) -> None:
+        """Somebody has the address: a manager, which stays the only one, or a stranger, whom that does not make one."""
         pid, uid = _holder(address)
         if uid == os.geteuid():
             raise ManagedElsewhereError(
-                f"instance {instance!r} has a manager already: process {pid}, whose socket is not in "
+                f"instance {instance!r} has a manager already: process {pid or '?'}, whose socket is not in "
                 f"{rendezvous.directory_path()}; use the same XDG_RUNTIME_DIR, stop it, or choose another instance"
             )
-        _log.warning("uid %s has taken the address that tells of a second manager of instance %r", uid, instance)
-        self._socket.bind("")  # to whatever is free, so that there is a socket to listen on
+        if uid is not None or not self._bind(address):  # nobody listens: it may have ended just now
+            _log.warning("uid %s has taken the address that tells of a second manager of instance %r", uid, instance)
+
+    def _bind(self, address: bytes) -> bool:
+        """Whether it is this socket's. Nobody is let in: who connects learns from the kernel what it wants to know."""
+        try:
+            self._socket.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
         self._socket.listen()
-
-    def fileno(self) -> int:
-        """Readable when somebody asked who holds it."""
-        return self._socket.fileno()
-
-    def let_go_of_askers(self) -> None:
-        """They learn from the kernel what they want to know; a queue of them that is full would keep others from it."""
-        with contextlib.suppress(OSError):
-            while True:
-                self._socket.accept()[0].close()
+        return True
 
     def close(self) -> None:
         """Let another be the manager. Idempotent."""
@@ -89,12 +90,18 @@ class Sole:
 
 def _holder(address: bytes) -> tuple[int | None, int | None]:
     """pid and uid of the process that listens there, if that can be learned."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as asker:
+    with _new_socket() as asker:
         try:
             asker.connect(address)
+        except BlockingIOError:
+            return None, os.geteuid()  # who has been asked so often, and let nobody in, is taken for a manager
         except OSError:
             return None, None
         return peer_credentials(asker)
+
+
+def _new_socket() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
 
 _held: weakref.WeakSet[Sole] = weakref.WeakSet()

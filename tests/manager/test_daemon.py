@@ -1,20 +1,25 @@
 """The manager as a process: one per instance, started on demand, leaving nothing behind."""
 
+import errno
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tablemgr as tm
 from tablemgr import Client, rendezvous
+from tablemgr.manager import sole
 
-from .support import TIMEOUT, Daemon, Worker, claim_error, eventually, on_table, open_table, owner_pid, rows
+from .support import TIMEOUT, Daemon, Worker, claim_error, eventually, make_kept, on_table, open_table, owner_pid, rows
 
 
 def run_another(instance: str) -> subprocess.CompletedProcess[str]:
@@ -69,6 +74,73 @@ def test_another_user_who_takes_its_address_keeps_no_manager_from_serving(
     monkeypatch.setattr("tablemgr.manager.sole.peer_credentials", lambda connection: (1, os.geteuid() + 1))
     with tm.Manager(instance):
         assert "has taken the address" in caplog.text
+        tm.new_table("t").drop()
+
+
+def test_a_stopped_manager_is_the_only_one_however_often_that_is_asked(
+    daemon: Daemon, instance: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each manager that is started elsewhere asks who has the address, and one that is stopped lets nobody in."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(elsewhere))
+    daemon.process.send_signal(signal.SIGSTOP)
+    address = sole.address_of(instance)
+    with pytest.raises(BlockingIOError):
+        while True:
+            with socket.socket(socket.AF_UNIX) as asker:
+                asker.setblocking(False)
+                asker.connect(address)
+    with pytest.raises(tm.ManagerRunningError, match="XDG_RUNTIME_DIR"), tm.Manager(instance):
+        pass
+
+
+@pytest.mark.parametrize("comes_back", [True, False], ids=["logged in again", "logged out"])
+def test_a_manager_whose_directory_was_taken_away_makes_room(
+    daemon: Daemon, instance: str, runtime: Path, comes_back: bool
+) -> None:
+    """As at the end of a login session: nobody finds it any more, so it ends, and its tables are its successor's."""
+    make_kept(daemon, "t")
+    shutil.rmtree(runtime / "tablemgr")
+    if comes_back:
+        (runtime / "tablemgr").mkdir(0o700)
+    assert daemon.process.wait(TIMEOUT) == 0
+    with tm.Manager(instance):
+        assert tm.new_table("t").inherited
+
+
+def test_a_manager_takes_the_address_of_one_that_ends_while_it_asks(
+    instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the last look and the question it has gone; the address is held all the same, for the next who looks."""
+    monkeypatch.setattr(sole, "_DYING_SECONDS", 0.0)
+    before, ask = sole.Sole(instance), sole._holder
+
+    def ask_too_late(address: bytes) -> tuple[int | None, int | None]:
+        before.close()
+        return ask(address)
+
+    monkeypatch.setattr(sole, "_holder", ask_too_late)
+    after = sole.Sole(instance)
+    monkeypatch.setattr(sole, "_holder", ask)
+    try:
+        with pytest.raises(tm.ManagerRunningError, match=f"process {os.getpid()}"):
+            sole.Sole(instance)
+    finally:
+        after.close()
+
+
+def test_a_manager_serves_where_the_kernel_has_no_time_namespaces(
+    instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one time then, as the core has it."""
+    real = os.stat
+
+    def stat(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        if path == "/proc/self/ns/time":
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", stat)
+    with tm.Manager(instance):
         tm.new_table("t").drop()
 
 
@@ -196,6 +268,28 @@ def test_why_a_manager_does_not_start_is_told(instance: str, runtime: Path, monk
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(tm.ManagerUnavailableError, match="started and ended"):
         tm.new_table("t")
+
+
+def test_a_manager_that_holds_the_lock_and_never_listens_is_given_up(instance: str) -> None:
+    """It loads its tables, or is stopped: one more would find the lock taken, again and again."""
+    lock = rendezvous.FileLock(instance, "lock")
+    assert lock.acquire()
+    failed: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(tm.ManagerUnavailableError) as caught:
+            rendezvous.connect_or_start(instance, timeout=0.1)
+        failed.append(str(caught.value))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    asking.join(TIMEOUT / 3)
+    lock.release()
+    if asking.is_alive():  # it has started one by now
+        asking.join()
+        Client().stop_manager()
+    assert len(failed) == 1
+    assert "did not start within 0.1 seconds" in failed[0]
 
 
 def test_waiting_for_a_manager_ends_with_its_start_or_its_time(instance: str) -> None:

@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import pytest
 
 import tablemgr as tm
-from tablemgr import _ffi, segments
+from tablemgr import _ffi, protocol, rendezvous, segment_names, segments
+from tablemgr.listening import _RECONNECT_SECONDS
 from tablemgr.mailbox import KEPT_MAX, mailbox
 from tablemgr.monitoring import Monitor
 
@@ -466,6 +468,49 @@ def test_a_stopped_manager_that_goes_on_or_ends_is_noticed(stopped: Daemon) -> N
     assert list(islice(events, 1)) == [tm.ManagerUp()]
 
 
+@pytest.fixture(params=["refuses", "hangs up"])
+def unwilling(request: pytest.FixtureRequest, instance: str) -> Iterator[list[int]]:
+    """Something in the manager's place that has no use for this process; how often it was asked."""
+    refusal = protocol.encode(protocol.Refused("version", "restart it")) if request.param == "refuses" else b""
+    asked = [0]
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # shut down: the end
+            while True:
+                connection, _ = listener.accept()
+                asked[0] += 1
+                with connection:
+                    connection.sendall(refusal)
+
+    listener, made = rendezvous.listen(instance)
+    listener.setblocking(True)
+    thread = threading.Thread(target=serve, args=(listener,))
+    thread.start()
+    yield asked
+    listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    listener.close()
+    rendezvous.remove_socket(instance, made)
+
+
+def test_a_manager_that_does_not_want_this_process_costs_next_to_nothing(
+    instance: str, unwilling: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked now and then, and all tables are looked at as if there were none."""
+    monkeypatch.setattr("tablemgr.listening._LOOK_SECONDS", 1000.0)
+    looks: list[Iterable[str] | None] = []
+    look = mailbox(instance).look
+
+    def counted(names: Iterable[str] | None) -> None:
+        looks.append(names)
+        look(names)
+
+    monkeypatch.setattr(mailbox(instance), "look", counted)
+    assert list(tm.events(1.0)) == []
+    assert looks.count(None) == 1
+    assert 2 <= unwilling[0] <= 1.0 / _RECONNECT_SECONDS + 2
+
+
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "1", True])
 def test_a_senseless_timeout_is_refused(instance: str, timeout: object) -> None:
     """At the call, not at the first event."""
@@ -504,6 +549,23 @@ def test_what_was_told_of_tables_that_are_gone_is_forgotten(instance: str, monke
     assert list(tm.events(0)) == []
 
 
+def test_what_nobody_can_look_at_keeps_nothing_in_memory(
+    instance: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Anybody can put something under a table's name, which will never be one that this process was told of."""
+    monkeypatch.setattr("tablemgr.mailbox._TABLES_LEAST", 4)
+    link = f"{segment_names.SHM}{segment_names.segment_name(instance, 'link')}"
+    os.symlink("nowhere", link)
+    request.addfinalizer(lambda: os.unlink(link))
+    giver = Worker()
+    for name in map(str, range(12)):
+        giver.call(create, name, heir="manager")
+        giver.call(on_table, name, "give_away", os.getpid())
+        assert shown(list(tm.events(0))) == [("transfer", name, giver.pid, "gift", None)]
+        tm.drop(name)
+    assert len(mailbox(instance)._told) <= 4
+
+
 def table_id(state: State, name: str) -> int:
     """In a worker: what tells the table from others."""
     with tm.attach(name) as table:
@@ -524,6 +586,53 @@ def test_a_monitor_is_told_of_later_owners(daemon: Daemon) -> None:
         second.kill()
         assert owner_pid(table) == daemon.pid
     assert list(tm.events(0)) == []
+
+
+def test_a_monitor_waits_for_a_stopped_manager_without_haste(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Who waits for its word on a death looks now and then, though the pidfd of the dead owner stays readable."""
+    worker = Worker()
+    tm.claim_table("t", tm.create, monitor=True).give_away(worker.pid)
+    assert list(tm.events(0)) == []
+    looks = []
+    look = Monitor.look
+
+    def counted(self: Monitor, has_manager: bool) -> tuple[list[tm.OwnerDied], bool]:
+        looks.append(has_manager)
+        return look(self, has_manager)
+
+    monkeypatch.setattr(Monitor, "look", counted)
+    daemon.process.send_signal(signal.SIGSTOP)
+    request.addfinalizer(lambda: daemon.process.send_signal(signal.SIGCONT))
+    worker.kill()
+    assert shown(list(islice(tm.events(30), 1))) == [("died", "t", worker.pid, -signal.SIGKILL)]
+    assert len(looks) < 2 * 1.0 / 0.005  # the time that it is waited for, by the pause between two looks
+
+
+def pidfds() -> int:
+    """How many there are in this process."""
+    links = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # of the directory itself
+            links.append(os.readlink(f"/proc/self/fd/{name}"))
+    return links.count("anon_inode:[pidfd]") + sum(link.startswith("pidfd:") for link in links)
+
+
+def test_a_forked_child_has_nothing_of_a_monitor(daemon: Daemon) -> None:
+    """Its descriptors are its parent's, which goes on watching."""
+    worker = Worker()
+    before = pidfds()
+    with tm.claim_table("t", tm.create, monitor=True) as table:
+        table.give_away(worker.pid)
+        assert list(tm.events(0)) == []
+        assert pidfds() == before + 1
+        child = os.fork()
+        if child == 0:
+            os._exit(pidfds() > before)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        worker.kill()
+        assert shown(list(islice(tm.events(30), 1))) == [("died", "t", worker.pid, -signal.SIGKILL)]
 
 
 @pytest.mark.parametrize("seen", [False, True], ids=["unseen", "seen"])

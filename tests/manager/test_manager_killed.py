@@ -1,12 +1,15 @@
 """The manager is SIGKILLed at bad moments: nothing is lost, and its successor knows everything again."""
 
+import errno
 import os
 import signal
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 import tablemgr as tm
-from tablemgr import Client
+from tablemgr import Client, rendezvous
 from tablemgr.manager.server import Server
 
 from .support import (
@@ -115,6 +118,100 @@ def test_the_line_of_a_killed_manager_is_served_in_its_order(
         assert first.result() == (True, "heir")
         assert f"process {first.pid}" in late.result()
         assert in_line(instance) == [("t", second.pid)]
+
+
+def lock_text(instance: str) -> str:
+    """What the manager has put down in its lock."""
+    return Path(rendezvous.directory_path(), rendezvous.file_name(instance, "lock")).read_text()
+
+
+def serve_first_of(manager: tm.Manager, first: Worker, late: Worker, instance: str) -> None:
+    """`first`, which is stopped, asked a manager before, `late` this one; the line forms when it is seen to."""
+    late.start(claim_error, "t", wait=None)
+    eventually(lambda: in_line(instance) == [("t", late.pid)])
+    first.signal(signal.SIGCONT)
+    eventually(lambda: in_line(instance) == [("t", first.pid), ("t", late.pid)])
+    server = server_of(manager)
+    server._loop.call_soon_threadsafe(server._line_has_formed)
+    assert first.result() == (True, "heir")
+    assert in_line(instance) == [("t", late.pid)]
+
+
+def test_the_line_outlasts_managers_that_are_killed_before_it_has_formed(
+    daemon: Daemon, instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that never came to serve, and one that had one client, which went: the third still waits for the first."""
+    monkeypatch.setattr("tablemgr.manager.server.RETURN_SECONDS", 1000.0)
+    owner, first, late = (Worker() for _ in range(3))
+    owner.call(open_table, "t")
+    first.start(open_table, "t", wait=None)
+    until_equal(1, line_length, instance)
+    first.signal(signal.SIGSTOP)
+    daemon.kill()
+    owner.kill()
+    never_served = rendezvous.FileLock(instance, "lock")
+    assert never_served.acquire()
+    never_served.forget()
+    with tm.Manager() as manager:
+        gone = Worker()
+        gone.start(open_table, "t", wait=None)
+        until_equal(1, line_length, instance)
+        gone.kill()
+        until_equal(0, line_length, instance)
+        assert lock_text(instance) == f"{os.getpid()} line"
+        serve_first_of(manager, first, late, instance)
+
+
+def test_who_dies_before_the_line_has_formed_has_that_line(
+    daemon: Daemon, instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner outlived the manager, but not the tenth of a second."""
+    monkeypatch.setattr("tablemgr.manager.server.RETURN_SECONDS", 1000.0)
+    owner, first, late = (Worker() for _ in range(3))
+    owner.call(open_table, "t")
+    first.start(open_table, "t", wait=None)
+    until_equal(1, line_length, instance)
+    first.signal(signal.SIGSTOP)
+    daemon.kill()
+    with tm.Manager() as manager:
+        tm.wait_for_manager()
+        owner.kill()
+        serve_first_of(manager, first, late, instance)
+
+
+def test_the_line_outlasts_a_manager_that_ends_in_good_order(
+    daemon: Daemon, instance: str, monkeypatch: pytest.MonkeyPatch, no_traces: None
+) -> None:
+    """It sends those in line to its successor; the owner dies before there is one."""
+    monkeypatch.setattr("tablemgr.manager.server.RETURN_SECONDS", 1000.0)
+    owner, first, late = (Worker() for _ in range(3))
+    owner.call(open_table, "t")
+    first.start(open_table, "t", wait=None)
+    until_equal(1, line_length, instance)
+    first.signal(signal.SIGSTOP)
+    daemon.terminate()
+    owner.kill()
+    with tm.Manager() as manager:
+        serve_first_of(manager, first, late, instance)
+        late.kill()
+        until_equal(0, line_length, instance)
+
+
+def test_on_a_full_disk_those_in_line_are_answered(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is noted in the lock is lost there, no more."""
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tablemgr.rendezvous.os.pwrite", full)
+    owner, waiter, other = (Worker() for _ in range(3))
+    with tm.Manager():
+        owner.call(open_table, "t")
+        waiter.start(open_table, "t", wait=None)
+        until_equal(1, line_length, instance)
+        assert "TableOwnedError" in other.call(claim_error, "t", wait=0.01)
+        owner.kill()
+        assert waiter.result() == (True, "heir")
 
 
 def test_nobody_waits_for_a_line_that_cannot_be(daemon: Daemon, instance: str, monkeypatch: pytest.MonkeyPatch) -> None:

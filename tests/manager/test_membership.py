@@ -49,6 +49,21 @@ def test_somebody_elses_table_cannot_be_added(daemon: Daemon) -> None:
         tm.add_table(table)
 
 
+def test_adding_a_table_that_came_twice_tells_of_the_last_time(daemon: Daemon) -> None:
+    """Inherited, given away and added again as an orphan: the transfer is the one by which it is the caller's now."""
+    first = make_kept(daemon, "t", heir_data="first")
+    with tm.new_table("t", heir_data="second") as table:
+        assert table.transfer is not None
+        assert (table.transfer.from_.pid, table.transfer.data) == (first, "first")
+        second = Worker()
+        table.give_away(second.pid)
+        second.kill()
+        eventually(lambda: owner_pid(table) == daemon.pid)
+        tm.add_table(table)
+        assert table.transfer.from_.pid == second.pid
+        table.drop()
+
+
 def test_adding_an_orphan_makes_it_the_callers(daemon: Daemon) -> None:
     """etsmgr gives a table that the manager owns to whoever adds it."""
     make_kept(daemon, "t")
