@@ -143,10 +143,11 @@ class Client(Namespace):
     ) -> Table:
         """Own the table: get the one that a dead owner left, else the one that `create(name)` makes and returns.
 
-        create: is called in this process, where there is no such table, and returns the new one, which this process
-        owns; what heir it chose does not matter. populate: is then called with the table; if it raises, or this process
-        is killed meanwhile, there is no table afterwards. The heir becomes the manager, told heir_data. codec: of the
-        table that is there, as for attach. wait: seconds to stand in line while a live process owns it (None: ever).
+        create: is called in this process, where there is no such table, and returns the new one, which it made in the
+        thread that called it; what heir it chose does not matter. populate: is then called with the table; if it
+        raises, or this process is killed meanwhile, there is no table afterwards. The heir becomes the manager, told
+        heir_data. codec: of the table that is there, as for attach. wait: seconds to stand in line while a live process
+        owns it (None: ever).
         monitor: tell this process by `OwnerDied` how the owner before ended, and how later ones end to whom it gives
         the table away, also the one with whom it goes. A table remembers its last transfer only: of several owners that
         end while this process does not read its `events`, it is told of the last. Otherwise this call tells of neither:

@@ -137,11 +137,12 @@ def process_of(process: Any, what: str, instance: str) -> tuple[int, int]:
             raise LookupError(f"{what}, {process.name}, has ended")
         return process.pid, 0
     if isinstance(process, segments.Process):
-        return process.pid, process.start
-    if isinstance(process, bool) or not hasattr(process, "__index__"):
+        pid, start = process.pid, process.start
+    elif isinstance(process, bool) or not hasattr(process, "__index__"):
         hint = ": whereis gives that where nobody of the name is registered and alive" if process is None else ""
         raise TypeError(f"{what} must be a pid, a Process or a registered name, not {process.__class__.__name__}{hint}")
-    pid = operator.index(process)
-    if not 0 < pid < 2**31:
-        raise LookupError(f"{what} is no process: there is no pid {pid}")
-    return pid, 0
+    else:
+        pid, start = operator.index(process), 0
+    if not (0 < pid < 2**31 and 0 <= start < 2**63):
+        raise LookupError(f"{what} is no process: there is no pid {pid}{f' that began at {start}' if start else ''}")
+    return pid, start

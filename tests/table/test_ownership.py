@@ -145,7 +145,9 @@ def test_give_away_refuses_what_cannot_receive() -> None:
         child.kill()
         with pytest.raises(LookupError):
             table.give_away(child.pid)
-    for unknown in (2**22 + 1, 0, -1, 2**40, "somebody"):
+    nobody = tm.Process(os.getppid(), 1, alive=True)
+    never = tm.Process(-1, -1, alive=True)
+    for unknown in (2**22 + 1, 0, -1, 2**40, "somebody", nobody, never):
         with pytest.raises(LookupError):
             table.give_away(unknown)
     for wrong in (True, 1.5, None, table):
