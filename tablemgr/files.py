@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from tablemgr import codec as codecs, file_format, segment_names, segments, table as tables
-from tablemgr.errors import CorruptTableError, TableError, TableExistsError, TableMismatchError
+from tablemgr.errors import CorruptTableError, TableError, TableExistsError, TableFullError, TableMismatchError
 from tablemgr.file_format import Header, Progress, Source
 from tablemgr.options import check_options
 from tablemgr.replacing import replacing
@@ -186,28 +186,34 @@ def building(
     instance = segment_names.resolve_instance(instance)
     check_options(type=type, access=access, keypos=keypos, codec=codec, heir=heir)
     _refuse_taken(instance, name)
-    table = tables.create(
-        f"loading {os.getpid()} {os.urandom(4).hex()}",
-        type=type,
-        access="private",
-        keypos=keypos,
-        codec=codec,
-        instance=instance,
-    )
     try:
-        yield table
-        if heir is not None:
-            table.setopts(heir=heir)
-        table.setopts(access=access)
-        while True:
-            try:
-                table.rename(name)
-                break
-            except TableExistsError:
-                _refuse_taken(instance, name)  # unless it went with its owner just now
-    except BaseException:
-        table.drop()
-        raise
+        table = tables.create(
+            f"loading {os.getpid()} {os.urandom(4).hex()}",
+            type=type,
+            access="private",
+            keypos=keypos,
+            codec=codec,
+            instance=instance,
+        )
+        try:
+            yield table
+            if heir is not None:
+                table.setopts(heir=heir)
+            table.setopts(access=access)
+            while True:
+                try:
+                    table.rename(name)
+                    break
+                except TableExistsError:
+                    _refuse_taken(instance, name)  # unless it went with its owner just now
+        except BaseException:
+            table.drop()
+            raise
+    except TableFullError:
+        raise TableFullError(
+            f"load: no room for table {name!r}: /dev/shm or the memory limit has too little for it; drop tables, or "
+            "enlarge that"
+        ) from None
 
 
 def _refuse_taken(instance: str, name: str) -> None:

@@ -423,7 +423,7 @@ def _start(instance: str, timeout: float) -> None:
         starter.communicate()
         said = b"it did not say that it was ready in time"
     text = said.decode(errors="replace").strip()
-    if text not in ("ready", "running"):
+    if not {"ready", "running"} & set(text.splitlines()):  # a line of its own, among what it warned of on its way
         raise ManagerUnavailableError(
             f"no manager for instance {instance!r}: it was started and ended: {text or 'without a word'}"
         )

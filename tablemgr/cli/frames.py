@@ -166,7 +166,7 @@ def _manager_events(before: ManagerState, now: Look) -> Iterable[Event]:
 def _changes(old: Sighting, new: Sighting, when: float) -> Iterable[Event]:
     """What happened to a table between two looks."""
     was, info = old.info, new.info
-    if was.damaged is None and info.damaged is not None:
+    if was.damaged is None and info.damaged is not None and not is_closed(info):
         yield Event(when, info.name, "damaged", detail=info.damaged)
     elif was.damaged is not None and info.damaged is None:
         yield Event(when, info.name, "usable")

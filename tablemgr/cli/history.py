@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from tablemgr.cli import frames
 from tablemgr.cli.frames import Event
+from tablemgr.cli.words import is_closed
 from tablemgr.segments import Sighting
 
 
@@ -20,7 +21,7 @@ def history(sightings: Iterable[Sighting], when: float) -> list[Event]:
 
 def _of_one(sighting: Sighting, when: float) -> Iterable[Event]:
     info = sighting.info
-    if info.damaged is not None:
+    if info.damaged is not None and not is_closed(info):
         yield Event(when, info.name, "damaged", detail=info.damaged)
     if info.owner is None:
         return

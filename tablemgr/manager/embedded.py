@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from tablemgr import segment_names
+from tablemgr.mailbox import mailbox
 
 if TYPE_CHECKING:
     from tablemgr.manager.server import Server
@@ -61,7 +62,7 @@ class Manager:
         before = set(signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)) if main_thread else None
         handlers = {number: signal.getsignal(number) for number in _END_SIGNALS}
         try:
-            server = self._open()
+            server = self._open(listening=not exiting)
             try:
                 asyncio.run(self._serve(server, ready, before))
             finally:
@@ -127,9 +128,12 @@ class Manager:
             self._server = self._loop = self._task = None
             server.close()
 
-    def _open(self) -> Server:
+    def _open(self, listening: bool = True) -> Server:
+        """A server that can be connected to; listening: this process may ask for events, if only later."""
         if self._server is not None:
             raise RuntimeError("this Manager runs already")
+        if listening:
+            mailbox(self.instance)
         server = self._new_server()
         server.open()
         self._server = server

@@ -118,11 +118,12 @@ def test_what_drops_many_drops_this_users(theirs: None, argv: tuple[str, ...]) -
 
 
 def test_another_users_table_is_not_a_damaged_one(theirs: None) -> None:
-    """gc and status count what this user can do something about."""
+    """gc and status count what this user can do something about, events tell of what has happened."""
     ran = as_somebody("gc")
     assert (ran.status, ran.out, ran.err) == (0, "nothing was dead\n", "")
     status = json.loads(as_somebody("status", "--json").out)
     assert (status["tables"], status["damaged"]) == (2, 0)
+    assert "closed" not in as_somebody("events").out
 
 
 def test_in_another_pid_namespace_tables_are_shown_and_not_touched(instance: str) -> None:

@@ -230,6 +230,17 @@ def test_a_manager_is_started_on_demand(instance: str, monkeypatch: pytest.Monke
     Client().stop_manager()
 
 
+def test_what_a_manager_warns_of_as_it_starts_keeps_nobody_from_it(
+    instance: str, monkeypatch: pytest.MonkeyPatch, no_traces: None
+) -> None:
+    """A damaged table of the instance is the concern of who uses that one."""
+    Path(f"/dev/shm/tablemgr.{instance}.damaged").write_bytes(b"x" * 5000)
+    monkeypatch.setenv("TABLEMGR_AUTOSTART", "1")
+    with tm.new_table("t") as table:
+        table.drop()
+    Client().stop_manager()
+
+
 def test_of_racing_starters_exactly_one_starts_a_manager(
     instance: str, monkeypatch: pytest.MonkeyPatch, no_traces: None
 ) -> None:

@@ -132,6 +132,20 @@ def test_the_program_that_embeds_a_manager_may_own_tables_itself(instance: str) 
     assert owner_pid(own) == owner_pid(inherited) == os.getpid()
 
 
+def test_a_process_that_embeds_a_manager_is_told_of_deaths_from_before_it_asked(instance: str) -> None:
+    """Its mailbox is there from the manager's start, whenever it is read for the first time."""
+    dead = []
+    with tm.Manager():
+        for _ in range(3):
+            worker = Worker()
+            worker.call(open_table, "t")
+            worker.kill()
+            dead.append(worker.pid)
+        eventually(lambda: tm.attach("t").info().kept)
+        told = [event.process.pid for event in tm.events(timeout=0) if isinstance(event, tm.OwnerDied)]
+    assert told == dead
+
+
 def test_starting_twice_is_an_error(instance: str) -> None:
     """The same object, or another of the same instance in the same process."""
     with tm.Manager() as manager:

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,6 +98,22 @@ def _fill_the_file_system() -> None:
     assert table.check() == []
     table.drop()
     tm.create("another").drop()
+
+
+def test_loading_into_a_full_file_system_names_the_table_and_leaves_none(tmp_path: Path) -> None:
+    """The table that was asked for, not the one that is being filled."""
+    in_small_shm(2 << 20, lambda: _load_too_much(tmp_path / "t.tm"))
+
+
+def _load_too_much(path: Path) -> None:
+    table = tm.create("t")
+    table.insert([(n, "x" * 1000) for n in range(900)])
+    tm.save(table, path)
+    for _ in range(2):  # at its growth, and where it cannot even be made
+        with pytest.raises(tm.TableFullError, match="^load: .*'copy'"):
+            tm.load(path, name="copy")
+        assert [info.name for info in tm.tables()] == ["t"]
+        fill(table)
 
 
 def test_growth_of_another_file_in_dev_shm_is_no_danger() -> None:
