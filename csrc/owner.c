@@ -185,10 +185,14 @@ static int apply_options(struct owner_record *record, uint32_t what, const struc
             if (identity == 0)
                 return TMGR_NO_PROCESS;
         }
-        if (!set_data(record->heir_data, &record->heir_data_len, options->heir_data, options->heir_data_len))
-            return TMGR_TOO_LONG;
         heir = options->heir;
         store_relaxed(&record->heir, identity);
+    }
+    if (what & (TMGR_CHANGE_HEIR | TMGR_CHANGE_HEIR_DATA)) {
+        if (!(what & TMGR_CHANGE_HEIR) && heir == TMGR_HEIR_NONE && options->heir_data_len > 0)
+            return TMGR_BAD_OPTION;
+        if (!set_data(record->heir_data, &record->heir_data_len, options->heir_data, options->heir_data_len))
+            return TMGR_TOO_LONG;
     }
     store_relaxed(&record->rule, rule_change(rule, access, heir));
     return TMGR_OK;

@@ -344,8 +344,9 @@ int tmgr_pass_on(struct tmgr_table *table, const struct tmgr_process *receiver, 
 /* Put down how the owner before ended, if it is that process, the present one has the table by its death, and nobody has
  * said so yet; else ABSENT. Any process that may write the segment may say it. */
 int tmgr_note_end(struct tmgr_table *table, const struct tmgr_ending *ending, int64_t wait_ns);
-enum tmgr_change { TMGR_CHANGE_HEIR = 1, TMGR_CHANGE_ACCESS = 2 };
-/* Owner only; what: a sum of enum tmgr_change. Fields of options: heir, heir_process, heir_data, access. */
+enum tmgr_change { TMGR_CHANGE_HEIR = 1, TMGR_CHANGE_ACCESS = 2, TMGR_CHANGE_HEIR_DATA = 4 };
+/* Owner only; what: a sum of enum tmgr_change, HEIR includes its data. Fields of options: heir, heir_process, heir_data, access.
+ * BAD_OPTION also for data where there is no heir. */
 int tmgr_setopts(struct tmgr_table *table, uint32_t what, const struct tmgr_options *options, int64_t wait_ns);
 /* This process. */
 int tmgr_self(struct tmgr_process *process);

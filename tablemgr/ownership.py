@@ -63,12 +63,15 @@ class Owning:
         new_access = None if access is _MISSING else one_of(segments.ACCESSES, access, "access")
         if heir is _MISSING and heir_data is _MISSING:
             return {"access": new_access}
-        kind, process = (raw.heir, raw.heir_process) if heir is _MISSING else heir_of(heir, self._instance)
         value = None if heir_data is _MISSING else heir_data
+        changes: dict[str, Any] = {"heir_data": codecs.encode_data(value, self._codec), "access": new_access}
+        kind = raw.heir
+        if heir is not _MISSING:
+            kind, process = heir_of(heir, self._instance)
+            changes |= {"heir": kind, "heir_process": process}
         if kind == _ffi.HEIR_NONE and value is not None:
             raise ValueError("heir_data without an heir would reach nobody: name an heir, or leave it out")
-        data = codecs.encode_data(value, self._codec)
-        return {"heir": kind, "heir_process": process, "heir_data": data, "access": new_access}
+        return changes
 
     def _own(self, verb: str) -> _ffi.RawInfo:
         """The table's description, if this process owns it."""

@@ -37,6 +37,7 @@ from tablemgr.errors import AbsentKeyError, BadMatchError, Status, raise_for
 
 _CHANGE_HEIR: Final = 1
 _CHANGE_ACCESS: Final = 2
+_CHANGE_HEIR_DATA: Final = 4
 _SLICE_NS: Final = 50_000_000  # waits return to Python this often, so that a signal handler can run
 _RETRY_SECONDS: Final = 0.001  # after an answer of BUSY that came at once
 
@@ -239,12 +240,21 @@ class Handle:
         self,
         heir: int | None = None,
         heir_process: tuple[int, int] = (0, 0),
-        heir_data: bytes = b"",
+        heir_data: bytes | None = None,
         access: int | None = None,
     ) -> None:
-        """Change heir (with its data) or access, in one step. Raises NotOwnerError, LookupError, ValueError."""
-        what = (_CHANGE_HEIR if heir is not None else 0) | (_CHANGE_ACCESS if access is not None else 0)
-        options, _keep = _options(heir=heir or 0, heir_process=heir_process, heir_data=heir_data, access=access or 0)
+        """Change heir (and its data: none, if not given), its data alone, or access, in one step.
+
+        Raises NotOwnerError, LookupError, ValueError.
+        """
+        what = _CHANGE_ACCESS if access is not None else 0
+        if heir is not None:
+            what |= _CHANGE_HEIR
+        elif heir_data is not None:
+            what |= _CHANGE_HEIR_DATA
+        options, _keep = _options(
+            heir=heir or 0, heir_process=heir_process, heir_data=heir_data or b"", access=access or 0
+        )
         self._check(self._patiently(lambda wait: lib.tmgr_setopts(self.pointer, what, options, wait)), "setopts")
 
     # -- the end, the name, the state -----------------------------------------------------------------------------

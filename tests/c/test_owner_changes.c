@@ -130,6 +130,7 @@ static void nobody_takes_it_for_one_without_an_heir(int (*call)(struct tmgr_tabl
 
 static struct tmgr_table *owned;
 static uint8_t letter; /* of the heir's data as they were set last */
+static bool heir_changed;
 
 static int set_data(void) {
     uint8_t data[TMGR_DATA_MAX];
@@ -150,6 +151,16 @@ static void data_changes_so_often_that_the_word_is_the_same(void) {
         if (status != TMGR_OK)
             break;
     }
+}
+
+static void heir_changes_so_often_that_the_word_is_the_same(void) {
+    struct tmgr_options options = {.heir = TMGR_HEIR_PROCESS, .heir_process = {.pid = (uint32_t)getppid()}};
+    int status = TMGR_OK;
+    for (int i = 0; i < CHANGES && status == TMGR_OK; i++)
+        status = tmgr_setopts(owned, TMGR_CHANGE_HEIR, &options, 0);
+    CHECK(status == TMGR_OK || status == TMGR_BUSY);
+    happened = true;
+    heir_changed = status == TMGR_OK;
 }
 
 static bool data_are_of_one_letter(const struct tmgr_info *info) {
@@ -199,6 +210,24 @@ static void test_no_change_undoes_another(void) {
     }
 }
 
+static void test_new_data_leave_the_heir_as_it_is(void) {
+    happened = true;
+    for (uint64_t nth = 1; happened; nth++) {
+        struct tmgr_options options = {.heir = TMGR_HEIR_MANAGER, .heir_data = "\xa4word", .heir_data_len = 5};
+        struct tmgr_info info;
+        begin_owned(nth);
+        load_event = heir_changes_so_often_that_the_word_is_the_same;
+        heir_changed = false;
+        int status = tmgr_setopts(owned, TMGR_CHANGE_HEIR_DATA, &options, WAIT_NS);
+        load_countdown = 0;
+        if (status == TMGR_BUSY) /* the caller asks again */
+            status = tmgr_setopts(owned, TMGR_CHANGE_HEIR_DATA, &options, WAIT_NS);
+        CHECK(status == TMGR_OK && tmgr_describe(owned, &info) == TMGR_OK);
+        CHECK(info.heir == (heir_changed ? TMGR_HEIR_PROCESS : TMGR_HEIR_MANAGER));
+        end_owned();
+    }
+}
+
 int main(void) {
     snprintf(segment, sizeof segment, "/tablemgr-test.owner.%d", (int)getpid());
     nobody_takes_it_for_one_without_an_heir(attach);
@@ -209,5 +238,6 @@ int main(void) {
     nobody_takes_it_for_one_without_an_heir(claim);
     test_what_is_read_of_an_owner_is_of_one_moment();
     test_no_change_undoes_another();
+    test_new_data_leave_the_heir_as_it_is();
     return check_summary();
 }

@@ -1167,6 +1167,12 @@ static void test_an_orphan_can_be_claimed_and_given(void) {
     CHECK(tmgr_setopts(table, TMGR_CHANGE_HEIR, &heir, WAIT_NS) == TMGR_NO_PROCESS);
     heir.heir_process = with_start;
     CHECK(tmgr_setopts(table, TMGR_CHANGE_HEIR, &heir, WAIT_NS) == TMGR_OK);
+    struct tmgr_options word = {.heir_data = "\xa4word", .heir_data_len = 5}, none = {.heir = TMGR_HEIR_NONE};
+    CHECK(tmgr_setopts(table, TMGR_CHANGE_HEIR_DATA, &word, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK && info.heir == TMGR_HEIR_PROCESS && info.heir_data_len == 5);
+    CHECK(tmgr_setopts(table, TMGR_CHANGE_HEIR, &none, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_setopts(table, TMGR_CHANGE_HEIR_DATA, &word, WAIT_NS) == TMGR_BAD_OPTION);
+    CHECK(tmgr_setopts(table, TMGR_CHANGE_HEIR_DATA, &none, WAIT_NS) == TMGR_OK); /* that is how it is */
     CHECK(tmgr_give_away(table, &parent, segment, TMGR_DATA_MAX + 1, WAIT_NS) == TMGR_TOO_LONG);
     CHECK(tmgr_give_away(table, &parent,
                          "\xa4"

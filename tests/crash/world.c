@@ -275,8 +275,9 @@ int world_after(struct world *world, enum life_op op, enum role who) {
         return TMGR_NO_TABLE;
     if (op != LIFE_RENAME)
         return facts_after(&world->at[place], op, who);
-    if (!facts_admit(&world->at[place], who))
-        return TMGR_ACCESS;
+    struct facts *facts = &world->at[place];
+    if (!facts_admit(facts, who) && (settle(facts, who) != TMGR_OK || !facts_admit(facts, who)))
+        return TMGR_ACCESS; /* but whoever finds a death hands over */
     if (place == 0 && world->at[1].is_there) {
         settle(&world->at[1], who);
         return TMGR_TABLE_EXISTS;

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import tablemgr as tm
-from tablemgr import _ffi, segments
+from tablemgr import _ffi, codec, segments
 from tests.support.child import Child, in_child
 
 
@@ -159,6 +159,21 @@ def test_give_away_refuses_what_cannot_receive() -> None:
         with pytest.raises(TypeError, match="object"):
             table.give_away(child.pid, data=object())
     assert owner_pid(table) == os.getpid()
+
+
+def test_an_heirs_data_change_without_a_word_about_the_heir() -> None:
+    """Also where that has died meanwhile: the manager is next in any case."""
+    with tm.create("t") as table, Child(lambda pipe: pipe.recv()) as heir:
+        table.setopts(heir=heir.pid, heir_data="old")
+        table.setopts(heir_data="new")
+        heir.kill()
+        table.setopts(heir_data="newest")
+        raw = table._handle.describe()
+        assert (raw.heir_process[0], codec.decode_data(raw.heir_data, "msgpack")) == (heir.pid, "newest")
+        table.setopts(heir=None)
+        with pytest.raises(ValueError, match="heir_data without an heir"):
+            table.setopts(heir_data="nobody's")
+        table.setopts(heir_data=None)
 
 
 def test_a_process_as_heir_gets_the_table_when_the_owner_dies() -> None:
