@@ -49,6 +49,8 @@ class TableKeeper:
         self._data = data
         names.whereis(self.instance, target)  # refuses what cannot be a name
         self._table = self._open(name, options)
+        self._mailbox = mailbox.mailbox(self.instance)
+        self._mailbox.mute(self._table._table_id)  # that it comes back is no news
         self._ended = os.eventfd(0, os.EFD_CLOEXEC)
         self._is_ended = False
         self._pid = os.getpid()
@@ -76,6 +78,8 @@ class TableKeeper:
         os.eventfd_write(self._ended, 1)
         self._thread.join()
         os.close(self._ended)
+        with contextlib.suppress(TableError):  # else it is closed, and whatever has become of the table is not told
+            self._mailbox.unmute(self._table._handle.describe())
         self._table.close()
 
     def __enter__(self) -> TableKeeper:
@@ -140,8 +144,6 @@ class TableKeeper:
 
     def _push(self) -> None:
         """Make the target the owner, if there is one."""
-        raw = self._table._handle.describe()
-        mailbox.mailbox(self.instance).forget(raw, deaths_too=True)  # it came back: no news to anybody
         version = names.version(self.instance)
         found = names.whereis(self.instance, self.target)
         if found is None or found == _ffi.self_process():

@@ -34,6 +34,7 @@ from tablemgr.segments import Process, TableTransfer, process_now
 
 KEPT_MAX: Final = 10_000  # events that wait in this process's memory
 _TABLES_LEAST: Final = 1024  # tables of which is remembered what was told, before those that are gone are looked for
+_ALL: Final = 1 << 64  # more than twice the number of any transfer
 _END_SECONDS: Final = 0.1  # how long it is hoped for that somebody says how an owner ended
 
 _log = logging.getLogger("tablemgr")
@@ -168,6 +169,16 @@ class Mailbox:
             self._told[raw.table_id] = max(self._told.get(raw.table_id, 0), told)
             self._open.pop(raw.name, None)
             self._tidy()
+
+    def mute(self, table_id: int) -> None:
+        """Tell nothing of a table until `unmute`: it comes and goes as a matter of course."""
+        with self._lock:
+            self._told[table_id] = _ALL
+
+    def unmute(self, raw: RawInfo) -> None:
+        """Tell of a table again, of what happens to it from now on."""
+        with self._lock:
+            self._told[raw.table_id] = 2 * raw.transfer_seq + 1
 
     def put_death(self, table_id: int, event: OwnerDied) -> None:
         """Put a death into the queue that a monitor saw, unless it was told."""
