@@ -91,7 +91,7 @@ static PyObject *decode_all(PyObject *module, PyObject *arguments, PyObject *key
     PyObject *value = decode(&d);
     if (value != NULL && d.at != d.end) {
         Py_CLEAR(value);
-        fail_decode("there is more behind the end");
+        fail_decode(&d, "there is more behind the end");
     }
     PyBuffer_Release(&data);
     return value;

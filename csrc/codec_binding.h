@@ -97,8 +97,11 @@ static inline struct encoder encoder_for(const struct binding *self, struct tmgr
 }
 
 static inline struct decoder decoder_for(const struct binding *self, const struct tmgr_buffer *bytes) {
-    return (struct decoder){
-        .state = self->state, .at = bytes->data, .end = bytes->data + bytes->len, .pickle = self->pickle};
+    return (struct decoder){.state = self->state,
+                            .at = bytes->data,
+                            .end = bytes->data + bytes->len,
+                            .pickle = self->pickle,
+                            .fail = self->fail};
 }
 
 /* -- failing ----------------------------------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* codec_decode.h - msgpack to Python objects. The bytes may come from any program: nothing is read beyond their end,
  * counts are held against the bytes that are left before memory is taken, and nesting is bounded. What does not decode
- * is a ValueError; only an unpickled object's own code can raise something else. */
+ * is a ValueError, or CorruptTableError where it is a table's; only an unpickled object's own code can raise something else. */
 #ifndef TABLEMGR_CODEC_DECODE_H
 #define TABLEMGR_CODEC_DECODE_H
 
@@ -13,13 +13,21 @@ struct decoder {
     const uint8_t *end;
     int depth;
     bool pickle;
+    PyObject *fail; /* of the binding whose table it is of (codec_binding.h); NULL: of none */
 };
 
 /* The object at d->at, which moves behind it. NULL with an exception set. */
 static PyObject *decode_value(struct decoder *d);
 
-static PyObject *fail_decode(const char *what) {
-    PyErr_Format(PyExc_ValueError, "cannot decode: %s", what);
+/* Returns NULL, with an exception set in place of the one that may be set. */
+static PyObject *fail_decode(const struct decoder *d, const char *what) {
+    if (d->fail == NULL) {
+        PyErr_Format(PyExc_ValueError, "cannot decode: %s", what);
+        return NULL;
+    }
+    PyErr_Clear();
+    PyObject *nothing = PyObject_CallFunction(d->fail, "iss", TMGR_CORRUPT, "reading a row", what);
+    Py_XDECREF(nothing); /* it raises */
     return NULL;
 }
 
@@ -28,7 +36,7 @@ static inline bool has(const struct decoder *d, uint64_t n) { return LIKELY(n <=
 /* Take an unsigned word of n bytes; false with ValueError set. */
 static inline bool take_word(struct decoder *d, size_t n, uint64_t *word) {
     if (!has(d, n)) {
-        fail_decode("the data is cut off");
+        fail_decode(d, "the data is cut off");
         return false;
     }
     *word = load_big_endian(d->at, n);
@@ -53,13 +61,15 @@ static inline bool is_ascii(const uint8_t *at, size_t n) {
 
 static inline PyObject *decode_str(struct decoder *d, uint64_t n) {
     if (!has(d, n)) {
-        return fail_decode("the data is cut off in a str");
+        return fail_decode(d, "the data is cut off in a str");
     }
     const uint8_t *at = d->at;
     d->at += n;
     /* The interpreter has the strings of one character ready, and does the rest of Unicode. */
     if (n < 2 || !is_ascii(at, n)) {
-        return PyUnicode_DecodeUTF8((const char *)at, (Py_ssize_t)n, NULL);
+        PyObject *str = PyUnicode_DecodeUTF8((const char *)at, (Py_ssize_t)n, NULL);
+        bool is_damaged = UNLIKELY(str == NULL) && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError);
+        return is_damaged ? fail_decode(d, "a str is not UTF-8") : str;
     }
     PyObject *str = PyUnicode_New((Py_ssize_t)n, 127);
     if (LIKELY(str != NULL)) {
@@ -70,7 +80,7 @@ static inline PyObject *decode_str(struct decoder *d, uint64_t n) {
 
 static inline PyObject *decode_bytes(struct decoder *d, uint64_t n) {
     if (!has(d, n)) {
-        return fail_decode("the data is cut off in bytes");
+        return fail_decode(d, "the data is cut off in bytes");
     }
     const uint8_t *at = d->at;
     d->at += n;
@@ -108,11 +118,11 @@ static PyObject *decode_int(struct decoder *d, size_t n, bool is_signed) {
 /* Before n elements, of which each has `least` bytes at least. */
 static bool enter_container(struct decoder *d, uint64_t n, uint64_t least) {
     if (!has(d, n * least)) {
-        fail_decode("the data is cut off in a container");
+        fail_decode(d, "the data is cut off in a container");
         return false;
     }
     if (d->depth == MAX_DEPTH) {
-        fail_decode("nested deeper than 100");
+        fail_decode(d, "nested deeper than 100");
         return false;
     }
     d->depth++;
@@ -185,10 +195,9 @@ static inline PyObject *decode_tuple_items(struct decoder *d, uint64_t n, const 
 }
 
 /* A TypeError of hashing means that the bytes name something no dict or set could hold. */
-static void blame_unhashable(void) {
+static void blame_unhashable(const struct decoder *d) {
     if (PyErr_ExceptionMatches(PyExc_TypeError)) {
-        raise_from_current(PyExc_ValueError,
-                           PyUnicode_FromString("cannot decode: a dict's key or a set's element is not hashable"));
+        fail_decode(d, "a dict's key or a set's element is not hashable");
     }
 }
 
@@ -203,7 +212,7 @@ static PyObject *decode_dict(struct decoder *d, uint64_t n) {
         if (value == NULL) {
             Py_CLEAR(dict);
         } else if (PyDict_SetItem(dict, key, value) < 0) {
-            blame_unhashable();
+            blame_unhashable(d);
             Py_CLEAR(dict);
         }
         Py_XDECREF(key);
@@ -223,11 +232,11 @@ static inline bool take_array(struct decoder *d, uint64_t *n) {
             return false;
         }
     } else {
-        fail_decode("there is no array where one has to be");
+        fail_decode(d, "there is no array where one has to be");
         return false;
     }
     if (!has(d, *n)) {
-        fail_decode("the data is cut off in an array");
+        fail_decode(d, "the data is cut off in an array");
         return false;
     }
     return true;
@@ -254,7 +263,7 @@ static PyObject *decode_set(struct decoder *d, bool is_frozen) {
         if (item == NULL) {
             Py_CLEAR(set);
         } else if (PySet_Add(set, item) < 0) {
-            blame_unhashable();
+            blame_unhashable(d);
             Py_CLEAR(set);
         }
         Py_XDECREF(item);
@@ -268,7 +277,7 @@ static PyObject *decode_set(struct decoder *d, bool is_frozen) {
 static PyObject *decode_big_int(struct decoder *d) {
     Py_ssize_t n = d->end - d->at - 1;
     if (n < 1 || d->at[0] > 1) {
-        return fail_decode("a damaged int");
+        return fail_decode(d, "a damaged int");
     }
     bool is_negative = d->at[0] == 1;
     PyObject *number =
@@ -285,19 +294,19 @@ static PyObject *decode_big_int(struct decoder *d) {
 static PyObject *decode_decimal(struct decoder *d) {
     Py_ssize_t n = d->end - d->at;
     if (!is_ascii(d->at, (size_t)n)) {
-        return fail_decode("a damaged Decimal");
+        return fail_decode(d, "a damaged Decimal");
     }
     PyObject *decimal = PyObject_CallFunction(d->state->decimal_type, "s#", (const char *)d->at, n);
     d->at = d->end;
     if (decimal == NULL && PyErr_ExceptionMatches(PyExc_ArithmeticError)) {
-        raise_from_current(PyExc_ValueError, PyUnicode_FromString("cannot decode: a damaged Decimal"));
+        fail_decode(d, "a damaged Decimal");
     }
     return decimal;
 }
 
 static PyObject *decode_uuid(struct decoder *d) {
     if (d->end - d->at != 16) {
-        return fail_decode("a damaged UUID");
+        return fail_decode(d, "a damaged UUID");
     }
     PyObject *arguments = PyTuple_New(0);
     PyObject *keywords = Py_BuildValue("{s:y#}", "bytes", (const char *)d->at, (Py_ssize_t)16);
@@ -325,7 +334,7 @@ static PyObject *decode_zone(struct decoder *d) {
         return utc;
     }
     if (offset <= -(int64_t)DAY_MICROSECONDS || offset >= (int64_t)DAY_MICROSECONDS) {
-        return fail_decode("a UTC offset of a day or more");
+        return fail_decode(d, "a UTC offset of a day or more");
     }
     PyObject *delta = PyDelta_FromDSU(0, (int)(offset / 1000000), (int)(offset % 1000000));
     PyObject *zone = delta == NULL ? NULL : PyTimeZone_FromOffset(delta);
@@ -344,7 +353,7 @@ static bool take_clock(struct decoder *d, struct clock *clock) {
         return false;
     }
     if (microseconds >= DAY_MICROSECONDS || fold > 1) {
-        fail_decode("a time of day out of range");
+        fail_decode(d, "a time of day out of range");
         return false;
     }
     int seconds = (int)(microseconds / 1000000);
@@ -362,7 +371,7 @@ static bool take_date(struct decoder *d, int *year, int *month, int *day) {
         return false;
     }
     if (ordinal < 1 || ordinal > ORDINAL_MAX) {
-        fail_decode("a date out of range");
+        fail_decode(d, "a date out of range");
         return false;
     }
     date_of((uint32_t)ordinal, year, month, day);
@@ -413,14 +422,14 @@ static PyObject *decode_timedelta(struct decoder *d) {
     }
     int signed_days = (int32_t)(uint32_t)days;
     if (signed_days < -999999999 || signed_days > 999999999 || seconds >= 86400 || microseconds >= 1000000) {
-        return fail_decode("a timedelta out of range");
+        return fail_decode(d, "a timedelta out of range");
     }
     return PyDelta_FromDSU(signed_days, (int)seconds, (int)microseconds);
 }
 
 static PyObject *decode_pickled(struct decoder *d) {
     if (!d->pickle) {
-        return fail_decode("a pickled value; attach the table with codec=\"pickle\" if you trust who wrote it");
+        return fail_decode(d, "a pickled value; attach the table with codec=\"pickle\" if you trust who wrote it");
     }
     PyObject *value = PyObject_CallFunction(d->state->pickle_loads, "y#", (const char *)d->at, d->end - d->at);
     d->at = d->end;
@@ -457,7 +466,7 @@ static PyObject *decode_payload(struct decoder *d, uint8_t type) {
     case EXT_PICKLE:
         return decode_pickled(d);
     default:
-        return fail_decode("an extension type of no meaning here");
+        return fail_decode(d, "an extension type of no meaning here");
     }
 }
 
@@ -468,14 +477,14 @@ static PyObject *decode_extension(struct decoder *d, uint64_t n) {
         return NULL;
     }
     if (!has(d, n)) {
-        return fail_decode("the data is cut off in an extension type");
+        return fail_decode(d, "the data is cut off in an extension type");
     }
     const uint8_t *end = d->end;
     d->end = d->at + n;
     PyObject *value = decode_payload(d, (uint8_t)type);
     if (value != NULL && d->at != d->end) {
         Py_DECREF(value);
-        value = fail_decode("an extension type's payload is too long");
+        value = fail_decode(d, "an extension type's payload is too long");
     }
     d->end = end;
     return value;
@@ -531,13 +540,13 @@ static PyObject *decode_tagged(struct decoder *d, uint8_t first) {
     case 0xdf:
         return take_word(d, first == 0xde ? 2 : 4, &n) ? decode_dict(d, n) : NULL;
     default:
-        return fail_decode("a byte that msgpack does not use");
+        return fail_decode(d, "a byte that msgpack does not use");
     }
 }
 
 static PyObject *decode_value(struct decoder *d) {
     if (UNLIKELY(d->at == d->end)) {
-        return fail_decode("the data is cut off");
+        return fail_decode(d, "the data is cut off");
     }
     uint8_t first = *d->at++;
     if (first >= 0xa0 && first < 0xc0) {
@@ -582,7 +591,7 @@ static bool skip_values(struct decoder *d, uint64_t n) {
         uint64_t len = 0;
         uint64_t first;
         if (!has(d, n) || !take_word(d, 1, &first)) {
-            return fail_decode("the data is cut off") != NULL;
+            return fail_decode(d, "the data is cut off") != NULL;
         }
         n--;
         if (first < 0x80 || first >= 0xe0) {
@@ -598,7 +607,7 @@ static bool skip_values(struct decoder *d, uint64_t n) {
             return false;
         }
         if (!has(d, len)) {
-            return fail_decode("the data is cut off") != NULL;
+            return fail_decode(d, "the data is cut off") != NULL;
         }
         d->at += len;
     }

@@ -79,7 +79,10 @@ enum role { ANYTHING, HASHABLE };
 /* Move behind the term at d->at if it decodes and may stand there; false with ValueError set. */
 static bool check_term(struct decoder *d, enum role role);
 
-static bool misshapen(const char *what) { return fail_decode(what) != NULL; }
+static bool misshapen(const char *what) {
+    PyErr_Format(PyExc_ValueError, "cannot decode: %s", what);
+    return false;
+}
 
 static inline bool check_text(struct decoder *d, uint64_t n) {
     if (!has(d, n)) {
@@ -134,7 +137,7 @@ static bool check_by_decoding(struct decoder *d, uint8_t type, enum role role) {
     PyObject *value = decode_payload(d, type);
     bool done = value != NULL;
     if (done && role == HASHABLE && PyObject_Hash(value) == -1) { /* a signalling NaN */
-        blame_unhashable();
+        blame_unhashable(d);
         done = false;
     }
     Py_XDECREF(value);
