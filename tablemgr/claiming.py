@@ -9,8 +9,10 @@ from collections.abc import Callable
 from tablemgr import _ffi, protocol, segments, table as tables
 from tablemgr.conversation import Conversations
 from tablemgr.errors import (
+    AccessError,
     ManagerUnavailableError,
     NotOwnerError,
+    TableError,
     TableExistsError,
     TableNotFoundError,
     TableOwnedError,
@@ -49,7 +51,12 @@ class Claims:
             try:
                 seen = 0 if found is None else found._table_id
                 claim = protocol.Claim(name, seen, asked, until)
-                reply = self._manager.ask(claim, math.inf if until is None else until)
+                try:
+                    reply = self._manager.ask(claim, math.inf if until is None else until)
+                except AccessError:  # another user's, which no manager of this user's looks after
+                    if found is None or not _claim_alone(found):
+                        raise
+                    reply = protocol.Given(name)
                 if isinstance(reply, protocol.Changed):
                     before, tries = seen, tries + 1 if seen == before else 0
                     if tries > _SAME_TABLE_MAX:
@@ -120,6 +127,15 @@ class Claims:
         except BaseException:
             handle.close()
             raise
+
+
+def _claim_alone(table: Table) -> bool:
+    """Take an orphan without a manager, as any process may that the segment's mode admits: whether it was one."""
+    try:
+        table._handle.claim()
+    except TableError:
+        return False
+    return True
 
 
 def _take_over(table: Table, heir: tuple[int, tuple[int, int], bytes]) -> _ffi.RawInfo | None:

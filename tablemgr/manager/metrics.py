@@ -206,7 +206,7 @@ class _Collector:
         tables = segments.tables(server.instance)
         states = GaugeMetricFamily("tablemgr_tables", "Tables, by what is the case with their owner.", labels=["state"])
         found = Counter(_state(info) for info in tables)
-        for state in ("owned", "kept", "orphan", "damaged"):
+        for state in ("owned", "kept", "orphan", "closed", "damaged"):
             states.add_metric([state], found[state])
         yield states
         owners = {info.owner for info in tables if _state(info) == "owned"}
@@ -223,7 +223,7 @@ class _Collector:
 
 def _state(info: segments.TableInfo) -> str:
     if info.damaged is not None or info.owner is None:
-        return "damaged"
+        return "closed" if not info.type and info.uid != os.geteuid() else "damaged"
     return "kept" if info.kept and info.owner.alive else "orphan" if info.orphan else "owned"
 
 

@@ -375,11 +375,17 @@ def test_metrics_tell_of_tables_owners_and_what_happened(instance: str, tmp_path
     peer.socket.sendall(b"nonsense\n")
     assert peer.refusal() == "garbage"
     Path(f"/dev/shm/tablemgr.{instance}.damaged").write_bytes(b"x" * 5000)
+    is_root = os.geteuid() == 0
+    if is_root:
+        theirs = Path(f"/dev/shm/tablemgr.{instance}.theirs")
+        theirs.write_bytes(b"x" * 5000)
+        os.chown(theirs, 65534, -1)
     found = parse(scrape(path))
     expected = {
         "tablemgr_tables:owned": 2,
         "tablemgr_tables:kept": 1,
         "tablemgr_tables:orphan": 0,
+        "tablemgr_tables:closed": int(is_root),
         "tablemgr_tables:damaged": 1,
         "tablemgr_owners": 1,
         "tablemgr_rows": 100,

@@ -14,7 +14,7 @@ import tablemgr.manager.server  # now, for another user may not get at Python's 
 from tests.sharing.test_strangers import NOBODY, SOMEBODY, as_user, in_other_namespace, refusal
 from tests.support.child import Child, in_child
 
-from .support import Daemon, Worker, eventually, make_kept, open_table, owner_pid
+from .support import Daemon, Worker, eventually, make_kept, on_table, open_table, owner_pid
 
 GROUP = 64400
 
@@ -117,6 +117,40 @@ def test_a_manager_leaves_other_users_tables_alone(daemon: Daemon, name: str) ->
     assert not info.kept
     tm.drop(name, force=True)
     assert not tm.new_table(name).inherited
+
+
+@pytest.mark.parametrize("by_claim", [False, True], ids=["new_table", "claim_table"])
+def test_an_orphan_of_roots_is_for_whom_its_mode_admits(instance: str, by_claim: bool) -> None:
+    """It is not the business of a manager of theirs, who gets it all the same, with its rows."""
+    owner = Worker()
+    for name, mode in (("open", 0o666), ("closed", 0o644)):
+        owner.call(create, name, access="public", heir="manager", mode=mode)
+        owner.call(on_table, name, "insert", (1, 2))
+    owner.kill()
+
+    def use(mine: str) -> tuple[Any, ...]:
+        os.environ["XDG_RUNTIME_DIR"] = mine
+
+        def get(name: str) -> tm.Table:
+            return tm.claim_table(name, tm.create) if by_claim else tm.new_table(name, access="public")
+
+        with tm.Manager():
+            table = get("open")
+            return table.inherited, list(table), owner_pid(table) == os.getpid(), refusal(lambda: get("closed"))
+
+    with tempfile.TemporaryDirectory() as mine:
+        os.chmod(mine, 0o700)
+        as_user(NOBODY, lambda: None)
+        os.chown(mine, SOMEBODY, SOMEBODY)
+        inherited, rows, is_mine, closed = as_user(SOMEBODY, lambda: use(mine))
+    assert (inherited, rows, is_mine) == (True, [(1, 2)], True)
+    assert closed.startswith("AccessError")
+    assert "uid 0" in closed
+
+
+def create(state: dict[str, Any], name: str, **options: Any) -> None:
+    """In a worker: a table made without a manager."""
+    state[name] = tm.create(name, **options)
 
 
 def test_each_user_has_a_manager_of_its_own(daemon: Daemon) -> None:
