@@ -177,6 +177,31 @@ def test_ctrl_c_ends_with_130(instance: str) -> None:
     assert said == "tablemgr: interrupted\n"
 
 
+IMPORTING = """
+import signal, sys, tablemgr.__main__
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "tablemgr.cli":
+            print("importing", flush=True)
+            signal.pause()
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Slow())
+tablemgr.__main__.main()
+"""
+
+
+def test_ctrl_c_while_it_starts_ends_it_without_a_word(instance: str) -> None:
+    """The rest of the package is still being imported: as any program ends."""
+    run = subprocess.Popen([sys.executable, "-c", IMPORTING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    assert run.stdout.readline() == "importing\n"
+    os.kill(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=PATIENCE)
+    assert (run.returncode, said) == (-signal.SIGINT, "")
+
+
 def test_the_module_and_the_script_are_the_same_command(instance: str) -> None:
     """`python -m tablemgr` is `tablemgr`."""
     ran = command("list")
