@@ -126,7 +126,7 @@ def fork_with_pid(pid: int, start: int | None) -> int | None:
 
     Of the clock tick `start`, in which the one before it began, it would be the same to everybody.
     """
-    for _ in range(200):
+    for _ in range(2000):
         Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
         child = os.fork()
         if child == 0:
