@@ -79,8 +79,8 @@ uint64_t os_process_start(uint32_t pid) {
     return process_stat(pid, &found) ? found.start : 0;
 }
 
-/* The threads that /proc lists: how many, and the sum of their numbers. False: one of them is not ending, or they cannot
- * be read. */
+/* The threads that /proc lists and that are still there: how many, and the sum of their numbers. False: one of them is not
+ * ending, or they cannot be listed. */
 static bool threads_end(uint32_t pid, uint64_t *n, uint64_t *sum) {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "/proc/%u/task", pid);
@@ -89,10 +89,10 @@ static bool threads_end(uint32_t pid, uint64_t *n, uint64_t *sum) {
     *n = *sum = 0;
     for (struct dirent *entry; all_end && (entry = readdir(directory)) != NULL;) {
         struct stat_line thread;
-        if (entry->d_name[0] == '.')
-            continue;
         snprintf(path, sizeof path, "/proc/%u/task/%s/stat", pid, entry->d_name);
-        all_end = read_stat(path, &thread) && thread.is_ending;
+        if (entry->d_name[0] == '.' || !read_stat(path, &thread))
+            continue;
+        all_end = thread.is_ending;
         *n += 1;
         *sum += strtoull(entry->d_name, NULL, 10);
     }
@@ -103,16 +103,24 @@ static bool threads_end(uint32_t pid, uint64_t *n, uint64_t *sum) {
 
 /* Whether all threads of a process whose first one is ending are ending. A list may lack threads, where others go while it
  * is read. But those that two lists hold were there when they were counted in between; if these were all, and all
- * ending, there was nobody left to start another one. Where another thread calls exec it becomes the first one. */
+ * ending, there was nobody left to start another one. Where another thread calls exec it becomes the first one. While threads
+ * go they are counted again: who was told once that it is dead is not to hear that it lives. */
 static bool is_ending(uint32_t pid) {
+    enum { COUNTS = 1000 };
     struct stat_line between;
     uint64_t n, sum, n_again, sum_again;
-    if (!process_stat(pid, &between))
-        return false;
-    if (between.n_threads == 1) /* it was ending before they were counted, if it still is the same */
-        return between.is_ending;
-    return threads_end(pid, &n, &sum) && process_stat(pid, &between) && between.n_threads == n && between.is_ending &&
-           threads_end(pid, &n_again, &sum_again) && n_again == n && sum_again == sum;
+    for (int i = 0; i < COUNTS; i++) {
+        if (!process_stat(pid, &between) || !between.is_ending)
+            return false;
+        if (between.n_threads == 1) /* it was ending before they were counted, if it still is the same */
+            return true;
+        if (!threads_end(pid, &n, &sum) || !process_stat(pid, &between) || !between.is_ending ||
+            !threads_end(pid, &n_again, &sum_again))
+            return false;
+        if (between.n_threads == n && n_again == n && sum_again == sum)
+            return true;
+    }
+    return false;
 }
 
 /* -1: none to be had; then dead says whether that is because there is no such process. */
@@ -135,7 +143,15 @@ static bool is_dead(uint32_t pid, uint64_t start, int pidfd) {
     struct stat_line now;
     if (has_ended(pidfd))
         return true;
-    return process_stat(pid, &now) && ((start != 0 && now.start != start) || (now.is_ending && is_ending(pid)));
+    if (process_stat(pid, &now)) {
+        if (start != 0 && now.start != start)
+            return true;
+        if (!now.is_ending)
+            return false;
+        if (is_ending(pid))
+            return true;
+    }
+    return has_ended(pidfd); /* the last of it may have gone meanwhile, so that there was nothing to read */
 }
 
 bool os_process_alive(uint32_t pid, uint64_t start) {

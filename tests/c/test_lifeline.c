@@ -191,6 +191,27 @@ static void test_dead_before_the_kernel_tells(void) {
     end(&child);
 }
 
+static void with_many_threads(void) {
+    pthread_t thread;
+    for (int i = 0; i < 8; i++)
+        pthread_create(&thread, NULL, wait_for_ever, NULL);
+    alone();
+}
+
+/* While its threads go one by one. */
+static void test_who_is_dead_stays_dead(void) {
+    for (int i = 0; i < 100; i++) {
+        struct child child = begin(with_many_threads);
+        kill(child.said.pid, SIGKILL);
+        wait_until_dead(&child);
+        unsigned long n_alive = 0;
+        while (!is_told(&child))
+            n_alive += tmgr_alive(&child.process) != 0;
+        CHECK(n_alive == 0);
+        end(&child);
+    }
+}
+
 static void test_a_process_without_its_main_thread_lives(void) {
     struct child child = begin(without_main_thread);
     int status = 0;
@@ -434,6 +455,7 @@ int main(int argc, char **argv) {
     test_what_happens_to_descriptors();
     test_a_killed_process();
     test_dead_before_the_kernel_tells();
+    test_who_is_dead_stays_dead();
     test_a_process_without_its_main_thread_lives();
     test_a_process_lives_through_exec();
     test_another_thread_takes_over();
