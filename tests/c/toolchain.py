@@ -27,8 +27,10 @@ SANITIZERS = {
     # gcc warns that TSan does not know fences; what they order here are atomics, which it does know.
     "tsan": ["-fsanitize=thread", "-fno-omit-frame-pointer", "-Wno-unknown-warning-option", "-Wno-tsan"],
 }
-# What a sanitizer's program needs in its environment: every finding ends it.
+# Of whatever is run here: every finding of a sanitizer ends its program. Taken once, for a program may be started by a
+# thread while pytest changes os.environ for the next test, and an exec that reads it then ends with EFAULT.
 ENVIRONMENT = {
+    **os.environ,
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=66",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     "TSAN_OPTIONS": "halt_on_error=1:exitcode=66",
@@ -83,7 +85,9 @@ def _fingerprint(command: list[str], sources: list[Path], include: list[Path]) -
 def _compile(command: list[str], output: Path) -> None:
     """Runs the compiler; the output appears complete or not at all."""
     partial = output.with_name(f"{output.name}.partial")
-    done = subprocess.run([*command, "-o", str(partial)], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "-o", str(partial)], env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
     partial.replace(output)
@@ -143,7 +147,7 @@ def run(executable: Path, *arguments: str, timeout: float = 600.0) -> subprocess
     """Runs a test program with the sanitizers set to end it at the first finding."""
     return subprocess.run(
         [str(executable), *arguments],
-        env={**os.environ, **ENVIRONMENT},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.c.toolchain import build
+from tests.c.toolchain import build, run
 from tests.crash.__main__ import PROGRAM, READERS, cases, summary
 from tests.support.ahead import run_ahead
 
@@ -82,11 +82,10 @@ def sample_of(
     arguments = [f"--seed={SEED}", f"--kills={KILLS_PER_CASE}", f"--repairs={REPAIR_KILLS_PER_CASE}"]
     arguments += [f"--stops={STOPS_PER_CASE}", "--watch=11"]
 
-    def run(name: str) -> subprocess.CompletedProcess[str]:
-        command = [str(executable), f"--case={name}", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    def kill(name: str) -> subprocess.CompletedProcess[str]:
+        return run(executable, f"--case={name}", *arguments, timeout=120)
 
-    with run_ahead(request, "sampled", run) as of:
+    with run_ahead(request, "sampled", kill) as of:
         yield of
 
 
@@ -114,13 +113,8 @@ def test_the_sample_has_500_kills_and_every_case(executable: Path) -> None:
 
 def test_a_writer_that_repairs_is_killed_too(executable: Path) -> None:
     """After a death in the middle of a write, the next writer dies at each sampled instruction of the repair."""
-    done = subprocess.run(
-        [str(executable), "--case=overwrite_larger", f"--seed={SEED}", "--kills=60", "--repairs=100", "--stops=0"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    arguments = ["--case=overwrite_larger", f"--seed={SEED}", "--kills=60", "--repairs=100", "--stops=0"]
+    done = run(executable, *arguments, timeout=120)
     counts = summary(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert counts is not None
@@ -131,9 +125,7 @@ def test_a_writer_that_repairs_is_killed_too(executable: Path) -> None:
 def test_whatever_follows_a_death_in_a_tables_life_is_killed_too(executable: Path, name: str) -> None:
     """A claim, a create, a drop... after a death is killed at sampled instructions, then made to its end by a third."""
     arguments = [f"--seed={SEED + 1}", "--kills=8", "--repairs=120", "--stops=0", "--watch=50"]
-    done = subprocess.run(
-        [str(executable), f"--case={name}", *arguments], capture_output=True, text=True, check=False, timeout=120
-    )
+    done = run(executable, f"--case={name}", *arguments, timeout=120)
     counts = summary(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert counts is not None
@@ -145,11 +137,10 @@ def reading_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], subpr
     """What a read has seen that was stopped."""
     program = build(READERS)
 
-    def run(name: str) -> subprocess.CompletedProcess[str]:
-        command = [str(program), f"--read={name}", f"--seed={SEED}", "--stops=6"]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    def stop(name: str) -> subprocess.CompletedProcess[str]:
+        return run(program, f"--read={name}", f"--seed={SEED}", "--stops=6", timeout=280)
 
-    with run_ahead(request, "read", run) as of:
+    with run_ahead(request, "read", stop) as of:
         yield of
 
 
@@ -166,6 +157,6 @@ def test_a_reader_stopped_anywhere_sees_what_was_so(
 def test_a_key_that_comes_back_while_its_bucket_is_read_is_seen_once() -> None:
     """Deleted and inserted again it stands in another slot: who has read the first reads the bucket anew."""
     arguments = [f"--seed={SEED}", "--read=bucket", "--script=come_back", "--stops=3000"]
-    done = subprocess.run([str(build(READERS)), *arguments], capture_output=True, text=True, check=False, timeout=200)
+    done = run(build(READERS), *arguments, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failures=0" in done.stdout
