@@ -125,14 +125,12 @@ def _objects(
 
 def build(program: Program, mode: str = "plain") -> Path:
     """Compiles a program in a mode of SANITIZERS and returns the executable. RuntimeError: what the compiler said."""
-    core, folder = BUILD / mode / "core", BUILD / mode / program.name
+    before = program.before
+    core, folder = BUILD / mode / f"core{'_' + before.stem if before else ''}", BUILD / mode / program.name
     include = [CSRC, TESTS_C, *program.include]
     with _locked(core), _locked(folder):
-        if program.before is None:
-            objects = _objects(core_sources(), [CSRC], mode, core)  # the same for all programs
-        else:
-            objects = _objects(core_sources(), include, mode, folder, program.before)
-        objects += _objects(list(program.sources), include, mode, folder, program.before)
+        objects = _objects(core_sources(), [CSRC, TESTS_C] if before else [CSRC], mode, core, before)
+        objects += _objects(list(program.sources), include, mode, folder, before)
         executable = folder / program.name
         stamp = folder / "stamp"
         wanted = " ".join(path.name for path in objects)

@@ -2,13 +2,11 @@
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.c.toolchain import ROOT, TESTS_C, Program, build, run
-from tests.support.ahead import run_ahead
 
 FOLDER = Path(__file__).resolve().parent
 CRASH = ROOT / "tests" / "crash"
@@ -35,24 +33,8 @@ def regions(executable: Path, *options: str) -> dict[str, tuple[int, int]]:
     return {name: (int(first), int(last)) for name, first, last in (line.split() for line in lines.splitlines())}
 
 
-Words = tuple[str, int, int]  # a region; each word of so many; in so many ways
-
-
-@pytest.fixture(scope="module")
-def changed(request: pytest.FixtureRequest, executable: Path) -> Iterator[Callable[[Words], dict[str, int]]]:
-    """What came of changing words."""
-    places = regions(executable)
-
-    def change(words: Words) -> dict[str, int]:
-        region, step, kinds = words
-        return fuzz(executable, "words", *places[region], step, kinds, SEED)
-
-    with run_ahead(request, "words", change) as of:
-        yield of
-
-
 @pytest.mark.parametrize(
-    "words",
+    ("region", "step", "kinds"),
     [
         ("control", 1, 8),
         ("records", 16, 2),
@@ -65,11 +47,11 @@ def changed(request: pytest.FixtureRequest, executable: Path) -> Iterator[Callab
         ("used1", 40, 1),
         ("blocks0", 251, 2),
     ],
-    ids=lambda words: words[0],
 )
-def test_a_changed_word_crashes_nobody(changed: Callable[[Words], dict[str, int]], words: Words) -> None:
+def test_a_changed_word_crashes_nobody(executable: Path, region: str, step: int, kinds: int) -> None:
     """Words of each region are changed in several ways: reading, walking, writing and check return, none is stuck."""
-    counts = changed(words)
+    first, last = regions(executable)[region]
+    counts = fuzz(executable, "words", first, last, step, kinds, SEED)
     assert counts["cases"] > 0
     assert counts["findings"] == 0
 

@@ -2,15 +2,12 @@
 
 import platform
 import re
-import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.c.toolchain import build, run
 from tests.crash.__main__ import PROGRAM, READERS, cases, summary
-from tests.support.ahead import run_ahead
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the tracer is written for x86-64")
 
@@ -74,27 +71,12 @@ def sampled_names() -> list[str]:
     return [name for name in case_names() if name not in NOT_SAMPLED]
 
 
-@pytest.fixture(scope="module")
-def sample_of(
-    request: pytest.FixtureRequest, executable: Path
-) -> Iterator[Callable[[str], subprocess.CompletedProcess[str]]]:
-    """What has become of a sampled case."""
+@pytest.mark.parametrize("name", sampled_names())
+def test_a_killed_writer_leaves_the_table_before_or_after_its_write(executable: Path, name: str) -> None:
+    """Killed at sampled instructions of a write and of the repair: whole or absent, sound, and usable as before."""
     arguments = [f"--seed={SEED}", f"--kills={KILLS_PER_CASE}", f"--repairs={REPAIR_KILLS_PER_CASE}"]
     arguments += [f"--stops={STOPS_PER_CASE}", "--watch=11"]
-
-    def kill(name: str) -> subprocess.CompletedProcess[str]:
-        return run(executable, f"--case={name}", *arguments, timeout=120)
-
-    with run_ahead(request, "sampled", kill) as of:
-        yield of
-
-
-@pytest.mark.parametrize("sampled", sampled_names())
-def test_a_killed_writer_leaves_the_table_before_or_after_its_write(
-    sample_of: Callable[[str], subprocess.CompletedProcess[str]], sampled: str
-) -> None:
-    """Killed at sampled instructions of a write and of the repair: whole or absent, sound, and usable as before."""
-    done = sample_of(sampled)
+    done = run(executable, f"--case={name}", *arguments, timeout=120)
     counts = summary(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert counts is not None
@@ -132,24 +114,10 @@ def test_whatever_follows_a_death_in_a_tables_life_is_killed_too(executable: Pat
     assert counts["repair_kills"] >= 60
 
 
-@pytest.fixture(scope="module")
-def reading_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], subprocess.CompletedProcess[str]]]:
-    """What a read has seen that was stopped."""
-    program = build(READERS)
-
-    def stop(name: str) -> subprocess.CompletedProcess[str]:
-        return run(program, f"--read={name}", f"--seed={SEED}", "--stops=6", timeout=280)
-
-    with run_ahead(request, "read", stop) as of:
-        yield of
-
-
-@pytest.mark.parametrize("read", read_names())
-def test_a_reader_stopped_anywhere_sees_what_was_so(
-    reading_of: Callable[[str], subprocess.CompletedProcess[str]], read: str
-) -> None:
+@pytest.mark.parametrize("name", read_names())
+def test_a_reader_stopped_anywhere_sees_what_was_so(name: str) -> None:
     """A read stopped at sampled instructions while others write gives sound rows, misses none, and none twice."""
-    done = reading_of(read)
+    done = run(build(READERS), f"--read={name}", f"--seed={SEED}", "--stops=6", timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("failures=0") == done.stdout.count("read=") > 0
 

@@ -242,7 +242,7 @@ def test_a_name_that_is_no_text_is_a_type_error(name: Any) -> None:
         ({"heir": 2**22 + 1}, LookupError),
         ({"heir_data": 1}, ValueError),
         ({"heir": "manager", "heir_data": "x" * 1000}, ValueError),
-        ({"heir": "manager", "heir_data": object()}, TypeError),
+        ({"heir": "manager", "heir_data": ...}, TypeError),
         ({"codec": "json"}, ValueError),
         ({"codec": 1}, TypeError),
         ({"lock_timeout": -1}, ValueError),

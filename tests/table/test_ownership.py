@@ -308,7 +308,7 @@ def test_setopts_changes_heir_data_and_access() -> None:
         ({"heir": 2**22 + 1}, LookupError),
         ({"heir": None, "heir_data": 1}, ValueError),
         ({"heir": "manager", "heir_data": "x" * 1000}, ValueError),
-        ({"heir": "manager", "heir_data": object()}, TypeError),
+        ({"heir": "manager", "heir_data": ...}, TypeError),
     ],
     ids=repr,
 )

@@ -157,7 +157,7 @@ def test_an_absent_row_is_not_updated_without_a_default(table: tm.Table) -> None
         ((-1, 1), IndexError),
         ((0, "j"), ValueError),
         ([(1, 1), (9, 1)], IndexError),
-        ((1, object()), TypeError),
+        ((1, ...), TypeError),
         ((True, 1), TypeError),
         ((1,), TypeError),
         ((1, 2, 3), TypeError),

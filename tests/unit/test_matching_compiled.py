@@ -49,7 +49,7 @@ class Point(NamedTuple):
         Clause((v1, {(v2,): 1})),
         Clause((v1, {v2})),
         Clause((v1, frozenset({ANY}))),
-        Clause((v1,), (), {v1, 2}),
+        Clause((v1,), (), {v1}),
         Clause((v1,), (), [frozenset({v1})]),
         Clause((v1,), (), Point(v1)),
         Clause((Point(v1),)),
