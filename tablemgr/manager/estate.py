@@ -244,15 +244,12 @@ class Estate:
         with self._attached(name) as (handle, seen):
             # In one step with the change of owner: the kernel may have told us alone, and we may be killed between.
             ending = self._ending(seen.transfer_from if seen.kept else seen.owner)
-            known = None if ending.status is None else ending
-            status = handle.settle(known)
-            if status == _ffi.NO_TABLE:
-                return None
-            if status == _ffi.ABSENT:
-                with suppress(TableOwnedError):  # another was faster
-                    handle.claim(_ffi.CLAIM_TO_KEEP, known)
-                    self._journal.note(Event.INHERITED, table=name, previous=seen.owner[0])
-            return self._outside.glance_of(name, handle)
+            with suppress(TableOwnedError):  # its heir has it, or another was faster
+                handle.claim(_ffi.CLAIM_TO_KEEP, None if ending.status is None else ending)
+            now = self._outside.glance_of(name, handle)
+            if now is not None and now.kept and now.owner == self.me:
+                self._journal.note(Event.INHERITED, table=name, previous=seen.owner[0])
+            return now
 
     def _ending(self, process: tuple[int, int]) -> Ending:
         return Ending(process, self._exit_of(Identity(*process)))

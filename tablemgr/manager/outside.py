@@ -72,11 +72,8 @@ class Seen(Protocol):
 class TableHandle(Protocol):
     """What the estate asks of `_ffi.Handle`."""
 
-    def settle(self, ending: Ending | None) -> int:
-        """Carry out what the heir says if the owner is dead, and put down how it ended."""
-
     def claim(self, what: int, ending: Ending | None) -> None:
-        """Become the owner of an orphan, and put down how the owner before ended."""
+        """Carry out what the heir says if the owner is dead, become the owner of an orphan; put down how it ended."""
 
     def pass_on(self, receiver: Identity, kept: bool) -> None:
         """Make another process the owner of a table that is kept; kept: it keeps it, too."""

@@ -11,7 +11,7 @@ import pytest
 
 from tablemgr import _ffi
 from tablemgr._ffi import Ending
-from tablemgr.errors import CorruptTableError, LockTimeoutError, NotOwnerError, TableNotFoundError
+from tablemgr.errors import CorruptTableError, LockTimeoutError, NotOwnerError, TableNotFoundError, TableOwnedError
 from tablemgr.manager.decisions import Identity
 from tablemgr.manager.estate import Estate, Given
 from tablemgr.manager.outside import UnmanageableError
@@ -43,20 +43,16 @@ class FakeTable:
     trouble: Exception | None = None
     history: list[tuple[int, int]] = field(default_factory=list)
 
-    def settle(self, ending: Ending | None) -> int:
+    def claim(self, what: int, ending: Ending | None) -> None:
+        assert what == _ffi.CLAIM_TO_KEEP
         if self.trouble is not None:
             raise self.trouble
         if self.owner not in self.world.dead:
-            return _ffi.OWNED
+            raise TableOwnedError
         if self.heir == _ffi.HEIR_NONE:
             self.dropped = True
             del self.world.tables[self.name]
-            return _ffi.NO_TABLE
-        return _ffi.ABSENT
-
-    def claim(self, what: int, ending: Ending | None) -> None:
-        assert what == _ffi.CLAIM_TO_KEEP
-        assert self.owner in self.world.dead
+            raise TableNotFoundError
         before = self.transfer_from if self.kept else self.owner
         self.kept = True
         self._move(self.world.me, _ffi.REASON_KEPT, before)
