@@ -70,6 +70,7 @@ class Estate:
         self._new_owners: set[Identity] = set()
         self._concerned: dict[Identity, list[str]] = {}
         self._told: dict[str, tuple[int, int]] = {}  # number of the last transfer noticed
+        self._found: set[str] = set()  # the names, at the last round
         self._known: dict[str, None] = {}  # names seen in a round; those that were not looked at for longest first
         self._reported: dict[str, str] = {}
 
@@ -135,11 +136,14 @@ class Estate:
     def round(self) -> None:
         """Look at the tables of the instance, in the order of their creation: new ones, and many of the others."""
         found = self._outside.names()
-        for name in (self._known.keys() | self._records.keys()) - found:  # looked at since, and gone without a word
-            self._known.pop(name, None)
-            self._forget(name)
-            self._reported.pop(name, None)
-        due = [*islice(self._known, ROUND_TABLES), *(found - self._known.keys())]
+        due = list(islice(self._known, ROUND_TABLES))
+        if found is not self._found:
+            for name in (self._known.keys() | self._records.keys()) - found:  # looked at since, and gone without a word
+                self._known.pop(name, None)
+                self._forget(name)
+                self._reported.pop(name, None)
+            due = [*islice(self._known, ROUND_TABLES), *(found - self._known.keys())]
+            self._found = found
         seen = []
         for name in due:
             self._known.pop(name, None)

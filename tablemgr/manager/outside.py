@@ -93,7 +93,7 @@ class Outside(Protocol):
         """The manager's process."""
 
     def names(self) -> set[str]:
-        """Every table name of the instance."""
+        """Every table name of the instance; the very same set as the last time only where nothing has changed."""
 
     def glance(self, name: str) -> Seen | None:
         """Whose the table is; None if there is none. Raises UnmanageableError where that means nothing here."""
@@ -140,6 +140,7 @@ class SharedMemory:
         self._instance = instance
         self._me = Identity(*_ffi.self_process())
         self._entries: dict[str, str] = {}  # of the directory, with the name of the table
+        self._segments: dict[str, str] = {}  # and their names, the other way round
         self._names: set[str] = set()
         self._changed = 0  # when the directory was, at the last listing
 
@@ -153,14 +154,15 @@ class SharedMemory:
         changed = os.stat(segment_names.SHM).st_mtime_ns
         if changed != self._changed:
             self._entries = segment_names.names_of_entries(self._instance, self._entries)
-            self._names = set(self._entries.values())
+            self._segments = {name: f"/{entry}" for entry, name in self._entries.items()}
+            self._names = set(self._segments)
             is_settled = time.time_ns() - changed > _FRESH_SECONDS * 1e9
             self._changed = changed if is_settled else 0
         return self._names
 
     def glance(self, name: str) -> _ffi.Glance | None:
         """Whose the table is. Raises UnmanageableError for other users' and namespaces', and what is no table."""
-        segment = segment_names.segment_name(self._instance, name)
+        segment = self._segments.get(name) or segment_names.segment_name(self._instance, name)
         status, seen = _ffi.glance(segment)
         if status == Status.OS:
             try:
