@@ -20,7 +20,7 @@ demo: build ## the main job on real input, while processes are killed
 	@$(BIN)/tablemgr demo
 
 test: build ## all tests, with a seeded sample of the crash tests
-	@$(BIN)/python -m pytest -n auto --dist worksteal tests
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal tests
 
 crash: build ## kill at every instruction of every write operation and of the repair
 	@$(BIN)/python -m tests.crash

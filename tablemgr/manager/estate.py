@@ -136,16 +136,15 @@ class Estate:
     def round(self) -> None:
         """Look at the tables of the instance, in the order of their creation: new ones, and many of the others."""
         found = self._outside.names()
-        due = list(islice(self._known, ROUND_TABLES))
+        fresh: set[str] = set()
         if found is not self._found:
             for name in (self._known.keys() | self._records.keys()) - found:  # looked at since, and gone without a word
                 self._known.pop(name, None)
                 self._forget(name)
                 self._reported.pop(name, None)
-            due = [*islice(self._known, ROUND_TABLES), *(found - self._known.keys())]
-            self._found = found
+            fresh = found - self._known.keys()
         seen = []
-        for name in due:
+        for name in [*islice(self._known, ROUND_TABLES), *fresh]:
             self._known.pop(name, None)
             self._known[name] = None
             with self._reporting(name):
@@ -154,6 +153,7 @@ class Estate:
                     self._forget(name)
                 else:
                     seen.append((glance.created_ns, name, glance))
+        self._found = found  # all of them were looked at
         alive: dict[Identity, bool] = {}
 
         def is_alive(process: Identity) -> bool:
