@@ -6,10 +6,10 @@
 #include <string.h>
 
 /* In their order: -Infinity and Infinity are INFINITE with a sign. */
-enum class { FINITE, INFINITE, NOT_A_NUMBER, MALFORMED };
+enum kind { FINITE, INFINITE, NOT_A_NUMBER, MALFORMED };
 
 struct decimal {
-    enum class class;
+    enum kind kind;
     bool is_negative;
     const uint8_t *digits; /* from the first digit other than 0 on; a point may stand among them */
     size_t len;            /* bytes of digits; 0: zero */
@@ -44,51 +44,56 @@ static bool parse_exponent(const uint8_t *at, const uint8_t *end, int64_t *expon
 }
 
 /* Digits, perhaps with a point among them, then perhaps an exponent. */
-static enum class parse_finite(const uint8_t *at, const uint8_t *end, struct decimal *decimal) {
-    const uint8_t *point = NULL; const uint8_t *start = at; int64_t exponent = 0;
-    for (; at < end && (is_digit(*at) || (*at == '.' && point == NULL)); at++){point = *at == '.' ? at : point;}
-const uint8_t *behind = at;
-if (at < end && !parse_exponent(at, end, &exponent)) {
-    return MALFORMED;
-}
-if (behind - start < (point == NULL ? 1 : 2)) {
-    return MALFORMED;
-}
-/* Where the point stands, or would; less what is left of the first digit other than 0, or right of it. */
-const uint8_t *units = point == NULL ? behind : point;
-while (start < behind && (*start == '0' || *start == '.')) {
-    start++;
-}
-decimal->digits = start;
-decimal->len = (size_t)(behind - start);
-decimal->exponent = exponent + (units - start) + (start > units ? 1 : 0);
-return FINITE;
-}
-
-static enum class parse_special(const uint8_t *at, const uint8_t *end) {
-    if (begins_with(at, end, "Infinity") && end - at == 8){return INFINITE;}
-at += begins_with(at, end, "s") ? 1 : 0;
-if (!begins_with(at, end, "NaN")) {
-    return MALFORMED;
-}
-for (at += 3; at < end; at++) {
-    if (!is_digit(*at)) {
+static enum kind parse_finite(const uint8_t *at, const uint8_t *end, struct decimal *decimal) {
+    const uint8_t *point = NULL;
+    const uint8_t *start = at;
+    int64_t exponent = 0;
+    for (; at < end && (is_digit(*at) || (*at == '.' && point == NULL)); at++) {
+        point = *at == '.' ? at : point;
+    }
+    const uint8_t *behind = at;
+    if (at < end && !parse_exponent(at, end, &exponent)) {
         return MALFORMED;
     }
+    if (behind - start < (point == NULL ? 1 : 2)) {
+        return MALFORMED;
+    }
+    /* Where the point stands, or would; less what is left of the first digit other than 0, or right of it. */
+    const uint8_t *units = point == NULL ? behind : point;
+    while (start < behind && (*start == '0' || *start == '.')) {
+        start++;
+    }
+    decimal->digits = start;
+    decimal->len = (size_t)(behind - start);
+    decimal->exponent = exponent + (units - start) + (start > units ? 1 : 0);
+    return FINITE;
 }
-return NOT_A_NUMBER;
+
+static enum kind parse_special(const uint8_t *at, const uint8_t *end) {
+    if (begins_with(at, end, "Infinity") && end - at == 8) {
+        return INFINITE;
+    }
+    at += begins_with(at, end, "s") ? 1 : 0;
+    if (!begins_with(at, end, "NaN")) {
+        return MALFORMED;
+    }
+    for (at += 3; at < end; at++) {
+        if (!is_digit(*at)) {
+            return MALFORMED;
+        }
+    }
+    return NOT_A_NUMBER;
 }
 
 static struct decimal parse(const uint8_t *text, size_t n) {
     struct decimal decimal = {.is_negative = n > 0 && text[0] == '-'};
     const uint8_t *at = text + (decimal.is_negative ? 1 : 0);
     const uint8_t *end = text + n;
-    decimal.class =
-        at < end && (is_digit(*at) || *at == '.') ? parse_finite(at, end, &decimal) : parse_special(at, end);
+    decimal.kind = at < end && (is_digit(*at) || *at == '.') ? parse_finite(at, end, &decimal) : parse_special(at, end);
     return decimal;
 }
 
-bool decimal_is_valid(const uint8_t *text, size_t n) { return parse(text, n).class != MALFORMED; }
+bool decimal_is_valid(const uint8_t *text, size_t n) { return parse(text, n).kind != MALFORMED; }
 
 /* The next digit; 0 behind the last one. */
 static unsigned next_digit(const uint8_t **at, const uint8_t *end) {
@@ -114,7 +119,7 @@ static int compare_digits(const struct decimal *a, const struct decimal *b) {
 }
 
 static int sign_of(const struct decimal *decimal) {
-    return decimal->class == FINITE && decimal->len == 0 ? 0 : decimal->is_negative ? -1 : 1;
+    return decimal->kind == FINITE && decimal->len == 0 ? 0 : decimal->is_negative ? -1 : 1;
 }
 
 /* Neither a NaN nor malformed. */
@@ -126,10 +131,10 @@ static int compare_values(const struct decimal *a, const struct decimal *b) {
     if (sign == 0) {
         return 0;
     }
-    if (a->class != b->class) {
-        return a->class == INFINITE ? sign : -sign;
+    if (a->kind != b->kind) {
+        return a->kind == INFINITE ? sign : -sign;
     }
-    if (a->class == INFINITE) {
+    if (a->kind == INFINITE) {
         return 0;
     }
     if (a->exponent != b->exponent) {
@@ -141,11 +146,11 @@ static int compare_values(const struct decimal *a, const struct decimal *b) {
 int decimal_compare(const uint8_t *a, size_t an, const uint8_t *b, size_t bn) {
     struct decimal first = parse(a, an);
     struct decimal second = parse(b, bn);
-    if (first.class <= INFINITE && second.class <= INFINITE) {
+    if (first.kind <= INFINITE && second.kind <= INFINITE) {
         return compare_values(&first, &second);
     }
-    if (first.class != second.class) {
-        return first.class < second.class ? -1 : 1;
+    if (first.kind != second.kind) {
+        return first.kind < second.kind ? -1 : 1;
     }
     int order = memcmp(a, b, an < bn ? an : bn);
     return order != 0 ? order : (an > bn) - (an < bn);
