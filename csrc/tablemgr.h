@@ -19,6 +19,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* cdef begins */
 enum tmgr_status {
     TMGR_OK = 0,
@@ -94,7 +98,7 @@ struct tmgr_options {
     uint32_t keypos;                  /* counted from 0 */
     uint32_t codec;                   /* the caller's number, stored as it is */
     uint32_t mode;                    /* permission bits of the segment; not subject to the umask */
-    uint32_t n_stripes;               /* power of two, 1 to 64; 0: the default */
+    uint32_t n_stripes;               /* power of two, 1 to 64; 0: the default. An ordered_set has one in any case */
     uint64_t max_bytes;               /* limit of the segment; 0: what the file system holds */
     uint32_t heir;                    /* enum tmgr_heir */
     struct tmgr_process heir_process; /* with TMGR_HEIR_PROCESS; start 0: whoever has the pid now */
@@ -420,5 +424,9 @@ struct tmgr_api {
 };
 const struct tmgr_api *tmgr_api(void);
 /* cdef ends */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -188,7 +188,9 @@ _MEANINGS: dict[Status, tuple[type[Exception], str]] = {
     Status.SELF: (ValueError, "{doing}: this process is the owner of table {table} already{why}"),
     Status.OPERATION: (
         TableTypeError,
-        "{doing}: table {table} is of a type that has no such operation{why}",
+        "{doing}: table {table} is of a type that has no such operation{why}: ranges and reverse order are for an "
+        "ordered_set; update_counter, update_element and compare_and_swap are not for bags, select_replace not for "
+        "type 'bag'",
     ),
     Status.LAYOUT: (
         CorruptTableError,

@@ -8,7 +8,7 @@ import argparse
 from tablemgr import segment_names, segments
 from tablemgr.cli.answers import Answer, Checked
 from tablemgr.cli.command import Command
-from tablemgr.cli.exits import ExitStatus
+from tablemgr.cli.exits import ExitStatus, no_table
 from tablemgr.errors import AccessError, CorruptTableError, TableNotFoundError
 
 
@@ -32,13 +32,14 @@ def run(args: argparse.Namespace) -> Answer:
             problems[name] = check(instance, name, repair=not args.no_repair)
         except TableNotFoundError:
             if args.table:  # asked for by name; otherwise it was dropped while we went along
-                raise
+                raise no_table(name, instance) from None
         except AccessError as error:
             if args.table:
                 raise
             left_out.append(f"left out: {error}")
     status = ExitStatus.CHECK_FAILED if any(problems.values()) else ExitStatus.OK
-    return Answer(Checked(problems), status, "; ".join(left_out))
+    remarks = left_out if problems or left_out else [f"no tables in instance {instance}"]
+    return Answer(Checked(problems), status, "; ".join(remarks))
 
 
 def check(instance: str, name: str, *, repair: bool) -> list[str]:

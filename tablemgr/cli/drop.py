@@ -8,7 +8,7 @@ import argparse
 from tablemgr import segment_names, segments
 from tablemgr.cli.answers import Answer, Done
 from tablemgr.cli.command import Command
-from tablemgr.cli.exits import ExitStatus, UsageError, message_of, status_of
+from tablemgr.cli.exits import ExitStatus, UsageError, message_of, no_table, status_of
 from tablemgr.cli.words import is_foreign
 from tablemgr.errors import TableError, TableOwnedError
 
@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> Answer:
                 continue  # somebody else removed it first
             statuses.add(status)
             is_ours = isinstance(error, (TableError, ValueError))  # what the system says names no table
-            refused.append(message_of(error) if is_ours else f"{name!r}: {message_of(error)}")
+            told = no_table(name, instance) if status is ExitStatus.NOT_FOUND else error
+            refused.append(message_of(told) if is_ours else f"{name!r}: {message_of(error)}")
             can_be_forced |= isinstance(error, TableError) and status is not ExitStatus.NOT_FOUND
     done = Done(f"{len(dropped)} of {len(names)} tables dropped", {"dropped": dropped, "refused": refused})
     forcing = "drop NAME --force" if args.orphans else "--force"

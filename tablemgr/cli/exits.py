@@ -27,6 +27,11 @@ class NotFoundError(Exception):
     """A key, a table, a file or a manager that the command was asked for is not there; the message names it."""
 
 
+def no_table(name: str, instance: str) -> NotFoundError:
+    """For a table that is not there, in the words of the command line."""
+    return NotFoundError(f"there is no table {name!r} in instance {instance!r}; `tablemgr list` shows those there are")
+
+
 class RefusedError(Exception):
     """The command line does not do this, though the library might; the message says why."""
 

@@ -9,7 +9,7 @@ from tablemgr import segment_names, segments
 from tablemgr.cli import status
 from tablemgr.cli.answers import Answer, Detail
 from tablemgr.cli.command import Command
-from tablemgr.cli.exits import NotFoundError
+from tablemgr.cli.exits import no_table
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +26,7 @@ def run(args: argparse.Namespace) -> Answer:
     for info in segments.tables(instance):
         if info.name == args.table:
             return Answer(Detail(info))
-    raise NotFoundError(
-        f"there is no table {args.table!r} in instance {instance!r}; `tablemgr list` shows those there are"
-    )
+    raise no_table(args.table, instance)
 
 
 COMMAND = Command("info", "describe a table, or the instance", configure, run)

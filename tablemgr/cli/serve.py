@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> Answer:
     metrics = _metrics(args.metrics)
     saving = _saving(args)
     as_json = args.json or args.log_format == "json"
-    log = Log(args.log_file, as_json=as_json, level=args.log_level)
+    log = _log(args, as_json)
     hangup_reopens = bool(args.systemd or args.log_file)
     if hangup_reopens:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reopen the log for
@@ -101,6 +101,13 @@ def run(args: argparse.Namespace) -> Answer:
         else:
             service.run(say, exiting=True)
     return Answer(Nothing())
+
+
+def _log(args: argparse.Namespace, as_json: bool) -> Log:
+    try:
+        return Log(args.log_file, as_json=as_json, level=args.log_level)
+    except OSError as error:
+        raise RefusedError(f"--log-file {args.log_file!r}: {error.strerror}") from None
 
 
 def _limits(args: argparse.Namespace) -> Limits:
@@ -147,7 +154,7 @@ def _saving(args: argparse.Namespace) -> Saving:
     if patterns and args.save_dir is None:
         raise UsageError(f"--save {patterns[0]!r} names no file: --save NAME=PATH, or --save-dir DIR as well")
     if args.save_dir is not None and not os.path.isdir(args.save_dir):
-        raise UsageError(f"--save-dir {args.save_dir!r} is no directory")
+        raise UsageError(f"--save-dir {args.save_dir!r} is no directory: make it first")
     if len({item.path for item in items}) < len(items) or len({item.name for item in items}) < len(items):
         raise UsageError("--save has two files for one table, or two tables for one file")
     directory = None if args.save_dir is None else os.path.abspath(args.save_dir)

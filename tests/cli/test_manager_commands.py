@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,13 @@ def test_status_shows_who_stands_in_line(tablemgr: Command, serving: subprocess.
         finally:
             waiter.kill()
             waiter.wait(PATIENCE)
+
+
+def test_a_missing_directory_for_files_is_refused(tablemgr: Command, tmp_path: Path) -> None:
+    """It is not made: a word that is misspelt would be a place where nobody looks for the tables."""
+    ran = tablemgr("serve", "--save-dir", str(tmp_path / "missing"))
+    assert ran.status == 2
+    assert ran.err == f"tablemgr: --save-dir {str(tmp_path / 'missing')!r} is no directory: make it first\n"
 
 
 def test_tables_outlive_the_manager(tablemgr: Command, serving: subprocess.Popen[str]) -> None:

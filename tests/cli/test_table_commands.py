@@ -74,6 +74,25 @@ def test_info_describes_a_table_or_the_instance(tablemgr: Command, instance: str
         assert "nope" in missing.err
 
 
+@pytest.mark.parametrize(
+    "argv",
+    ["info T", "show T", "select T _", "get T 1", "put T 1", "delete T 1", "drop T", "check T", "dump T -"],
+)
+def test_a_table_that_is_not_there_is_told_with_its_instance(tablemgr: Command, instance: str, argv: str) -> None:
+    """Who forgot --instance sees where was looked, and a command that shows more."""
+    ran = tablemgr(*argv.split())
+    assert ran.status == 3
+    assert ran.err == (
+        f"tablemgr: there is no table 'T' in instance {instance!r}; `tablemgr list` shows those there are\n"
+    )
+
+
+def test_a_check_of_nothing_says_so(tablemgr: Command, instance: str) -> None:
+    """Silence and code 0 would pass for sound tables where the wrong instance was named."""
+    ran = tablemgr("check", "--json")
+    assert (ran.status, ran.json, ran.err) == (0, {}, f"tablemgr: no tables in instance {instance}\n")
+
+
 def test_show_gives_all_rows_or_the_first_of_them(tablemgr: Command) -> None:
     """In a pipe there is no limit but the one asked for."""
     with public("t", *((n, f"v{n}") for n in range(1500))):

@@ -330,7 +330,9 @@ def test_a_log_at_an_impossible_place_keeps_the_service_from_starting(instance: 
     service = Service(
         instance, tmp_path, "--log-format", "text", "--log-file", nowhere, stderr=subprocess.PIPE, waits=False
     )
-    assert nowhere in service.failure()
+    failure = service.failure()
+    assert f"--log-file {nowhere!r}: No such file or directory" in failure
+    assert "[Errno" not in failure
     with pytest.raises(ValueError, match="level"):
         Log(level="loud")
 
