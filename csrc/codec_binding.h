@@ -169,7 +169,7 @@ static PyObject *refuse_table(struct binding *self, const char *verb) {
 
 /* Raise what a status means, and say for which key. Returns NULL. */
 static PyObject *refuse_key(struct binding *self, int status, const char *verb, PyObject *key) {
-    PyObject *detail = status == RAISED ? NULL : PyUnicode_FromFormat("key %.100R", key);
+    PyObject *detail = status == RAISED ? NULL : with_repr("key %.100U", key);
     if (detail == NULL) {
         return NULL;
     }

@@ -36,6 +36,19 @@ static bool encode_value(struct encoder *e, PyObject *object);
 
 /* -- errors ---------------------------------------------------------------------------------------------------------- */
 
+/* A message with an object in it, as repr() or, where that raises, as its type: an int of more digits than Python writes. The
+ * format is for a str, "%.100U". NULL with an exception set that is not about the object: KeyboardInterrupt and its kin. */
+static PyObject *with_repr(const char *format, PyObject *object) {
+    PyObject *text = PyObject_Repr(object);
+    if (text == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();
+        text = PyUnicode_FromFormat("<%s>", Py_TYPE(object)->tp_name);
+    }
+    PyObject *message = text == NULL ? NULL : PyUnicode_FromFormat(format, text);
+    Py_XDECREF(text);
+    return message;
+}
+
 /* One step of a place as text; a new reference. */
 static PyObject *place_step(const struct place *place) {
     switch (place->kind) {
@@ -49,7 +62,7 @@ static PyObject *place_step(const struct place *place) {
         if (PyUnicode_CheckExact(place->key)) {
             return PyUnicode_FromFormat("[\"%.40U\"]", place->key);
         }
-        return PyUnicode_FromFormat("[%.40R]", place->key);
+        return with_repr("[%.40U]", place->key);
     case KEY_OF_DICT:
         return PyUnicode_FromString(" (a key of this dict)");
     default:

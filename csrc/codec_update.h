@@ -16,17 +16,26 @@ static bool encode_index(struct encoder *e, PyObject *object, const char *verb, 
     return done;
 }
 
+/* Raise TypeError with what an operation is, and what was given instead. Returns false. */
+static bool misshapen_op(const char *format, PyObject *op) {
+    PyObject *message = with_repr(format, op);
+    if (message != NULL) {
+        PyErr_SetObject(PyExc_TypeError, message);
+        Py_DECREF(message);
+    }
+    return false;
+}
+
 /* (position, n) or (position, n, threshold, reset) */
 static bool encode_counter_op(struct encoder *e, PyObject *op) {
     static const char *const parts[] = {"a position", "an increment", "a threshold", "a reset value"};
     static const char verb[] = "update_counter";
     Py_ssize_t n = PyTuple_CheckExact(op) ? PyTuple_GET_SIZE(op) : 0;
     if (n != 2 && n != 4) {
-        PyErr_Format(
-            PyExc_TypeError,
-            "%s: an operation is n, (pos, n), (pos, n, threshold, reset), or a list of such tuples; not %.100R", verb,
+        return misshapen_op(
+            "update_counter: an operation is n, (pos, n), (pos, n, threshold, reset), or a list of such "
+            "tuples; not %.100U",
             op);
-        return false;
     }
     bool done = put_header(e, &array_forms, n);
     for (Py_ssize_t i = 0; done && i < n; i++) {
@@ -39,9 +48,7 @@ static bool encode_counter_op(struct encoder *e, PyObject *op) {
 static bool encode_element_op(struct encoder *e, PyObject *op) {
     static const struct place value_place = {.kind = ROOT, .name = "the new value"};
     if (!PyTuple_CheckExact(op) || PyTuple_GET_SIZE(op) != 2) {
-        PyErr_Format(PyExc_TypeError, "update_element: an update is (pos, value) or a list of such tuples; not %.100R",
-                     op);
-        return false;
+        return misshapen_op("update_element: an update is (pos, value) or a list of such tuples; not %.100U", op);
     }
     e->place = &value_place;
     return put_header(e, &array_forms, 2) && encode_index(e, PyTuple_GET_ITEM(op, 0), "update_element", "a position") &&

@@ -95,6 +95,8 @@ void tmgr_free(struct tmgr_table *t) {
     free(t);
 }
 
+void tmgr_free_made(struct tmgr_table **made) { tmgr_free(*made); }
+
 void handle_discard(struct tmgr_table *t) {
     if (t != NULL)
         handle_unmap(t);

@@ -213,6 +213,8 @@ int tmgr_name(struct tmgr_table *table, char *name);
 void tmgr_close(struct tmgr_table *table);
 /* Closes and releases the handle itself: when no thread can call with it any more. NULL is allowed. */
 void tmgr_free(struct tmgr_table *table);
+/* The same for what create or attach have put there, if anything: for a caller that can be cut off before it takes it. */
+void tmgr_free_made(struct tmgr_table **made);
 /* Remove the table for everybody: marks it dropped, then removes the name. Needs write access unless force. One that was
  * removed by other means is dropped too, which needs what tmgr_relink needs. NO_TABLE if it is dropped already; or it was
  * linked back, and then renamed or removed again, and this handle does not find it. */

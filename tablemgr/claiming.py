@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from tablemgr.errors import (
     AccessError,
     ManagerUnavailableError,
     NotOwnerError,
+    TableClosedError,
     TableError,
     TableExistsError,
     TableNotFoundError,
@@ -109,7 +111,7 @@ class Claims:
                 populate(made)
             made._handle.setopts(heir=_ffi.HEIR_MANAGER, heir_data=heir_data)
         except BaseException:
-            made.drop()
+            _undo(made)
             raise
         self._manager.tell(protocol.Watch(name))
         return made
@@ -127,6 +129,17 @@ class Claims:
         except BaseException:
             handle.close()
             raise
+
+
+def _undo(made: Table) -> None:
+    """Drop a table that populate did not complete, and whose handle it may have closed."""
+    try:
+        made.drop()
+    except TableClosedError:
+        with contextlib.suppress(TableNotFoundError):
+            again = tables.attach(made.name, codec=made.codec, instance=made.instance)
+            if again._table_id == made._table_id:
+                again.drop()
 
 
 def _claim_alone(table: Table) -> bool:

@@ -186,16 +186,11 @@ def building(
     instance = segment_names.resolve_instance(instance)
     check_options(type=type, access=access, keypos=keypos, codec=codec, heir=heir)
     _refuse_taken(instance, name)
+    fresh = f"loading {os.getpid()} {os.urandom(4).hex()}"
+    table: Table | None = None
     try:
-        table = tables.create(
-            f"loading {os.getpid()} {os.urandom(4).hex()}",
-            type=type,
-            access="private",
-            keypos=keypos,
-            codec=codec,
-            instance=instance,
-        )
         try:
+            table = tables.create(fresh, type=type, access="private", keypos=keypos, codec=codec, instance=instance)
             yield table
             if heir is not None:
                 table.setopts(heir=heir)
@@ -207,7 +202,11 @@ def building(
                 except TableExistsError:
                     _refuse_taken(instance, name)  # unless it went with its owner just now
         except BaseException:
-            table.drop()
+            if table is not None:
+                table.drop()
+            else:  # a signal handler may have raised when it was made and nobody had it
+                with contextlib.suppress(TableError, OSError):
+                    segments.drop(fresh, instance=instance)
             raise
     except TableFullError:
         raise TableFullError(

@@ -50,12 +50,16 @@ class TableKeeper:
         names.whereis(self.instance, target)  # refuses what cannot be a name
         self._table = self._open(name, options)
         self._mailbox = mailbox.mailbox(self.instance)
-        self._mailbox.mute(self._table._table_id)  # that it comes back is no news
-        self._ended = os.eventfd(0, os.EFD_CLOEXEC)
+        self._ended = os.eventfd(0, os.EFD_CLOEXEC)  # -1: closed
         self._is_ended = False
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name=f"tablemgr keeper {name}", daemon=True)
-        self._thread.start()
+        self._mailbox.mute(self._table._table_id)  # that it comes back is no news
+        try:
+            self._thread.start()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def table(self) -> Table:
@@ -69,18 +73,19 @@ class TableKeeper:
 
     def close(self) -> None:
         """Keep the table no longer: it stays with its owner, also if that is this process. Idempotent."""
-        if self._is_ended:
-            return
-        self._is_ended = True
         if os.getpid() != self._pid:  # a forked process may leave the with block, too: the keeper is its parent's
             self._table.close()
-            return
-        os.eventfd_write(self._ended, 1)
-        self._thread.join()
-        os.close(self._ended)
-        with contextlib.suppress(TableError):  # else it is closed, and whatever has become of the table is not told
-            self._mailbox.unmute(self._table._handle.describe())
-        self._table.close()
+        elif self._ended >= 0:
+            self._is_ended = True
+            os.eventfd_write(self._ended, 1)
+            if self._thread.is_alive():
+                self._thread.join()  # if a signal handler raises here, close can be called again
+            ended, self._ended = self._ended, -1
+            if ended >= 0:
+                os.close(ended)
+            with contextlib.suppress(TableError):  # else it is closed, and whatever has become of the table is not told
+                self._mailbox.unmute(self._table._handle.describe())
+            self._table.close()
 
     def __enter__(self) -> TableKeeper:
         return self

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -24,11 +25,14 @@ def open_pidfd(pid: int, start: int) -> int | None:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    # Asked after opening, so the descriptor is of this process or a later one; here it is a later one.
-    if _ffi.process_start(pid) not in (start, None):
-        os.close(pidfd)
-        return None
-    return pidfd
+    # Asked after opening, so the descriptor is of this process or a later one.
+    found = _ffi.process_start(pid)
+    if found in (start, None):
+        return pidfd
+    os.close(pidfd)
+    if found == 0:  # it may have been the last descriptor, so that there was none for /proc
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return None
 
 
 def has_ended(pidfd: int) -> bool:

@@ -238,7 +238,7 @@ class Table(Rows, Walking, Selecting, Owning):
             codec == codecs.PICKLE,
             lock_timeout,
             handle.fail,
-            handle.pointer,
+            handle.memory,
             self._type in segments.BAG_TYPES,
         )
         self._use(self._binding, self._use_here.ordered)

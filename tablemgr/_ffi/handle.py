@@ -63,10 +63,12 @@ class Handle:
     raised as `errors` says, with the table's name. Waits for a lock end after `lock_timeout` seconds.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_gone", "_name", "lock_timeout", "pointer", "segment")
+    __slots__ = ("__weakref__", "_closed", "_gone", "_name", "lock_timeout", "memory", "pointer", "segment")
 
-    def __init__(self, pointer: Any, segment: str, name: str) -> None:
-        self.pointer: Final = ffi.gc(pointer, lib.tmgr_free)
+    def __init__(self, made: Any, segment: str, name: str) -> None:
+        """made: a `_place`, in which the core has put the handle."""
+        self.memory: Final = made
+        self.pointer: Final = made[0]
         self.segment = segment
         self.lock_timeout = LOCK_TIMEOUT
         self._name = name
@@ -108,11 +110,11 @@ class Handle:
             heir_data=heir_data,
         )
         encoded = name.encode()
-        made = ffi.new("struct tmgr_table **")
+        made = _place()
         status = lib.tmgr_create(os.fsencode(segment), encoded, len(encoded), options, made)
         if status != OK:
             raise_for(status, table=name, doing="create", why=option_trouble(status, max_bytes), errno=lib.tmgr_errno())
-        return cls(made[0], segment, name)
+        return cls(made, segment, name)
 
     @classmethod
     def attach(cls, segment: str, mapping: int = MAP_AUTO, name: str | None = None, doing: str = "attach") -> Handle:
@@ -122,11 +124,11 @@ class Handle:
 
         Raises TableNotFoundError, CorruptTableError, AccessError, MemoryError, OSError.
         """
-        made = ffi.new("struct tmgr_table **")
+        made = _place()
         status = lib.tmgr_attach(os.fsencode(segment), mapping, made)
         if status != OK:
             raise_for(status, table=segment if name is None else name, doing=doing, errno=lib.tmgr_errno())
-        handle = cls(made[0], segment, segment if name is None else name)
+        handle = cls(made, segment, segment if name is None else name)
         if name is None:
             handle._name = handle.describe().name
         return handle
@@ -135,7 +137,7 @@ class Handle:
 
     @property
     def address(self) -> int:
-        """The handle as the codec extension takes it; valid while this object or its `pointer` lives."""
+        """The handle as the codec extension takes it; valid while this object or its `memory` lives."""
         return int(ffi.cast("uintptr_t", self.pointer))
 
     @property
@@ -345,6 +347,11 @@ class Handle:
             if now - started < _RETRY_SECONDS and wait:
                 time.sleep(_RETRY_SECONDS)
             wait = min(_SLICE_NS, max(1, int((deadline - now) * 1e9)))
+
+
+def _place() -> Any:
+    """Where the core puts a handle, which is freed with this: a signal handler may raise before anybody has it."""
+    return ffi.gc(ffi.new("struct tmgr_table **"), lib.tmgr_free_made)
 
 
 def _options(*, heir_data: bytes, **fields: int | tuple[int, int]) -> tuple[Any, Any]:

@@ -32,7 +32,10 @@ def process_end(pid: int, start: int) -> int | None:
 
 
 def process_start(pid: int) -> int | None:
-    """When the process of this pid started, in clock ticks since boot; None if there is none or it is dead."""
+    """When the process of this pid started, in clock ticks since boot; None if there is none or it is dead.
+
+    0 if it lives and /proc cannot be read, for want of descriptors.
+    """
     process = ffi.new("struct tmgr_process *", {"pid": pid, "start": 0})
     return int(process.start) if lib.tmgr_alive(process) else None
 

@@ -89,18 +89,26 @@ class Manager:
         server = self._open()
         begun = threading.Event()
         failed: list[BaseException] = []
+        taken = threading.Lock()  # by the thread, to serve, or by who gives it up before that
         self._thread = threading.Thread(
-            target=self._run_thread, args=(server, begun, failed), name=f"tablemgr manager {self.instance}", daemon=True
+            target=self._run_thread,
+            args=(server, taken, begun, failed),
+            name=f"tablemgr manager {self.instance}",
+            daemon=True,
         )
         try:
             self._thread.start()
-        except BaseException:
-            self._server = self._thread = None
-            server.close()
+            begun.wait()
+            if failed:
+                raise failed[0]
+        except BaseException:  # there is no block whose end would stop it
+            if taken.acquire(blocking=False):
+                self._server = self._thread = None
+                server.close()
+            else:
+                begun.wait()
+                self.stop()
             raise
-        begun.wait()
-        if failed:
-            raise failed[0]
         return self
 
     def __exit__(
@@ -112,7 +120,15 @@ class Manager:
         server = self._open()
         begun = asyncio.Event()
         self._task = asyncio.create_task(self._serve(server, begun.set))
-        await begun.wait()
+        self._task.add_done_callback(lambda _: begun.set())
+        try:
+            await begun.wait()
+        except BaseException:  # it may serve already, and there is no block whose end would stop it
+            await begun.wait()
+            await self.__aexit__(None, None, None)
+            raise
+        if self._task.done():
+            await self.__aexit__(None, None, None)  # raises why it does not serve
         return self
 
     async def __aexit__(
@@ -154,7 +170,11 @@ class Manager:
         self._loop.call_soon(ready)  # runs when the server does
         await server.run()
 
-    def _run_thread(self, server: Server, begun: threading.Event, failed: list[BaseException]) -> None:
+    def _run_thread(
+        self, server: Server, taken: threading.Lock, begun: threading.Event, failed: list[BaseException]
+    ) -> None:
+        if not taken.acquire(blocking=False):
+            return
         serving = self._serve(server, begun.set)
         try:
             asyncio.run(serving)

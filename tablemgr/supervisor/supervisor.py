@@ -112,7 +112,7 @@ class Supervisor:
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start all children, in order. If one cannot be started, stop those that run and raise the error.
+        """Start all children, in order. If one cannot be started, or on_event raises, stop those that run and raise it.
 
         A child that ends before it has its tables was started: its end is attended to like any other.
         """
@@ -120,15 +120,18 @@ class Supervisor:
             if self._family.is_open:
                 raise RuntimeError("this Supervisor runs already")
             self._failure, self._pid = None, os.getpid()
+            self._stop_request.open()
             # multiprocessing would wait for the children for ever at the end of this process, main or forked.
             self._at_exit = util.Finalize(None, self.stop, exitpriority=100)
-            self._stop_request.open()
             self._signals.install()
             try:
                 self._family.open()
-            finally:
-                if self._signals.arrived or not self._family.is_open:
-                    self._close()
+                self._tell()
+            except BaseException:  # on_event's too: the caller has no block whose end would stop them
+                self._close()
+                raise
+            if self._signals.arrived:
+                self._close()
 
     def stop(self) -> None:
         """Stop all children, in reverse order: SIGTERM, SIGKILL after `shutdown` seconds; returns when all have ended.

@@ -226,3 +226,25 @@ def test_heir_data_that_are_too_long_are_refused_before_anything_happens(daemon:
     with pytest.raises(ValueError, match="896 bytes"):
         tm.claim_table("v", tm.create, heir_data=longest + "x")
     assert not [info for info in tm.tables() if info.name == "v"]
+
+
+def test_a_populate_that_closes_the_table_leaves_none_either(daemon: Daemon) -> None:
+    """Whether it raises or returns; and the next claim is as if there had been none."""
+
+    def close_and_fail(fresh: tm.Table) -> None:
+        fresh.insert((1, 2))
+        fresh.close()
+        raise KeyError("of populate")
+
+    def rename_and_close(fresh: tm.Table) -> None:
+        fresh.rename("another")
+        fresh.close()
+
+    with pytest.raises(KeyError, match="of populate"):
+        tm.claim_table("t", tm.create, populate=close_and_fail)
+    with pytest.raises(tm.TableClosedError):
+        tm.claim_table("t", tm.create, populate=tm.Table.close)
+    with pytest.raises(tm.TableClosedError):
+        tm.claim_table("t", tm.create, populate=rename_and_close)
+    assert tm.tables() == []
+    assert list(tm.claim_table("t", tm.create)) == []

@@ -218,3 +218,70 @@ def _text(path: Path) -> str:
         return path.read_text()
     except FileNotFoundError:
         return ""  # the directory's own, or another thread's
+
+
+@pytest.mark.parametrize("wait", [1, 2], ids=["for the thread", "for the manager"])
+def test_an_interrupt_while_it_starts_leaves_no_manager(
+    instance: str, no_traces: None, monkeypatch: pytest.MonkeyPatch, wait: int
+) -> None:
+    """There is no block whose end would stop it."""
+
+    class Interrupted(threading.Event):
+        count = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            super().wait(timeout)
+            Interrupted.count += 1
+            if Interrupted.count == wait:
+                raise KeyboardInterrupt
+            return True
+
+    manager = tm.Manager()
+    threads = threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "Event", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            manager.__enter__()
+    assert "not running" in repr(manager)
+    eventually(lambda: threading.active_count() == threads)
+    with manager:
+        pass
+
+
+def test_a_task_that_is_cancelled_while_it_starts_one_leaves_no_manager(instance: str, no_traces: None) -> None:
+    """The same in an event loop."""
+
+    async def main() -> None:
+        manager = tm.Manager()
+        starting = asyncio.create_task(manager.__aenter__())
+        await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert "not running" in repr(manager)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        async with manager:
+            pass
+
+    asyncio.run(main())
+
+
+def test_one_that_cannot_serve_in_an_event_loop_says_why(
+    instance: str, no_traces: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instead of being waited for."""
+
+    def fail(*_: object) -> None:
+        raise OSError("no descriptor")
+
+    async def main() -> None:
+        manager = tm.Manager()
+        with monkeypatch.context() as patch:
+            patch.setattr("tablemgr.manager.server.Watch", fail)
+            with pytest.raises(OSError, match="no descriptor"):
+                await asyncio.wait_for(manager.__aenter__(), TIMEOUT)
+        assert "not running" in repr(manager)
+        async with manager:
+            pass
+
+    asyncio.run(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from typing import Any
 
@@ -152,3 +153,44 @@ def test_a_closed_handle_ends_the_keeper(instance: str) -> None:
         consumer = Worker()
         consumer.call(register, "consumer")
         eventually(lambda: not keeper.running)
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_keeper_without_a_thread_leaves_nothing_behind(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But the table, which another one finds."""
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    tm.create("t").drop()  # the mailbox has its descriptor
+    before = _descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="new thread"):
+            tm.TableKeeper("consumer", "t")
+    assert _descriptors() == before
+    with tm.TableKeeper("consumer", "t") as keeper:
+        assert keeper.running
+    tm.drop("t")
+
+
+def test_a_close_that_is_interrupted_can_be_repeated(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one has let go of nothing yet."""
+
+    def interrupt(_: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    tm.create("t").drop()
+    before = _descriptors()
+    keeper = tm.TableKeeper("consumer", "t")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "join", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            keeper.close()
+    keeper.close()
+    assert keeper.table.closed
+    assert _descriptors() == before
+    tm.drop("t")

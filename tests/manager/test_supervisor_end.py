@@ -411,3 +411,36 @@ def test_a_handler_that_raises_loses_no_child(instance: str) -> None:
         signal.signal(signal.SIGINT, before)
     assert supervisor.processes() == {}
     assert multiprocessing.active_children() == []
+
+
+def test_an_on_event_that_raises_at_the_start_leaves_no_child(instance: str) -> None:
+    """There is no block whose end would stop them."""
+
+    def fail(event: tm.supervisor.events.Event) -> None:
+        started.append(event)
+        raise LookupError("of on_event")
+
+    started: list[Any] = []
+    supervisor = Supervisor([Child("a", stay), Child("b", stay)], on_event=fail)
+    with pytest.raises(LookupError, match="of on_event"), supervisor:
+        pytest.fail("it was started")
+    assert supervisor.processes() == {}
+    assert is_gone(started[0].process.pid)
+
+
+def test_a_supervisor_that_has_no_descriptor_to_start_with_leaves_nothing_to_be_done_at_exit(
+    instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be kept until then, once for each time."""
+
+    def fail(*_: object) -> None:
+        raise OSError("no descriptor")
+
+    supervisor = Supervisor([Child("a", stay)])
+    registry: dict[Any, Any] = vars(multiprocessing.util)["_finalizer_registry"]
+    known = set(registry)
+    with monkeypatch.context() as patch:
+        patch.setattr("tablemgr.supervisor.wakeup.os.pipe2", fail)
+        with pytest.raises(OSError, match="no descriptor"):
+            supervisor.start()
+    assert set(registry) == known

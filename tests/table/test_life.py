@@ -14,6 +14,7 @@ import pytest
 
 import tablemgr as tm
 from tests.support.child import Child, in_child
+from tests.support.interrupt import interrupted
 
 
 def mappings(inode: int) -> int:
@@ -451,3 +452,18 @@ def test_of_many_creators_one_wins() -> None:
     assert tm.attach("t").lookup("by") == [("by", winner)]
     for child in children:
         child.kill()
+
+
+@pytest.mark.parametrize("function", ["tmgr_create", "tmgr_attach"])
+def test_an_interrupt_that_comes_with_the_handle_leaves_no_mapping(instance: str, function: str) -> None:
+    """A signal handler that raises runs as soon as the core has returned, before anybody has what it made."""
+
+    def mapped() -> int:
+        with open("/proc/self/maps") as maps:
+            return sum("tablemgr" in line or "/dev/shm" in line for line in maps)
+
+    tm.create("there").close()
+    before = mapped(), len(os.listdir("/proc/self/fd"))
+    with interrupted(function):
+        tm.create("new") if function == "tmgr_create" else tm.attach("there")
+    assert (mapped(), len(os.listdir("/proc/self/fd"))) == before

@@ -22,6 +22,7 @@ import tablemgr as tm
 from tablemgr import _codec, file_format, files, segments
 from tablemgr.replacing import replacing
 from tests.support.child import Child, in_child
+from tests.support.interrupt import interrupted
 
 BAGS = tuple(kind for kind in segments.TYPES if "bag" in kind)
 VALUES: tuple[Any, ...] = (
@@ -567,3 +568,13 @@ def test_a_full_machine_leaves_no_table_and_no_file(path: Path) -> None:
 
     in_child(save_with_limit)
     assert path.read_bytes() == b"before"
+
+
+def test_an_interrupt_as_the_table_is_made_leaves_none(path: Path) -> None:
+    """It was there under a name of its own, and nobody had it yet."""
+    table = make()
+    tm.save(table, path)
+    table.drop()
+    with interrupted("tmgr_create"):
+        tm.load(path)
+    assert tm.tables() == []

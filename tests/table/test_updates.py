@@ -172,3 +172,19 @@ def test_a_wrong_update_changes_nothing(table: tm.Table, spec: Any, error: type[
     with pytest.raises(error):
         table.update_element("k", spec)
     assert table.lookup("k") == [("k", 10, 20, "text")]
+
+
+def test_keys_that_python_will_not_write_hide_no_error(table: tm.Table) -> None:
+    """repr() refuses an int of so many digits; what is said is what is wrong with the call all the same."""
+    key = 10**5000
+    table.insert((key, "text"))
+    with pytest.raises(TypeError, match=r"not an int \(key <int>\)"):
+        table.update_counter(key, 1)
+    with pytest.raises(ValueError, match=r"cannot be changed \(key <int>\)"):
+        table.update_element(key, (0, 1))
+    with pytest.raises(TypeError, match=r"not <tuple>"):
+        table.update_counter(key, (1, 1, key))
+    with pytest.raises(TypeError, match=r"not <tuple>"):
+        table.update_element(key, (1, 1, key))
+    with pytest.raises(TypeError, match=r"row\[1\]\[<int>\]: cannot store a value of type object"):
+        table.insert((1, {key: object()}))
