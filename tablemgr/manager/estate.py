@@ -27,7 +27,7 @@ from tablemgr.manager.decisions import Identity, Record, in_order
 from tablemgr.manager.journal import Event, Journal
 from tablemgr.manager.outside import Outside, Seen, TableHandle, UnmanageableError
 
-ROUND_TABLES: Final = 250  # looked at in one round; of more, the next ones in the next round
+ROUND_TABLES: Final = 200  # looked at in one round; of more, the next ones in the next round
 
 _log = logging.getLogger("tablemgr.manager")
 
