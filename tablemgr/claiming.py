@@ -136,8 +136,10 @@ def _undo(made: Table) -> None:
     try:
         made.drop()
     except TableClosedError:
-        with contextlib.suppress(TableNotFoundError):
-            again = tables.attach(made.name, codec=made.codec, instance=made.instance)
+        with (
+            contextlib.suppress(TableNotFoundError),
+            tables.attach(made.name, codec=made.codec, instance=made.instance) as again,
+        ):
             if again._table_id == made._table_id:
                 again.drop()
 

@@ -52,6 +52,7 @@ class TableKeeper:
         self._mailbox = mailbox.mailbox(self.instance)
         self._ended = os.eventfd(0, os.EFD_CLOEXEC)  # -1: closed
         self._is_ended = False
+        self._closing = threading.RLock()  # a signal handler may close what is being closed
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name=f"tablemgr keeper {name}", daemon=True)
         self._mailbox.mute(self._table._table_id)  # that it comes back is no news
@@ -75,13 +76,16 @@ class TableKeeper:
         """Keep the table no longer: it stays with its owner, also if that is this process. Idempotent."""
         if os.getpid() != self._pid:  # a forked process may leave the with block, too: the keeper is its parent's
             self._table.close()
-        elif self._ended >= 0:
+            return
+        with self._closing:
+            if self._ended < 0:
+                return
             self._is_ended = True
             os.eventfd_write(self._ended, 1)
             if self._thread.is_alive():
                 self._thread.join()  # if a signal handler raises here, close can be called again
             ended, self._ended = self._ended, -1
-            if ended >= 0:
+            if ended >= 0:  # else a signal handler has called this meanwhile
                 os.close(ended)
             with contextlib.suppress(TableError):  # else it is closed, and whatever has become of the table is not told
                 self._mailbox.unmute(self._table._handle.describe())

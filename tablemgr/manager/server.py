@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The manager's event loop: the line, the requests, the pidfds, the clock. Every decision is `decisions`'.
 
-Nothing here waits. A request is carried out at once or its sender takes a place in the line.
+Nothing here waits, but for one moment after a death. A request is carried out at once or its sender takes a place in
+the line.
 """
 
 from __future__ import annotations

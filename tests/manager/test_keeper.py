@@ -12,7 +12,7 @@ import pytest
 
 import tablemgr as tm
 
-from .support import Daemon, State, Worker, eventually, open_table, owner_pid
+from .support import TIMEOUT, Daemon, State, Worker, eventually, open_table, owner_pid
 from .test_events import events, shown
 from .test_names import register
 
@@ -193,4 +193,33 @@ def test_a_close_that_is_interrupted_can_be_repeated(instance: str, monkeypatch:
     keeper.close()
     assert keeper.table.closed
     assert _descriptors() == before
+    tm.drop("t")
+
+
+def test_two_threads_may_close_it_at_once(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither writes to a descriptor that the other has closed: it could be anybody's by then."""
+    keeper = tm.TableKeeper("consumer", "t")
+    write, closed, writing = os.eventfd_write, threading.Event(), threading.Event()
+    failed: list[BaseException] = []
+
+    def write_late(descriptor: int, value: int) -> None:
+        if threading.current_thread() is first:
+            writing.set()
+            closed.wait(0.5)  # not for ever: the other may have to wait for this one
+        write(descriptor, value)
+
+    def close() -> None:
+        try:
+            keeper.close()
+        except OSError as error:
+            failed.append(error)
+
+    first = threading.Thread(target=close)
+    monkeypatch.setattr(os, "eventfd_write", write_late)
+    first.start()
+    writing.wait(TIMEOUT)
+    close()
+    closed.set()
+    first.join()
+    assert not failed
     tm.drop("t")
