@@ -317,6 +317,6 @@ static_assert(sizeof(struct control) <= PAGE_BYTES, "control is one page");
 enum { RECORDS_OFFSET = PAGE_BYTES, STRIPES_OFFSET = PAGE_BYTES + RECORDS * 2048 };
 
 #define LAYOUT_MAGIC   UINT64_C(0x316c62746d676c62) /* "blgmtbl1" */
-#define LAYOUT_VERSION UINT64_C(5)
+#define LAYOUT_VERSION UINT64_C(6)
 
 #endif

@@ -230,17 +230,24 @@ static uint64_t rule_of_ending(const struct tmgr_ending *ending, uint64_t from) 
     return (uint64_t)ending->end << RULE_END_SHIFT | status << RULE_EXIT_SHIFT;
 }
 
+/* What a manager kept goes on to the next, as from the owner before: all that is known of that one's end stays. */
+static void note_passing(struct owner_record *record, uint64_t reason) {
+    uint64_t ends = load_relaxed(&record->rule) & RULE_END_MASK;
+    note_transfer(record, load_relaxed(&record->from), reason);
+    store_relaxed(&record->rule, load_relaxed(&record->rule) | ends);
+}
+
 /* With the heir's data; the heir is the manager from then on. A manager that only kept the table is no predecessor. */
 static void note_inheritance(struct owner_record *record, uint64_t owner, uint64_t reason,
                              const struct tmgr_ending *ending) {
     uint64_t rule = load_relaxed(&record->rule), from = owner, ends = 0;
-    if (rule_reason(rule) == TMGR_KEPT) {
+    if (rule_is_kept(rule)) {
         from = load_relaxed(&record->from);
         ends = rule & RULE_END_MASK;
     }
     set_data(record->transfer_data, &record->transfer_data_len, record->heir_data,
              (size_t)(load_relaxed(&record->heir_data_len) % (TMGR_DATA_MAX + 1)));
-    if (reason != TMGR_KEPT) /* a manager's successor is to find them again */
+    if (!is_keeping(reason)) /* a manager's successor is to find them again */
         set_data(record->heir_data, &record->heir_data_len, NULL, 0);
     store_relaxed(&record->heir, 0);
     store_relaxed(&record->rule, rule_make(rule_access(rule), TMGR_HEIR_MANAGER, 0));
@@ -272,7 +279,23 @@ int owner_settle(struct tmgr_table *t, const struct tmgr_ending *ending, int64_t
     return change(t, owner, heir, &record, wait_ns);
 }
 
+static uint64_t reason_of(enum tmgr_claim what) {
+    return what == TMGR_CLAIM_TO_KEEP ? TMGR_KEPT : what == TMGR_CLAIM_TO_OFFER ? TMGR_OFFERED : TMGR_CLAIMED;
+}
+
+/* owner_pass_on, made by the receiver. The manager need not be alive, for nobody is in line before the caller. */
+static int claim_offered(struct tmgr_table *t, int64_t wait_ns) {
+    struct owner_record record;
+    uint64_t self = load_relaxed(&os_self()->identity), owner = owner_read(t, &record);
+    if (rule_reason(load_relaxed(&record.rule)) != TMGR_OFFERED)
+        return (owner & IDENTITY_MASK) == self && !t->foreign ? TMGR_OK : TMGR_OWNED;
+    note_passing(&record, TMGR_INHERITED);
+    return change(t, owner, self, &record, wait_ns);
+}
+
 int owner_claim(struct tmgr_table *t, enum tmgr_claim what, const struct tmgr_ending *ending, int64_t wait_ns) {
+    if (what == TMGR_CLAIM_OFFERED)
+        return claim_offered(t, wait_ns);
     struct owner_record record;
     uint64_t self = load_relaxed(&os_self()->identity), owner = load_acquire(&t->control->owner);
     int status = owner_settle(t, ending, wait_ns);
@@ -283,11 +306,11 @@ int owner_claim(struct tmgr_table *t, enum tmgr_claim what, const struct tmgr_en
     if (owner_read(t, &record) != owner)
         return TMGR_BUSY;
     if (status == TMGR_OWNED) {
-        bool is_kept = rule_reason(load_relaxed(&record.rule)) == TMGR_KEPT;
+        bool is_kept = rule_is_kept(load_relaxed(&record.rule));
         if (t->foreign || !is_kept || what != TMGR_CLAIM_ORPHAN_OR_KEPT)
             return (owner & IDENTITY_MASK) == self && !t->foreign ? TMGR_OK : TMGR_OWNED;
     }
-    note_inheritance(&record, owner, what == TMGR_CLAIM_TO_KEEP ? TMGR_KEPT : TMGR_CLAIMED, ending);
+    note_inheritance(&record, owner, reason_of(what), ending);
     return change(t, owner, self, &record, wait_ns);
 }
 
@@ -321,14 +344,12 @@ int owner_pass_on(struct tmgr_table *t, const struct tmgr_process *receiver, boo
     int status = own_record(t, &owner, &record);
     if (status != TMGR_OK)
         return status;
-    if (rule_reason(load_relaxed(&record.rule)) != TMGR_KEPT)
+    if (!rule_is_kept(load_relaxed(&record.rule)))
         return TMGR_NOT_OWNER;
     uint64_t identity = live_identity(receiver);
     if (identity == 0)
         return TMGR_NO_PROCESS;
-    uint64_t ends = load_relaxed(&record.rule) & RULE_END_MASK; /* of the same dead owner */
-    note_transfer(&record, load_relaxed(&record.from), kept ? TMGR_KEPT : TMGR_INHERITED);
-    store_relaxed(&record.rule, load_relaxed(&record.rule) | ends);
+    note_passing(&record, kept ? TMGR_KEPT : TMGR_INHERITED);
     return change(t, owner, identity, &record, wait_ns);
 }
 

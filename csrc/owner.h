@@ -11,7 +11,9 @@
  * a dead process cannot become owner again, so an unchanged word means that nothing changed.
  *
  * A manager inherits in order to keep a table for others (reason KEPT). That is said in the record, so its successor, and
- * whoever wants to claim or drop what is kept, knows it from the segment alone; from and heir data stay the dead owner's. */
+ * whoever wants to claim or drop what is kept, knows it from the segment alone; from and heir data stay the dead owner's.
+ * What nobody stands in line for at that moment it offers (OFFERED): then the next owner takes it by itself, in one step. No
+ * line comes about before an offered table, for who would join it gets the table at once; a table with a line is not offered. */
 #ifndef TMGR_OWNER_H
 #define TMGR_OWNER_H
 
@@ -31,6 +33,8 @@ static inline struct tmgr_process owner_process(uint64_t identity) {
 static inline uint32_t rule_access(uint64_t rule) { return rule & 0xff; }
 static inline uint32_t rule_heir(uint64_t rule) { return rule >> 8 & 0xff; }
 static inline uint32_t rule_reason(uint64_t rule) { return rule >> 16 & 0xff; }
+static inline bool is_keeping(uint64_t reason) { return reason == TMGR_KEPT || reason == TMGR_OFFERED; }
+static inline bool rule_is_kept(uint64_t rule) { return is_keeping(rule_reason(rule)); }
 #define RULE_END_SHIFT  24
 #define RULE_EXIT_SHIFT 32
 #define RULE_END_MASK   (UINT64_C(3) << RULE_END_SHIFT | UINT64_C(0xffffffff) << RULE_EXIT_SHIFT)

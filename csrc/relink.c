@@ -20,7 +20,7 @@ static int admit(struct tmgr_table *t, bool force) {
     bool is_alive = owner_word_alive(owner);
     if (!is_alive && rule_heir(rule) == TMGR_HEIR_NONE)
         return TMGR_NO_TABLE;
-    return rule_permits(rule, is_owner, true) || !is_alive || rule_reason(rule) == TMGR_KEPT ? TMGR_OK : TMGR_ACCESS;
+    return rule_permits(rule, is_owner, true) || !is_alive || rule_is_kept(rule) ? TMGR_OK : TMGR_ACCESS;
 }
 
 struct copy {

@@ -63,8 +63,15 @@ enum tmgr_status {
 enum tmgr_type { TMGR_SET = 0, TMGR_ORDERED_SET = 1, TMGR_BAG = 2, TMGR_DUPLICATE_BAG = 3 };
 enum tmgr_access { TMGR_PUBLIC = 0, TMGR_PROTECTED = 1, TMGR_PRIVATE = 2 };
 enum tmgr_heir { TMGR_HEIR_NONE = 0, TMGR_HEIR_MANAGER = 1, TMGR_HEIR_PROCESS = 2 };
-/* KEPT: inherited by a manager, which only keeps the table for whoever is to have it. */
-enum tmgr_reason { TMGR_NEVER = 0, TMGR_GIFT = 1, TMGR_INHERITED = 2, TMGR_CLAIMED = 3, TMGR_KEPT = 4 };
+/* KEPT: inherited by a manager, which only keeps the table for whoever is to have it. OFFERED: and anybody may be that. */
+enum tmgr_reason {
+    TMGR_NEVER = 0,
+    TMGR_GIFT = 1,
+    TMGR_INHERITED = 2,
+    TMGR_CLAIMED = 3,
+    TMGR_KEPT = 4,
+    TMGR_OFFERED = 5
+};
 /* OPEN: nobody has said yet how the owner before ended; UNKNOWN: who looked could not learn it. */
 enum tmgr_end { TMGR_END_OPEN = 0, TMGR_END_UNKNOWN = 1, TMGR_END_KNOWN = 2 };
 /* KEY_MAX: in encoded form; 64 KiB of text or bytes, and the header before them. */
@@ -330,8 +337,15 @@ int tmgr_delete_all(struct tmgr_table *table, uint64_t *removed, int64_t wait_ns
 /* Always allowed, on private, dropped and poisoned tables too. */
 int tmgr_describe(struct tmgr_table *table, struct tmgr_info *info);
 /* ORPHAN: a table whose owner is dead and which no live heir process holds. ORPHAN_OR_KEPT: also one that a live manager
- * keeps. TO_KEEP: an orphan, as its heir the manager, for whoever comes for it (reason KEPT instead of CLAIMED). */
-enum tmgr_claim { TMGR_CLAIM_ORPHAN = 0, TMGR_CLAIM_ORPHAN_OR_KEPT = 1, TMGR_CLAIM_TO_KEEP = 2 };
+ * keeps. TO_KEEP: an orphan, as its heir the manager, for whoever is to have it (reason KEPT instead of CLAIMED). TO_OFFER: for
+ * whoever comes first (OFFERED). OFFERED: what a manager offers, and nothing else, as if that had passed it on (INHERITED). */
+enum tmgr_claim {
+    TMGR_CLAIM_ORPHAN = 0,
+    TMGR_CLAIM_ORPHAN_OR_KEPT = 1,
+    TMGR_CLAIM_TO_KEEP = 2,
+    TMGR_CLAIM_TO_OFFER = 3,
+    TMGR_CLAIM_OFFERED = 4
+};
 /* Become the owner. The heir becomes the manager. OK also if the caller owns it already, and then nothing changes. Of any
  * number of claimants exactly one succeeds; the others are told OWNED. ending: how the dead owner ended, put down in the
  * same step; NULL, or of another process: whoever knows may say it later. */

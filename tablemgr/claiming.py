@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable
 
 from tablemgr import _ffi, protocol, segments, table as tables
-from tablemgr.conversation import Conversations
+from tablemgr.conversation import Conversations, LostError
 from tablemgr.errors import (
     AccessError,
     ManagerUnavailableError,
@@ -43,18 +44,22 @@ class Claims:
         """The table, which has become this process's, and how; None: there is none, and this process may create it.
 
         It is attached to before it is asked for, so that a standby has little left to do when the owner ends. If it is
-        dropped meanwhile, the manager says so within a second, and its memory is free. check: refuses what is not
-        wanted; how: codec and lock_timeout; when: when this call began, and how long it waits.
+        dropped meanwhile, the manager says so within a second, and its memory is free. What the manager offers is not
+        asked for but taken. check: refuses what is not wanted; how: codec and lock_timeout; when: when this call began,
+        and how long it waits.
         """
         asked, until = when
         before, tries = -1, 0
         while True:
-            found = self._open(name, check, *how)
+            found, is_offered = self._open(name, check, *how)
             try:
                 seen = 0 if found is None else found._table_id
                 claim = protocol.Claim(name, seen, asked, until)
                 try:
-                    reply = self._manager.ask(claim, math.inf if until is None else until)
+                    if found is not None and is_offered and self._take_offered(found):
+                        reply: protocol.Reply = protocol.Given(name)
+                    else:
+                        reply = self._manager.ask(claim, math.inf if until is None else until)
                 except AccessError:  # another user's, which no manager of this user's looks after
                     if found is None or not _claim_alone(found):
                         raise
@@ -116,16 +121,37 @@ class Claims:
         self._manager.tell(protocol.Watch(name))
         return made
 
-    def _open(self, name: str, check: Callable[[_ffi.RawInfo], None], codec: str, lock_timeout: float) -> Table | None:
-        """The table, whoever owns it; None if there is none, or none any more."""
+    def _take_offered(self, table: Table) -> bool:
+        """Become the owner of a table that this user's manager offers, in one step of our own: whether it still did.
+
+        The manager knows this process beforehand, so as to learn how it ends, and hears of the change afterwards. If
+        we are killed before it does, it sees the new owner in its rounds, or as soon as anybody asks for the table.
+        """
         try:
-            handle = segments.attach(self._instance, name)
+            with self._manager.borrow(may_start=self._manager.may_start()) as connection:
+                if connection is None:
+                    return False
+                try:
+                    table._handle.claim(_ffi.CLAIM_OFFERED)
+                except TableError:
+                    return False
+                connection.mention(protocol.Watch(table.name))
+                return True
+        except LostError:
+            return False
+
+    def _open(
+        self, name: str, check: Callable[[_ffi.RawInfo], None], codec: str, lock_timeout: float
+    ) -> tuple[Table | None, bool]:
+        """The table, whoever owns it, and whether this user's manager offers it; None if there is none any more."""
+        try:
+            handle, raw = segments.attach_and_describe(self._instance, name)
         except TableNotFoundError:
-            return None
+            return None, False
         try:
-            raw = handle.describe()
             check(raw)
-            return tables.over(handle, raw, self._instance, codec, lock_timeout)
+            is_offered = raw.transfer_reason == _ffi.REASON_OFFERED and raw.uid == os.geteuid()
+            return tables.over(handle, raw, self._instance, codec, lock_timeout), is_offered
         except BaseException:
             handle.close()
             raise

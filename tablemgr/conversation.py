@@ -42,6 +42,7 @@ class Connection:
         self._socket = connection
         self._instance = instance
         self._buffer = protocol.LineBuffer()
+        self._unheard = 0  # answers that nobody waits for, and that have not come yet
         self.pid = os.getpid()
         _open_connections.add(self)
         hello = protocol.encode(protocol.Hello(protocol.VERSION, *_ffi.self_process()))
@@ -80,14 +81,24 @@ class Connection:
             raise LostError from None
         return self._hear(deadline)
 
+    def mention(self, request: protocol.Request) -> None:
+        """Send a request whose answer nobody waits for, or not: then the manager finds out by itself. Never waits."""
+        line = protocol.encode(request)
+        self._socket.setblocking(False)
+        try:
+            sent = self._socket.send(line)
+        except OSError:  # it is gone, or stopped
+            return
+        if sent == len(line):
+            self._unheard += 1
+        else:
+            self.close()
+
     def _hear(self, deadline: float) -> protocol.Reply:
         try:
             while True:
                 self._set_timeout(deadline)
-                data = self._socket.recv(protocol.MESSAGE_MAX)
-                if not data:
-                    raise LostError
-                lines = self._buffer.feed(data)
+                lines = self._receive()
                 if lines:
                     reply = protocol.decode_reply(lines[0])
                     break
@@ -101,6 +112,16 @@ class Connection:
             raise _refusal(reply)
         return reply
 
+    def _receive(self) -> list[bytes]:
+        """What has come, without the answers that nobody waits for."""
+        data = self._socket.recv(protocol.MESSAGE_MAX)
+        if not data:
+            raise LostError
+        lines = self._buffer.feed(data)
+        n = min(self._unheard, len(lines))
+        self._unheard -= n
+        return lines[n:]
+
     def _set_timeout(self, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0:
@@ -112,13 +133,16 @@ class Connection:
         return self._socket.fileno()
 
     def is_fresh(self) -> bool:
-        """Whether nothing has come from the manager, not even that it has closed its end."""
+        """Whether nothing has come from the manager that is not expected, not even that it has closed its end."""
         try:
             self._socket.setblocking(False)  # with a timeout Python would wait for it, whatever the flags say
+            while self._unheard:
+                if self._receive():
+                    return False
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
-        except OSError:
+        except (OSError, LostError, protocol.ProtocolError):
             pass
         return False
 
@@ -169,7 +193,7 @@ class Conversations:
         while True:
             seconds = max(0.0, until - time.monotonic()) + ANSWER_SECONDS
             try:
-                with self.borrow(may_start=self._may_start(), seconds=seconds) as connection:
+                with self.borrow(may_start=self.may_start(), seconds=seconds) as connection:
                     if connection is not None:
                         return connection.ask(request, seconds)
             except LostError:
@@ -188,7 +212,8 @@ class Conversations:
             if connection is not None:
                 connection.ask(request, ANSWER_SECONDS)
 
-    def _may_start(self) -> bool:
+    def may_start(self) -> bool:
+        """Whether a request that needs a manager starts one."""
         return rendezvous.autostart_allowed() if self._autostart is None else self._autostart
 
     def close(self) -> None:

@@ -210,13 +210,10 @@ class Mailbox:
     def _describe(self, name: str) -> RawInfo | None:
         """The table, after its hand-over if its owner is dead; None if it is not this process's."""
         try:
-            handle = segments.attach(self.instance, name, _ffi.MAP_HEAD)
-            try:
-                raw = handle.describe()
-            finally:
-                handle.close()
+            handle, raw = segments.attach_and_describe(self.instance, name, _ffi.MAP_HEAD)
         except (TableError, OSError, ValueError):
             return None
+        handle.close()
         return raw if raw.owner == _ffi.self_process() and not raw.dropped else None
 
     def _note(self, tables: list[RawInfo], finally_: bool = False) -> None:
@@ -324,6 +321,11 @@ def mailbox(instance: str) -> Mailbox:
 def put_aside(instance: str, handle: Handle) -> None:
     """To be called before this process parts with a table: what it was not told of it yet is kept in its memory."""
     mailbox(instance).put_aside(handle)
+
+
+def is_there(instance: str) -> bool:
+    """Whether this process is a client of the instance."""
+    return instance in _mailboxes
 
 
 def put_aside_if_any(instance: str, handle: Handle) -> None:

@@ -26,7 +26,14 @@ from tablemgr.segment_names import SHM, parse_segment_name, resolve_instance, sc
 TYPES: Final = ("set", "ordered_set", "bag", "duplicate_bag")  # the position is the core's number, here and below
 BAG_TYPES: Final = ("bag", "duplicate_bag")  # with any number of rows per key
 ACCESSES: Final = ("public", "protected", "private")
-REASONS: Final[tuple[Literal["gift", "heir", "claim"] | None, ...]] = (None, "gift", "heir", "claim", "heir")
+REASONS: Final[tuple[Literal["gift", "heir", "claim"] | None, ...]] = (
+    None,
+    "gift",
+    "heir",
+    "claim",
+    "heir",
+    "heir",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,13 @@ def attach(instance: str, name: str, mapping: int = _ffi.MAP_AUTO, doing: str = 
 
     Raises TableNotFoundError, and what Handle.attach raises.
     """
+    return attach_and_describe(instance, name, mapping, doing)[0]
+
+
+def attach_and_describe(
+    instance: str, name: str, mapping: int = _ffi.MAP_AUTO, doing: str = "attach"
+) -> tuple[Handle, RawInfo]:
+    """`attach`, and what the table is, after the hand-over to a live heir if that was due."""
     segment = segment_name(instance, name)
     try:
         handle = Handle.attach(segment, mapping, name, doing)
@@ -138,10 +152,12 @@ def attach(instance: str, name: str, mapping: int = _ffi.MAP_AUTO, doing: str = 
         raw = handle.describe()
         if raw.dropped or _went_with_owner(handle, raw, mapping):
             raise_for(Status.NO_TABLE, table=name, doing=doing)
+        if not raw.owner_alive and raw.heir == _ffi.HEIR_PROCESS:
+            raw = handle.describe()
     except BaseException:
         handle.close()
         raise
-    return handle
+    return handle, raw
 
 
 def foreign_user(segment: str) -> str:
@@ -243,7 +259,7 @@ def sightings(instance: str) -> list[Sighting]:
     found = []
     for name, segment in scan(instance):
         try:
-            handle = attach(instance, name, _mapping_to_look(segment))
+            handle, raw = attach_and_describe(instance, name, _mapping_to_look(segment))
         except TableNotFoundError:
             continue
         except (TableError, OSError, MemoryError) as error:
@@ -251,12 +267,8 @@ def sightings(instance: str) -> list[Sighting]:
             if unusable is not None:
                 found.append(Sighting(unusable))
             continue
-        try:
-            raw = handle.describe()
-        finally:
-            handle.close()
-        if not raw.dropped:
-            found.append(_sighting(raw._replace(name=name), instance))  # by which it can be attached to, and dropped
+        handle.close()
+        found.append(_sighting(raw._replace(name=name), instance))  # by which it can be attached to, and dropped
     return found
 
 

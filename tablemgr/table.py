@@ -127,9 +127,9 @@ def attach(
         mapping = _ffi.MAP_READ if readonly else _ffi.MAP_WRITE
     else:
         raise TypeError(f"readonly must be True, False or None, not {readonly.__class__.__name__}")
-    handle = segments.attach(instance, name, mapping)
+    handle, raw = segments.attach_and_describe(instance, name, mapping)
     try:
-        return over(handle, handle.describe(), instance, codec, seconds, readonly)
+        return over(handle, raw, instance, codec, seconds, readonly)
     except BaseException:
         handle.close()
         raise

@@ -26,12 +26,15 @@ REASON_GIFT: Final = 1
 REASON_INHERITED: Final = 2
 REASON_CLAIMED: Final = 3
 REASON_KEPT: Final = 4
+REASON_OFFERED: Final = 5
 END_OPEN: Final = 0
 END_UNKNOWN: Final = 1
 END_KNOWN: Final = 2
 CLAIM_ORPHAN: Final = 0
 CLAIM_ORPHAN_OR_KEPT: Final = 1
 CLAIM_TO_KEEP: Final = 2
+CLAIM_TO_OFFER: Final = 3
+CLAIM_OFFERED: Final = 4
 MAP_WRITE: Final = 0
 MAP_READ: Final = 1
 MAP_AUTO: Final = 2
@@ -86,7 +89,7 @@ class RawInfo(NamedTuple):
     @property
     def kept(self) -> bool:
         """Whether the owner is a manager that keeps the table for whoever is to have it."""
-        return self.transfer_reason == REASON_KEPT
+        return self.transfer_reason in (REASON_KEPT, REASON_OFFERED)
 
 
 class Glance(NamedTuple):
@@ -105,7 +108,7 @@ class Glance(NamedTuple):
     @property
     def kept(self) -> bool:
         """Whether the owner is a manager that keeps the table for whoever is to have it."""
-        return self.transfer_reason == REASON_KEPT
+        return self.transfer_reason in (REASON_KEPT, REASON_OFFERED)
 
 
 class Ending(NamedTuple):

@@ -183,8 +183,9 @@ class Handle:
     def claim(self, what: int = CLAIM_ORPHAN, ending: Ending | None = None) -> None:
         """Become the owner of an orphan, of many claimants as the only one. Raises TableOwnedError. One atomic step.
 
-        what: CLAIM_ORPHAN, CLAIM_ORPHAN_OR_KEPT (also from a live manager that keeps the table), or CLAIM_TO_KEEP (as
-        the manager, for whoever comes for it). ending: of the owner before, put down in the same step.
+        what: CLAIM_ORPHAN, CLAIM_ORPHAN_OR_KEPT (also from a live manager that keeps the table), CLAIM_TO_KEEP (as the
+        manager, for whoever is to have it), CLAIM_TO_OFFER (likewise, for whoever comes first), or CLAIM_OFFERED (only
+        what is offered so). ending: of the owner before, put down in the same step.
         """
         told = ending_pointer(ending)
         self._check(self._patiently(lambda wait: lib.tmgr_claim(self.pointer, what, told, wait)), "claim")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tablemgr._core import ffi, lib
-from tablemgr._ffi.facts import OK, REASON_KEPT
+from tablemgr._ffi.facts import OK, REASON_KEPT, REASON_OFFERED
 from tablemgr._ffi.processes import user_text
 from tablemgr.errors import Status
 
@@ -40,7 +40,7 @@ def explain(pointer: Any, status: int) -> str:
     if status == Status.READONLY:
         return "" if info.trusted else f", because it belongs to {user_text(info.uid)}, who is not trusted for that"
     owner = info.owner.pid
-    if info.owner_alive and info.transfer_reason == REASON_KEPT:
+    if info.owner_alive and info.transfer_reason in (REASON_KEPT, REASON_OFFERED):
         who = f"kept by the manager, process {owner}, since its owner ended: new_table() takes the table over"
     elif info.owner_alive:
         who = f"owned by process {owner}, which is alive"

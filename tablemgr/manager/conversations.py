@@ -63,12 +63,20 @@ class Conversation:
 
     def has_left(self) -> bool:
         """Whether the peer closed its end: it no longer wants what it asked for."""
+        return self._next_byte() == b""
+
+    def has_something(self) -> bool:
+        """Whether something has come that was not read yet."""
+        return bool(self._next_byte())
+
+    def _next_byte(self) -> bytes | None:
+        """None: it has not come yet; empty: it never will."""
         try:
-            return self.connection.recv(1, socket.MSG_PEEK) == b""
+            return self.connection.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            return False
+            return None
         except OSError:
-            return True
+            return b""
 
 
 class Conversations:
@@ -169,6 +177,12 @@ class Conversations:
             for _ in range(_DRAIN_READS):
                 if not self._readable(conversation):
                     break
+
+    def hear_out(self, conversation: Conversation) -> None:
+        """Take what a process asked before it died: it may have told of a table that it took."""
+        for _ in range(_DRAIN_READS):
+            if not conversation.has_something() or not self._readable(conversation):
+                break
 
     def round(self) -> None:
         """To be called once a second, for the peers that are overdue and the limits by the second."""

@@ -48,7 +48,8 @@ def _cannot(name: str, error: Exception) -> UnmanageableError:
 class Estate:
     """All tables of one instance. Not thread-safe: it belongs to the manager's loop.
 
-    exit_of: how a dead process ended, if that is known; is_alive: a faster way to ask than the outside's.
+    exit_of: how a dead process ended, if that is known; is_alive: a faster way to ask than the outside's. has_line:
+    whether somebody stands in line for a table, or is to come back to it; what nobody waits for is offered.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class Estate:
         journal: Journal | None = None,
         exit_of: Callable[[Identity], int | None] | None = None,
         is_alive: Callable[[Identity], bool] | None = None,
+        has_line: Callable[[str], bool] | None = None,
     ) -> None:
         self._outside = outside
         self._journal = journal or Journal()
         self._exit_of = exit_of or (lambda process: processes.exit_status(*process, None))
         self._is_alive = is_alive or outside.alive
+        self._has_line = has_line or (lambda name: False)
         self._is_visiting = False
         self._visited: tuple[TableHandle, Seen] | None = None
         self._records: dict[str, Record] = {}
@@ -241,6 +244,11 @@ class Estate:
             return None
         self._seen[name] = seen
         owner = Identity(*seen.owner)
+        before = self._records.get(name)
+        was_held = before is not None and before.held and before.table_id == seen.table_id
+        if was_held and seen.transfer_reason == _ffi.REASON_INHERITED:  # what was offered has been taken
+            self._journal.note(Event.CLAIM, logging.DEBUG, table=name, pid=owner.pid)
+            self._journal.note(Event.GIVEN, table=name, pid=owner.pid)
         return self._remember(Record(name, seen.table_id, owner, seen.created_ns, owner == self.me and seen.kept))
 
     def _settle(self, name: str) -> Seen | None:
@@ -248,8 +256,10 @@ class Estate:
         with self._attached(name) as (handle, seen):
             # In one step with the change of owner: the kernel may have told us alone, and we may be killed between.
             ending = self._ending(seen.transfer_from if seen.kept else seen.owner)
+            is_awaited = self._has_line(name) or self._outside.has_mail()
+            what = _ffi.CLAIM_TO_KEEP if is_awaited else _ffi.CLAIM_TO_OFFER
             with suppress(TableOwnedError):  # its heir has it, or another was faster
-                handle.claim(_ffi.CLAIM_TO_KEEP, None if ending.status is None else ending)
+                handle.claim(what, None if ending.status is None else ending)
             now = self._outside.glance_of(name, handle)
             if now is not None and now.kept and now.owner == self.me:
                 self._journal.note(Event.INHERITED, table=name, previous=seen.owner[0])

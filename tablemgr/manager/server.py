@@ -82,12 +82,12 @@ class Server:
         except BaseException:
             self._lock.release()
             raise
-        self._estate = Estate(SharedMemory(self.instance), self.journal, self._exit_of, self._is_alive)
+        self._is_forming = self._noted = self._lock.left == _IN_LINE
+        self._estate = Estate(SharedMemory(self.instance), self.journal, self._exit_of, self._is_alive, self._has_line)
         try:
             if self._prepare is not None:
                 self._prepare(self.journal)
             self._estate.round()
-            self._is_forming = self._noted = self._lock.left == _IN_LINE
             self._conversations.open(self._passed)
         except BaseException:
             self._estate.release()  # the process may live on, and is no manager
@@ -226,6 +226,7 @@ class Server:
         """A watched process ended: its tables move in the order of their creation, each as far as it can at once."""
         left = self._conversations.of(process)
         for conversation in left:
+            self._conversations.hear_out(conversation)
             self._leave(conversation.key)
         orphaned = self._estate.owned_by(process)
         if orphaned:
@@ -239,6 +240,9 @@ class Server:
         self._rewatch()
 
     # -- the line -----------------------------------------------------------------------------------------------------
+
+    def _has_line(self, name: str) -> bool:
+        return self._is_forming or bool(self._line.of(name))
 
     def _note_line(self) -> None:
         """Have the successor know, however this manager ends, whether there is somebody to wait for."""

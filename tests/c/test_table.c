@@ -1289,6 +1289,62 @@ static void test_a_keeper_is_no_predecessor(void) {
     tmgr_free(table);
 }
 
+static int offer_and_end(const char *segment) {
+    struct tmgr_table *table;
+    int status = tmgr_attach(segment, TMGR_MAP_HEAD, &table);
+    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_TO_OFFER, NULL, WAIT_NS);
+}
+
+static int claim_what_is_offered(const char *segment) {
+    struct tmgr_table *table;
+    int status = tmgr_attach(segment, TMGR_MAP_HEAD, &table);
+    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_OFFERED, NULL, WAIT_NS);
+}
+
+/* Whoever takes it has it as if the manager had passed it on; nothing else is taken so. */
+static void test_what_is_offered_can_be_taken(void) {
+    struct tmgr_info info;
+    struct tmgr_table *table;
+    char segment[64];
+    name_segment(segment);
+    CHECK(in_child(create_and_end, segment) == TMGR_OK);
+    CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK);
+    uint32_t creator = info.owner.pid;
+    CHECK(tmgr_claim(table, TMGR_CLAIM_OFFERED, NULL, WAIT_NS) == TMGR_OWNED); /* an orphan that nobody offers */
+    CHECK(in_child(keep_and_end, segment) == TMGR_OK);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_OFFERED, NULL, WAIT_NS) == TMGR_OWNED); /* kept for those who stand in line */
+    CHECK(in_child(offer_and_end, segment) == TMGR_OK);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, NULL, WAIT_NS) == TMGR_OK); /* a successor with a line */
+    CHECK(in_child(claim_what_is_offered, segment) == TMGR_OWNED);
+    CHECK(tmgr_pass_on(table, &(struct tmgr_process){.pid = (uint32_t)getpid()}, true, WAIT_NS) == TMGR_OK);
+    CHECK(in_child(claim_what_is_offered, segment) == TMGR_OWNED);
+    CHECK(tmgr_drop(table, true) == TMGR_OK);
+    tmgr_free(table);
+
+    CHECK(in_child(create_and_end, segment) == TMGR_OK);
+    CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK);
+    creator = info.owner.pid;
+    struct tmgr_ending killed = {info.owner, TMGR_END_KNOWN, -9};
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_OFFER, NULL, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, NULL, WAIT_NS) == TMGR_OK); /* it is kept already */
+    CHECK(tmgr_note_end(table, &killed, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_OFFERED);
+    CHECK(in_child(claim_elsewhere, segment) == TMGR_OWNED);
+    CHECK(in_child(claim_what_is_offered, segment) == TMGR_OK);
+    CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_INHERITED);
+    CHECK(info.owner.pid != (uint32_t)getpid() && info.transfer_from.pid == creator);
+    CHECK(info.transfer_end == TMGR_END_KNOWN && info.transfer_exit == -9);
+    CHECK(tmgr_pass_on(table, &parent, false, WAIT_NS) == TMGR_NOT_OWNER);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_OFFERED, NULL, WAIT_NS) == TMGR_OWNED); /* its taker is dead */
+    CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN, NULL, WAIT_NS) == TMGR_OK);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_OFFERED, NULL, WAIT_NS) == TMGR_OK); /* the caller's */
+    CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_CLAIMED);
+    CHECK(tmgr_drop(table, true) == TMGR_OK);
+    tmgr_free(table);
+}
+
 static bool end_is(struct tmgr_table *table, enum tmgr_end end, int32_t exit) {
     struct tmgr_info info;
     return tmgr_describe(table, &info) == TMGR_OK && info.transfer_end == end && info.transfer_exit == exit;
@@ -1474,6 +1530,7 @@ int main(void) {
     test_who_is_refused_a_table_that_went_with_its_owner_hears_that_it_is_gone();
     test_a_live_heir_inherits();
     test_a_keeper_is_no_predecessor();
+    test_what_is_offered_can_be_taken();
     test_the_end_of_an_owner_is_said_once_and_stays();
     test_the_end_of_an_owner_comes_with_the_inheritance();
     test_a_glance_tells_whose_a_segment_is();

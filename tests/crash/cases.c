@@ -323,6 +323,8 @@ static const struct life life_create_over_gone = {.op = LIFE_CREATE, .start = ST
 static const struct life life_attach_gone = {.op = LIFE_ATTACH, .start = START_GONE};
 static const struct life life_claim = {.op = LIFE_CLAIM, .start = START_ORPHAN};
 static const struct life life_inherit = {.op = LIFE_KEEP, .start = START_ORPHAN};
+static const struct life life_offer = {.op = LIFE_OFFER, .start = START_ORPHAN};
+static const struct life life_take = {.op = LIFE_TAKE, .start = START_ORPHAN, .beforehand = LIFE_OFFER};
 static const struct life life_settle = {.op = LIFE_SETTLE, .start = START_HEIR};
 static const struct life life_give_away = {.op = LIFE_GIVE_AWAY, .start = START_ORPHAN, .beforehand = LIFE_CLAIM};
 static const struct life life_pass_on = {.op = LIFE_PASS_ON, .start = START_ORPHAN, .beforehand = LIFE_KEEP};
@@ -463,6 +465,8 @@ const struct crash_case crash_cases[] = {
     {"attach_gone", TMGR_SET, 2, NULL, &life_attach_gone},
     {"claim", TMGR_SET, 2, small_table, &life_claim},
     {"inherit", TMGR_SET, 2, small_table, &life_inherit},
+    {"offer", TMGR_SET, 2, small_table, &life_offer},
+    {"take_offered", TMGR_SET, 2, small_table, &life_take},
     {"settle", TMGR_SET, 2, small_table, &life_settle},
     {"give_away", TMGR_SET, 2, small_table, &life_give_away},
     {"pass_on", TMGR_SET, 2, small_table, &life_pass_on},

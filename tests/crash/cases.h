@@ -10,8 +10,10 @@ enum life_op {
     LIFE_ATTACH,
     LIFE_CREATE,
     LIFE_CLAIM,
-    LIFE_KEEP,       /* a claim as the manager, for whoever comes */
+    LIFE_KEEP,       /* a claim as the manager, for whoever is to have it */
     LIFE_CLAIM_KEPT, /* a claim, also of what a live manager keeps */
+    LIFE_OFFER,      /* a claim as the manager, for whoever comes first */
+    LIFE_TAKE,       /* what is offered */
     LIFE_SETTLE,
     LIFE_KEEP_TOLD, /* with how the owner ended: by LIFE_SIGNAL */
     LIFE_SETTLE_TOLD,

@@ -21,7 +21,8 @@ struct next {
 static const char *const names[] = {"attach",     "create",     "claim",        "settle",       "give_away",
                                     "setopts",    "rename",     "drop",         "drop_segment", "create_and_claim",
                                     "claim_kept", "pass_on",    "pass_on_kept", "note_end",     "note_end_again",
-                                    "protect",    "disinherit", "setopts_both", "keep_told"};
+                                    "protect",    "disinherit", "setopts_both", "keep_told",    "take",
+                                    "offer_take"};
 static const struct next nexts[] = {{1, {LIFE_ATTACH}},
                                     {1, {LIFE_CREATE}},
                                     {1, {LIFE_CLAIM}},
@@ -40,7 +41,9 @@ static const struct next nexts[] = {{1, {LIFE_ATTACH}},
                                     {2, {LIFE_CLAIM, LIFE_PROTECT}},
                                     {2, {LIFE_CLAIM, LIFE_DISINHERIT}},
                                     {2, {LIFE_CLAIM, LIFE_SETOPTS_BOTH}},
-                                    {1, {LIFE_KEEP_TOLD}}};
+                                    {1, {LIFE_KEEP_TOLD}},
+                                    {1, {LIFE_TAKE}},
+                                    {2, {LIFE_OFFER, LIFE_TAKE}}};
 enum { N_NEXTS = sizeof nexts / sizeof *nexts };
 
 /* Of the case at work; there is one at a time. worlds[i] is what i returned calls have made, of the operation itself

@@ -51,7 +51,7 @@ static int call_told(struct tmgr_table *table, enum life_op op, int64_t wait_ns)
     int status = tmgr_describe(table, &info);
     if (status != TMGR_OK)
         return status;
-    bool is_before = op == LIFE_NOTE_END || info.transfer_reason == TMGR_KEPT;
+    bool is_before = op == LIFE_NOTE_END || info.transfer_reason == TMGR_KEPT || info.transfer_reason == TMGR_OFFERED;
     struct tmgr_ending ending = {is_before ? info.transfer_from : info.owner, TMGR_END_KNOWN, -LIFE_SIGNAL};
     if (op == LIFE_KEEP_TOLD)
         return tmgr_claim(table, TMGR_CLAIM_TO_KEEP, &ending, wait_ns);
@@ -76,6 +76,10 @@ int life_call(const struct setup *setup, enum life_op op, struct tmgr_table **ta
         return tmgr_claim(*table, TMGR_CLAIM_TO_KEEP, NULL, wait_ns);
     case LIFE_CLAIM_KEPT:
         return tmgr_claim(*table, TMGR_CLAIM_ORPHAN_OR_KEPT, NULL, wait_ns);
+    case LIFE_OFFER:
+        return tmgr_claim(*table, TMGR_CLAIM_TO_OFFER, NULL, wait_ns);
+    case LIFE_TAKE:
+        return tmgr_claim(*table, TMGR_CLAIM_OFFERED, NULL, wait_ns);
     case LIFE_PASS_ON:
         return tmgr_pass_on(*table, &parent, false, wait_ns);
     case LIFE_PASS_ON_KEPT:

@@ -138,14 +138,16 @@ static void hand_on(struct facts *facts, enum role to, uint32_t reason) {
     facts->exit = before.exit;
 }
 
+static bool is_kept(const struct facts *facts) { return facts->reason == TMGR_KEPT || facts->reason == TMGR_OFFERED; }
+
 /* A manager that only kept the table is nobody's predecessor, and leaves what it was told to its successor. */
 static void inherit(struct facts *facts, enum role to, uint32_t reason) {
     facts->transfer_data = facts->heir_data;
-    if (reason != TMGR_KEPT)
+    if (reason != TMGR_KEPT && reason != TMGR_OFFERED)
         facts->heir_data = digest(NULL, 0);
     facts->heir = TMGR_HEIR_MANAGER;
     facts->heir_process = ROLE_NOBODY;
-    (facts->reason == TMGR_KEPT ? hand_on : hand_over)(facts, to, reason);
+    (is_kept(facts) ? hand_on : hand_over)(facts, to, reason);
 }
 
 static int settle(struct facts *facts, enum role who) {
@@ -177,16 +179,24 @@ static int claim(struct facts *facts, enum life_op op, enum role who) {
     int status = op == LIFE_KEEP_TOLD ? settle_told(facts, who) : settle(facts, who);
     if (status == TMGR_OK)
         return facts->owner == who ? TMGR_OK : TMGR_OWNED;
-    if (status == TMGR_OWNED && (op != LIFE_CLAIM_KEPT || facts->reason != TMGR_KEPT))
+    if (status == TMGR_OWNED && (op != LIFE_CLAIM_KEPT || !is_kept(facts)))
         return facts->owner == who ? TMGR_OK : TMGR_OWNED;
-    inherit(facts, who, op == LIFE_KEEP || op == LIFE_KEEP_TOLD ? TMGR_KEPT : TMGR_CLAIMED);
+    bool keeps = op == LIFE_KEEP || op == LIFE_KEEP_TOLD;
+    inherit(facts, who, keeps ? TMGR_KEPT : op == LIFE_OFFER ? TMGR_OFFERED : TMGR_CLAIMED);
     if (op == LIFE_KEEP_TOLD)
         note_end(facts);
     return TMGR_OK;
 }
 
+static int take(struct facts *facts, enum role who) {
+    if (facts->reason != TMGR_OFFERED)
+        return facts->owner == who ? TMGR_OK : TMGR_OWNED;
+    hand_on(facts, who, TMGR_INHERITED);
+    return TMGR_OK;
+}
+
 static int pass_on(struct facts *facts, enum role who, uint32_t reason) {
-    if (facts->owner != who || facts->reason != TMGR_KEPT)
+    if (facts->owner != who || !is_kept(facts))
         return TMGR_NOT_OWNER;
     hand_on(facts, ROLE_TRACER, reason);
     return TMGR_OK;
@@ -216,7 +226,10 @@ int facts_after(struct facts *facts, enum life_op op, enum role who) {
     case LIFE_KEEP:
     case LIFE_CLAIM_KEPT:
     case LIFE_KEEP_TOLD:
+    case LIFE_OFFER:
         return claim(facts, op, who);
+    case LIFE_TAKE:
+        return take(facts, who);
     case LIFE_PASS_ON:
         return pass_on(facts, who, TMGR_INHERITED);
     case LIFE_PASS_ON_KEPT:
@@ -244,8 +257,7 @@ int facts_after(struct facts *facts, enum life_op op, enum role who) {
         *facts = (struct facts){0};
         return TMGR_OK;
     case LIFE_RELINK: /* it has its name */
-        return facts_admit(facts, who) || !is_alive(facts->owner, who) || facts->reason == TMGR_KEPT ? TMGR_OK
-                                                                                                     : TMGR_ACCESS;
+        return facts_admit(facts, who) || !is_alive(facts->owner, who) || is_kept(facts) ? TMGR_OK : TMGR_ACCESS;
     case LIFE_DROP_SEGMENT:
         *facts = (struct facts){0};
         return TMGR_OK;

@@ -14,6 +14,7 @@ from tablemgr._ffi import Ending
 from tablemgr.errors import CorruptTableError, LockTimeoutError, NotOwnerError, TableNotFoundError, TableOwnedError
 from tablemgr.manager.decisions import Identity
 from tablemgr.manager.estate import Estate, Given
+from tablemgr.manager.journal import Event, Journal
 from tablemgr.manager.outside import UnmanageableError
 
 ME = Identity(1, 10)
@@ -44,7 +45,7 @@ class FakeTable:
     history: list[tuple[int, int]] = field(default_factory=list)
 
     def claim(self, what: int, ending: Ending | None) -> None:
-        assert what == _ffi.CLAIM_TO_KEEP
+        assert what in (_ffi.CLAIM_TO_KEEP, _ffi.CLAIM_TO_OFFER)
         if self.trouble is not None:
             raise self.trouble
         if self.owner not in self.world.dead:
@@ -55,7 +56,8 @@ class FakeTable:
             raise TableNotFoundError
         before = self.transfer_from if self.kept else self.owner
         self.kept = True
-        self._move(self.world.me, _ffi.REASON_KEPT, before)
+        reason = _ffi.REASON_KEPT if what == _ffi.CLAIM_TO_KEEP else _ffi.REASON_OFFERED
+        self._move(self.world.me, reason, before)
         if ending is not None:
             self._tell(ending)
 
@@ -68,6 +70,12 @@ class FakeTable:
             raise LookupError
         self.kept = kept
         self._move(receiver, _ffi.REASON_KEPT if kept else _ffi.REASON_INHERITED, self.transfer_from)
+
+    def take(self, receiver: Identity) -> None:
+        """As an outsider that claims what is offered."""
+        assert self.transfer_reason == _ffi.REASON_OFFERED
+        self.kept = False
+        self._move(receiver, _ffi.REASON_INHERITED, self.transfer_from)
 
     def note_end(self, ending: Ending) -> bool:
         self.n_notes += 1
@@ -100,6 +108,7 @@ class FakeWorld:
         self.mortals: list[Identity] = []
         self.moves: list[tuple[str, Identity]] = []
         self.open_handles = 0
+        self.is_client = False
         self.parted: list[str] = []
         self.attached: list[str] = []
         self._names: set[str] = set()
@@ -149,6 +158,9 @@ class FakeWorld:
         assert isinstance(handle, FakeTable)
         self.parted.append(handle.name)
 
+    def has_mail(self) -> bool:
+        return self.is_client
+
     @contextmanager
     def mortal(self) -> Iterator[Identity]:
         mortal = Identity(900 + len(self.mortals), 1)
@@ -189,6 +201,40 @@ def test_an_orphan_is_inherited_and_passed_on(world: FakeWorld, estate: Estate) 
     assert estate.give(record, OTHER) is Given.DONE
     assert (table.owner, table.kept) == (OTHER, False)
     assert [r.held for r in estate.records()] == [False]
+
+
+def test_what_nobody_waits_for_is_offered(world: FakeWorld) -> None:
+    """Who comes later takes it alone; where there is a line the table is its first one's, so it is only kept."""
+    awaited, other = world.add("awaited"), world.add("other")
+    world.dead.add(OWNER)
+    Estate(world, has_line=lambda name: name == "awaited").round()
+    assert (awaited.transfer_reason, other.transfer_reason) == (_ffi.REASON_KEPT, _ffi.REASON_OFFERED)
+
+
+def test_a_client_that_is_the_manager_offers_nothing(world: FakeWorld, estate: Estate) -> None:
+    """It is to be told of the death before the table goes on, and the next owner's transfer would overwrite that."""
+    table = world.add("t")
+    world.is_client = True
+    world.dead.add(OWNER)
+    estate.round()
+    assert table.transfer_reason == _ffi.REASON_KEPT
+
+
+def test_what_was_taken_is_seen_at_the_next_look(world: FakeWorld) -> None:
+    """Its taker is the owner as if it had been given to it, and that is noted once."""
+    journal = Journal()
+    estate = Estate(world, journal)
+    table = world.add("t")
+    world.dead.add(OWNER)
+    estate.round()
+    estate.take_concerned()
+    table.take(OTHER)
+    for _ in range(2):
+        record = estate.look("t")
+        assert record is not None
+        assert (record.owner, record.held) == (OTHER, False)
+    assert estate.take_concerned() == {OTHER: ["t"]}
+    assert (journal.counts[Event.CLAIM], journal.counts[Event.GIVEN]) == (1, 1)
 
 
 def test_in_a_visit_a_hand_over_needs_one_handle(world: FakeWorld, estate: Estate) -> None:

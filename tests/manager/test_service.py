@@ -382,6 +382,7 @@ def test_metrics_tell_of_tables_owners_and_what_happened(instance: str, tmp_path
         theirs = Path(f"/dev/shm/tablemgr.{instance}.theirs")
         theirs.write_bytes(b"x" * 5000)
         os.chown(theirs, 65534, -1)
+    until_equal(1.0, lambda: parse(scrape(path))["tablemgr_transfers_total"])  # it was taken, and that told afterwards
     found = parse(scrape(path))
     expected = {
         "tablemgr_tables:owned": 2,
