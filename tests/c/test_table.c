@@ -1309,8 +1309,6 @@ static void test_what_is_offered_can_be_taken(void) {
     name_segment(segment);
     CHECK(in_child(create_and_end, segment) == TMGR_OK);
     CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
-    CHECK(tmgr_describe(table, &info) == TMGR_OK);
-    uint32_t creator = info.owner.pid;
     CHECK(tmgr_claim(table, TMGR_CLAIM_OFFERED, NULL, WAIT_NS) == TMGR_OWNED); /* an orphan that nobody offers */
     CHECK(in_child(keep_and_end, segment) == TMGR_OK);
     CHECK(tmgr_claim(table, TMGR_CLAIM_OFFERED, NULL, WAIT_NS) == TMGR_OWNED); /* kept for those who stand in line */
@@ -1325,7 +1323,7 @@ static void test_what_is_offered_can_be_taken(void) {
     CHECK(in_child(create_and_end, segment) == TMGR_OK);
     CHECK(tmgr_attach(segment, TMGR_MAP_WRITE, &table) == TMGR_OK);
     CHECK(tmgr_describe(table, &info) == TMGR_OK);
-    creator = info.owner.pid;
+    uint32_t creator = info.owner.pid;
     struct tmgr_ending killed = {info.owner, TMGR_END_KNOWN, -9};
     CHECK(tmgr_claim(table, TMGR_CLAIM_TO_OFFER, NULL, WAIT_NS) == TMGR_OK);
     CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, NULL, WAIT_NS) == TMGR_OK); /* it is kept already */

@@ -161,7 +161,7 @@ def test_a_client_that_runs_the_manager_is_told_of_the_death(instance: str) -> N
             eventually(lambda: owner_pid(table) == os.getpid())
         assert reason("t") == _ffi.REASON_KEPT
         assert successor.call(open_table, "t") == (True, "heir")
-        assert [event for event in shown(tm.events(timeout=0)) if event[0] == "died"] == [
+        assert [event for event in shown(list(tm.events(timeout=0))) if event[0] == "died"] == [
             ("died", "t", owner.pid, -signal.SIGKILL)
         ]
 
@@ -175,7 +175,7 @@ def take_and_die(state: State, name: str, tells: bool) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     original = Connection.mention
-    Connection.mention = mention  # type: ignore[method-assign,assignment]
+    Connection.mention = mention  # type: ignore[method-assign]
     open_table(state, name)
 
 
