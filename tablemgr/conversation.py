@@ -210,7 +210,7 @@ class Conversations:
         expected = (LostError, ManagerUnavailableError, AccessError, LockTimeoutError)
         with contextlib.suppress(*expected), self.borrow(may_start=False) as connection:
             if connection is not None:
-                connection.ask(request, ANSWER_SECONDS)
+                connection.mention(request)
 
     def may_start(self) -> bool:
         """Whether a request that needs a manager starts one."""

@@ -305,8 +305,7 @@ class Conversations:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.end(conversation)  # it is gone
-            return
+            return  # it is gone; what it said before that is still heard
         if sent != len(line):
             self._journal.note(Event.CUT_OFF, logging.WARNING, pid=conversation.pid)
             self.end(conversation)  # it does not read its answers

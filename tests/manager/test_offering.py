@@ -166,33 +166,36 @@ def test_a_client_that_runs_the_manager_is_told_of_the_death(instance: str) -> N
         ]
 
 
-def take_and_die(state: State, name: str, tells: bool) -> None:
-    """In a worker: take an offered table and be killed at once, before or after the manager is told."""
+def take_and_die(state: State, *names: str, tells: bool) -> None:
+    """In a worker: take offered tables and be killed at once, before or after the manager is told of the last."""
 
     def mention(self: Connection, request: object) -> None:
         if tells:
             original(self, request)  # type: ignore[arg-type]
         os.kill(os.getpid(), signal.SIGKILL)
 
+    for name in names[:-1]:
+        open_table(state, name)
     original = Connection.mention
     Connection.mention = mention  # type: ignore[method-assign]
-    open_table(state, name)
+    open_table(state, names[-1])
 
 
 def test_what_a_taker_told_before_it_was_killed_is_heard(instance: str) -> None:
     """The manager learns of the end first, and of what the dead had taken all the same."""
     owner, taker = Worker(), Worker()
     with manager_with(instance, "server.ROUND_SECONDS = 3600.0") as manager:
-        owner.call(fill_table, "t")
+        for name in ("t", "u"):
+            owner.call(fill_table, name)
         taker.call(meet)
         owner.kill()
-        with tm.attach("t") as table:
-            eventually(lambda: owner_pid(table) == manager)
+        with tm.attach("t") as first, tm.attach("u") as last:
+            eventually(lambda: owner_pid(last) == manager)
             with stopped(manager):
-                taker.start(take_and_die, "t", tells=True)
+                taker.start(take_and_die, "t", "u", tells=True)
                 taker.await_end()
-                assert owner_pid(table) == taker.pid
-            eventually(lambda: owner_pid(table) == manager)
+                assert owner_pid(first) == owner_pid(last) == taker.pid
+            eventually(lambda: owner_pid(first) == owner_pid(last) == manager)
 
 
 def test_a_taker_killed_before_it_tells_is_found(daemon: Daemon) -> None:
