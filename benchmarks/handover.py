@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 
@@ -76,32 +77,37 @@ def _successor(plan: Plan, figures: Figures, instance: str) -> None:
 
 
 def _claims(plan: Plan, figures: Figures, instance: str) -> None:
-    """A claim of a table that is the asker's already, so that nothing else has to be done: request to answer.
+    """What a dead owner left, in the hands of a process that comes for it when the manager has it.
 
-    Beside it new_table as a whole, which also attaches to the table."""
-    table = tm.new_table("claimed", instance=instance)
-    table_id = table._handle.describe().table_id
-    peer = rendezvous.connect(instance)
-    assert peer is not None
-    connection = Connection(peer, instance)
-    connection.greet(time.monotonic() + READY_SECONDS)
-    try:
-        for _ in range(plan.rounds):
-            times = []
-            for _ in range(CLAIMS):
-                start = time.perf_counter_ns()
-                connection.ask(protocol.Claim("claimed", table_id, 0.0, 0.0), READY_SECONDS)
-                times.append(time.perf_counter_ns() - start)
-            figures.add(sorted(times)[CLAIMS // 2], question=QUESTION, what="claim", store="tablemgr", rows=0)
-            times = []
-            for _ in range(CLAIMS):
-                start = time.perf_counter_ns()
-                tm.new_table("claimed", instance=instance).close()
-                times.append(time.perf_counter_ns() - start)
-            figures.add(sorted(times)[CLAIMS // 2], question=QUESTION, what="new_table", store="tablemgr", rows=0)
-    finally:
-        connection.close()
-        table.drop()
+    claim: from a table that is attached to one that is owned, the manager being told; new_table: the whole call, which
+    attaches, too; by request: what is asked of the manager instead, here for a table that is the asker's already.
+    """
+    client = tm.Client(instance)
+    for _ in range(plan.rounds):
+        with _program(_OWNER_OF_MANY, instance):
+            pass
+        while sum(info.kept for info in tm.tables(instance)) < 2 * CLAIMS:
+            time.sleep(0.01)
+        left = [tm.attach(f"left{number}", instance=instance) for number in range(CLAIMS)]
+        asked = protocol.Claim("left0", left[0]._table_id, 0.0, 0.0)
+        names = [f"left{number}" for number in range(CLAIMS, 2 * CLAIMS)]
+        _time_each(figures, "claim", [partial(client._claims.take_offered, table) for table in left])
+        _time_each(figures, "new_table", [partial(client.new_table, name) for name in names])
+        with client._manager.borrow(may_start=False) as connection:
+            assert connection is not None
+            _time_each(figures, "by request", [partial(connection.ask, asked, READY_SECONDS)] * CLAIMS)
+        _drop_all(instance)
+
+
+def _time_each(figures: Figures, what: str, claims: list[Callable[[], object]]) -> None:
+    """The median time of these claims, all of which succeed."""
+    times, results = [], []
+    for claim in claims:
+        start = time.perf_counter_ns()
+        results.append(claim())
+        times.append(time.perf_counter_ns() - start)
+    assert all(result is not False for result in results)
+    figures.add(sorted(times)[len(times) // 2], question=QUESTION, what=what, store="tablemgr", rows=0)
 
 
 def _deaths(plan: Plan, figures: Figures, instance: str) -> None:
@@ -131,6 +137,12 @@ def _deaths(plan: Plan, figures: Figures, instance: str) -> None:
             tm.drop("wanted", force=True, instance=instance)
 
 
+_OWNER_OF_MANY = f"""
+import signal, sys, tablemgr
+tables = [tablemgr.new_table(f"left{{number}}", instance=sys.argv[1]) for number in range({2 * CLAIMS})]
+print(flush=True)
+signal.pause()
+"""
 _OWNER = """
 import signal, sys, tablemgr
 table = tablemgr.new_table("wanted", instance=sys.argv[1])

@@ -198,7 +198,8 @@ def _handover(figures: Figures) -> Iterator[Verdict]:
             yield Verdict(text.format("median") + of, "", figure.median, None, figure.median / 1e6, 1.0, "ms")
             yield Verdict(text.format("p99"), "", late, None, late / 1e6, 5.0, "ms")
         elif figure.what == "claim":
-            yield Verdict("claim, request to answer", "", figure.median, None, figure.median / 1e3, 100.0, "us")
+            what = "a claim of what a dead owner left, the manager being told"
+            yield Verdict(what, "", figure.median, None, figure.median / 1e3, 100.0, "us")
         elif figure.what == "successor":
             text = f"a manager's successor knows {figure.rows:,} tables"
             yield Verdict(text, "", figure.median, None, figure.median / 1e6, 100.0, "ms")

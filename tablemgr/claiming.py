@@ -56,7 +56,7 @@ class Claims:
                 seen = 0 if found is None else found._table_id
                 claim = protocol.Claim(name, seen, asked, until)
                 try:
-                    if found is not None and is_offered and self._take_offered(found):
+                    if found is not None and is_offered and self.take_offered(found):
                         reply: protocol.Reply = protocol.Given(name)
                     else:
                         reply = self._manager.ask(claim, math.inf if until is None else until)
@@ -121,7 +121,7 @@ class Claims:
         self._manager.tell(protocol.Watch(name))
         return made
 
-    def _take_offered(self, table: Table) -> bool:
+    def take_offered(self, table: Table) -> bool:
         """Become the owner of a table that this user's manager offers, in one step of our own: whether it still did.
 
         The manager knows this process beforehand, so as to learn how it ends, and hears of the change afterwards. If
