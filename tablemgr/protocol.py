@@ -3,9 +3,10 @@
 
 A message is one JSON object on one line of UTF-8, at most `MESSAGE_MAX` bytes with its newline. Its member `type` names
 one of the classes below, the other members are exactly the fields of that class. A conversation is: the client says
-`Hello`, the manager answers `Welcome`; from then on each request has one answer, and a client sends its next request
-when it has the answer to the last. A `Claim` that waits in line is answered when its turn or its time has come.
-`Refused` answers anything; after the codes of `FATAL` the manager closes the connection.
+`Hello`, the manager answers `Welcome`; from then on each request has one answer, in the order of the requests. A client
+sends the next one when it has the answer to the last, or does not need it: that is a `Watch`. A `Claim` that waits in
+line is answered when its turn or its time has come. `Refused` answers anything; after the codes of `FATAL` the manager
+closes the connection.
 
 Every request may be repeated: asked again, by a client that lost its manager in the middle of a call, it does nothing
 that was not meant the first time, because the answer is read from the segments and not from the manager's memory.
@@ -75,7 +76,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """The client owns, created or let go table `name`: the manager should look at it now, not at its next round."""
+    """The client took, created or let go table `name`: the manager should look at it now, not at its next round."""
 
     name: str
 
