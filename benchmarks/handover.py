@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import repeat
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 
@@ -24,7 +25,8 @@ from tablemgr.manager.server import Server
 
 QUESTION = "handover"
 READY_SECONDS = 60.0
-CLAIMS = 200
+CLAIMS = 96
+OWNERS = 12  # of twice as many tables: of one that leaves many a manager offers none
 DEATHS = 20  # per round
 SUCCESSOR_TABLES = 1000
 CLIENT_PROCESSES = 4  # that hold the connections of an idle manager, below the limit of each
@@ -84,18 +86,19 @@ def _claims(plan: Plan, figures: Figures, instance: str) -> None:
     """
     client = tm.Client(instance)
     for _ in range(plan.rounds):
-        with _program(_OWNER_OF_MANY, instance):
-            pass
+        with contextlib.ExitStack() as owners:
+            for number in range(OWNERS):
+                owners.enter_context(_program(_OWNER_OF_MANY, instance, str(number)))
         while sum(info.kept for info in tm.tables(instance)) < 2 * CLAIMS:
             time.sleep(0.01)
         left = [tm.attach(f"left{number}", instance=instance) for number in range(CLAIMS)]
-        asked = protocol.Claim("left0", left[0]._table_id, 0.0, 0.0)
         names = [f"left{number}" for number in range(CLAIMS, 2 * CLAIMS)]
-        _time_each(figures, "claim", [partial(client._claims.take_offered, table) for table in left])
+        ask, take = client._manager.ask, client._claims.take_offered
+        asked = [protocol.Claim(table.name, table._table_id, 0.0, 0.0) for table in left]
+        takes = [partial(take, table.name, table) for table in left]
+        _time_each(figures, "claim", list(map(partial, repeat(ask), asked, repeat(0.0), takes)))
         _time_each(figures, "new_table", [partial(client.new_table, name) for name in names])
-        with client._manager.borrow(may_start=False) as connection:
-            assert connection is not None
-            _time_each(figures, "by request", [partial(connection.ask, asked, READY_SECONDS)] * CLAIMS)
+        _time_each(figures, "by request", [partial(ask, claim, 0.0) for claim in asked])
         _drop_all(instance)
 
 
@@ -106,7 +109,7 @@ def _time_each(figures: Figures, what: str, claims: list[Callable[[], object]]) 
         start = time.perf_counter_ns()
         results.append(claim())
         times.append(time.perf_counter_ns() - start)
-    assert all(result is not False for result in results)
+    assert all(isinstance(result, (protocol.Given, tm.Table)) for result in results)
     figures.add(sorted(times)[len(times) // 2], question=QUESTION, what=what, store="tablemgr", rows=0)
 
 
@@ -139,7 +142,8 @@ def _deaths(plan: Plan, figures: Figures, instance: str) -> None:
 
 _OWNER_OF_MANY = f"""
 import signal, sys, tablemgr
-tables = [tablemgr.new_table(f"left{{number}}", instance=sys.argv[1]) for number in range({2 * CLAIMS})]
+numbers = range(int(sys.argv[2]), {2 * CLAIMS}, {OWNERS})
+tables = [tablemgr.new_table(f"left{{number}}", instance=sys.argv[1]) for number in numbers]
 print(flush=True)
 signal.pause()
 """
@@ -161,9 +165,9 @@ signal.pause()
 
 
 @contextlib.contextmanager
-def _program(text: str, instance: str) -> Iterator[subprocess.Popen[bytes]]:
+def _program(text: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """A program that runs; it has said that it got as far as its first line of output."""
-    with subprocess.Popen([sys.executable, "-c", text, instance], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, "-c", text, *arguments], stdout=subprocess.PIPE) as process:
         try:
             _line_from(process)
             yield process

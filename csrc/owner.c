@@ -286,11 +286,11 @@ static uint64_t reason_of(enum tmgr_claim what) {
 /* owner_pass_on, made by the receiver. The manager need not be alive, for nobody is in line before the caller. */
 static int claim_offered(struct tmgr_table *t, int64_t wait_ns) {
     struct owner_record record;
-    uint64_t self = load_relaxed(&os_self()->identity), owner = owner_read(t, &record);
+    uint64_t owner = owner_read(t, &record);
     if (rule_reason(load_relaxed(&record.rule)) != TMGR_OFFERED)
-        return (owner & IDENTITY_MASK) == self && !t->foreign ? TMGR_OK : TMGR_OWNED;
+        return TMGR_OWNED;
     note_passing(&record, TMGR_INHERITED);
-    return change(t, owner, self, &record, wait_ns);
+    return change(t, owner, load_relaxed(&os_self()->identity), &record, wait_ns);
 }
 
 int owner_claim(struct tmgr_table *t, enum tmgr_claim what, const struct tmgr_ending *ending, int64_t wait_ns) {

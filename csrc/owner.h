@@ -12,8 +12,8 @@
  *
  * A manager inherits in order to keep a table for others (reason KEPT). That is said in the record, so its successor, and
  * whoever wants to claim or drop what is kept, knows it from the segment alone; from and heir data stay the dead owner's.
- * What nobody stands in line for at that moment it offers (OFFERED): then the next owner takes it by itself, in one step. No
- * line comes about before an offered table, for who would join it gets the table at once; a table with a line is not offered. */
+ * What nobody stands in line for at that moment it offers (OFFERED): then the next owner takes it by itself, in one step. Who
+ * asks the manager for it instead gets it at once, so a line comes about only while a stopped process holds the control lock. */
 #ifndef TMGR_OWNER_H
 #define TMGR_OWNER_H
 

@@ -7,9 +7,10 @@ import contextlib
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 
 from tablemgr import _ffi, protocol, segments, table as tables
-from tablemgr.conversation import Conversations, LostError
+from tablemgr.conversation import Connection, Conversations
 from tablemgr.errors import (
     AccessError,
     ManagerUnavailableError,
@@ -55,11 +56,9 @@ class Claims:
             try:
                 seen = 0 if found is None else found._table_id
                 claim = protocol.Claim(name, seen, asked, until)
+                instead = partial(self.take_offered, name, found) if found is not None and is_offered else None
                 try:
-                    if found is not None and is_offered and self.take_offered(found):
-                        reply: protocol.Reply = protocol.Given(name)
-                    else:
-                        reply = self._manager.ask(claim, math.inf if until is None else until)
+                    reply = self._manager.ask(claim, math.inf if until is None else until, instead)
                 except AccessError:  # another user's, which no manager of this user's looks after
                     if found is None or not _claim_alone(found):
                         raise
@@ -121,24 +120,16 @@ class Claims:
         self._manager.tell(protocol.Watch(name))
         return made
 
-    def take_offered(self, table: Table) -> bool:
-        """Become the owner of a table that this user's manager offers, in one step of our own: whether it still did.
+    def take_offered(self, name: str, table: Table, connection: Connection) -> protocol.Reply | None:
+        """Become the owner of a table that this user's manager offers, in one step of our own; None if it does not.
 
         The manager knows this process beforehand, so as to learn how it ends, and hears of the change afterwards. If
-        we are killed before it does, it sees the new owner in its rounds, or as soon as anybody asks for the table.
+        we are killed before it does, it looks at what it offers when it learns of our end.
         """
-        try:
-            with self._manager.borrow(may_start=self._manager.may_start()) as connection:
-                if connection is None:
-                    return False
-                try:
-                    table._handle.claim(_ffi.CLAIM_OFFERED)
-                except TableError:
-                    return False
-                connection.mention(protocol.Watch(table.name))
-                return True
-        except LostError:
-            return False
+        if table.name != name or not table._handle.take_offered():
+            return None  # renamed meanwhile, or taken
+        connection.mention(protocol.Watch(name))
+        return protocol.Given(name)
 
     def _open(
         self, name: str, check: Callable[[_ffi.RawInfo], None], codec: str, lock_timeout: float

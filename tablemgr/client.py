@@ -123,6 +123,7 @@ class Client(Namespace):
                 (asked, until),
             )
             if taken is not None:
+                listening.look_at(self.instance, name)
                 return taken[0]
             with contextlib.suppress(TableExistsError):  # another caller was faster: see who owns it now
                 fresh = tables.create(name, lock_timeout=lock_timeout, instance=self.instance, **options)
@@ -180,6 +181,7 @@ class Client(Namespace):
             if taken is not None:
                 table, raw = taken
                 mailbox(self.instance).forget(raw, deaths_too=not monitor)
+                listening.look_at(self.instance, name)
                 return self._watched(table, monitor)
             made = self._claims.make(name, create, populate, data)
             if made is not None:

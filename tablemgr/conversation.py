@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tablemgr import _ffi, protocol, rendezvous
 from tablemgr.errors import AccessError, LockTimeoutError, ManagerUnavailableError
@@ -84,8 +84,8 @@ class Connection:
     def mention(self, request: protocol.Request) -> None:
         """Send a request whose answer nobody waits for, or not: then the manager finds out by itself. Never waits."""
         line = protocol.encode(request)
-        self._socket.setblocking(False)
         try:
+            self._socket.setblocking(False)
             sent = self._socket.send(line)
         except OSError:  # it is gone, or stopped
             return
@@ -184,18 +184,25 @@ class Conversations:
         for connection in self.__dict__.get("_idle", ()):  # no lock: after a fork its holder may be gone
             connection.close()
 
-    def ask(self, request: protocol.Request, until: float) -> protocol.Reply:
+    def ask(
+        self,
+        request: protocol.Request,
+        until: float,
+        instead: Callable[[Connection], protocol.Reply | None] | None = None,
+    ) -> protocol.Reply:
         """The manager's answer, or its successor's if it goes away meanwhile.
 
-        until: the time of the monotonic clock at which the manager will answer at the latest.
+        until: the time of the monotonic clock at which the manager will answer at the latest. instead: what may answer
+        in its place; it is called when the manager knows this process, and returns None for the manager to be asked.
         """
         give_up: float | None = None
         while True:
             seconds = max(0.0, until - time.monotonic()) + ANSWER_SECONDS
             try:
-                with self.borrow(may_start=self.may_start(), seconds=seconds) as connection:
+                with self.borrow(may_start=self._may_start(), seconds=seconds) as connection:
                     if connection is not None:
-                        return connection.ask(request, seconds)
+                        reply = None if instead is None else instead(connection)
+                        return connection.ask(request, seconds) if reply is None else reply
             except LostError:
                 give_up = give_up or max(time.monotonic() + _RETRY_SECONDS, until)
             if give_up is None or time.monotonic() > give_up:
@@ -212,8 +219,7 @@ class Conversations:
             if connection is not None:
                 connection.mention(request)
 
-    def may_start(self) -> bool:
-        """Whether a request that needs a manager starts one."""
+    def _may_start(self) -> bool:
         return rendezvous.autostart_allowed() if self._autostart is None else self._autostart
 
     def close(self) -> None:

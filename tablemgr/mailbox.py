@@ -323,11 +323,6 @@ def put_aside(instance: str, handle: Handle) -> None:
     mailbox(instance).put_aside(handle)
 
 
-def is_there(instance: str) -> bool:
-    """Whether this process is a client of the instance."""
-    return instance in _mailboxes
-
-
 def put_aside_if_any(instance: str, handle: Handle) -> None:
     """The same, unless this process is no client of the instance."""
     box = _mailboxes.get(instance)

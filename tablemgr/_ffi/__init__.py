@@ -3,7 +3,6 @@
 
 from tablemgr._ffi.facts import (
     ABSENT,
-    CLAIM_OFFERED,
     CLAIM_ORPHAN,
     CLAIM_ORPHAN_OR_KEPT,
     CLAIM_TO_KEEP,
@@ -41,7 +40,6 @@ from tablemgr._ffi.processes import process_alive, process_end, process_start, s
 __all__ = [
     "ABSENT",
     "API_ADDRESS",
-    "CLAIM_OFFERED",
     "CLAIM_ORPHAN",
     "CLAIM_ORPHAN_OR_KEPT",
     "CLAIM_TO_KEEP",

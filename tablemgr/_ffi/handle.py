@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 from tablemgr._core import ffi, lib
 from tablemgr._ffi.facts import (
     ABSENT,
+    CLAIM_OFFERED,
     CLAIM_ORPHAN,
     HEIR_NONE,
     MAP_AUTO,
@@ -184,11 +185,18 @@ class Handle:
         """Become the owner of an orphan, of many claimants as the only one. Raises TableOwnedError. One atomic step.
 
         what: CLAIM_ORPHAN, CLAIM_ORPHAN_OR_KEPT (also from a live manager that keeps the table), CLAIM_TO_KEEP (as the
-        manager, for whoever is to have it), CLAIM_TO_OFFER (likewise, for whoever comes first), or CLAIM_OFFERED (only
-        what is offered so). ending: of the owner before, put down in the same step.
+        manager, for whoever is to have it), or CLAIM_TO_OFFER (likewise, for whoever comes first). ending: of the owner
+        before, put down in the same step.
         """
         told = ending_pointer(ending)
         self._check(self._patiently(lambda wait: lib.tmgr_claim(self.pointer, what, told, wait)), "claim")
+
+    def take_offered(self) -> bool:
+        """Become the owner of a table that a manager offers, as if handed over by it: whether that was so.
+
+        One atomic step, which is tried once: False also where another process is changing the owner.
+        """
+        return lib.tmgr_claim(self.pointer, CLAIM_OFFERED, ffi.NULL, 0) == OK
 
     def settle(self, ending: Ending | None = None) -> int:
         """Carry out what the heir says if the owner is dead. ending: of that owner, put down in the same step.

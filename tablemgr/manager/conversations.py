@@ -63,20 +63,12 @@ class Conversation:
 
     def has_left(self) -> bool:
         """Whether the peer closed its end: it no longer wants what it asked for."""
-        return self._next_byte() == b""
-
-    def has_something(self) -> bool:
-        """Whether something has come that was not read yet."""
-        return bool(self._next_byte())
-
-    def _next_byte(self) -> bytes | None:
-        """None: it has not come yet; empty: it never will."""
         try:
-            return self.connection.recv(1, socket.MSG_PEEK)
+            return self.connection.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
-            return None
+            return False
         except OSError:
-            return b""
+            return True
 
 
 class Conversations:
@@ -178,11 +170,12 @@ class Conversations:
                 if not self._readable(conversation):
                     break
 
-    def hear_out(self, conversation: Conversation) -> None:
-        """Take what a process asked before it died: it may have told of a table that it took."""
-        for _ in range(_DRAIN_READS):
-            if not conversation.has_something() or not self._readable(conversation):
-                break
+    def last_words(self, conversation: Conversation) -> list[protocol.Request]:
+        """What a process that has died said and nobody has read yet."""
+        with contextlib.suppress(OSError, protocol.ProtocolError):
+            data = conversation.connection.recv(protocol.MESSAGE_MAX)
+            return [protocol.decode_request(line) for line in conversation.buffer.feed(data)]
+        return []
 
     def round(self) -> None:
         """To be called once a second, for the peers that are overdue and the limits by the second."""

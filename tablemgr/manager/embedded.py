@@ -151,6 +151,7 @@ class Manager:
         if listening:
             mailbox(self.instance)
         server = self._new_server()
+        server.is_client = listening
         server.open()
         self._server = server
         return server

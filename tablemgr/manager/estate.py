@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Final
@@ -48,8 +48,8 @@ def _cannot(name: str, error: Exception) -> UnmanageableError:
 class Estate:
     """All tables of one instance. Not thread-safe: it belongs to the manager's loop.
 
-    exit_of: how a dead process ended, if that is known; is_alive: a faster way to ask than the outside's. has_line:
-    whether somebody stands in line for a table, or is to come back to it; what nobody waits for is offered.
+    exit_of: how a dead process ended, if that is known; is_alive: a faster way to ask than the outside's. may_offer:
+    whether a table that is inherited belongs to whoever comes first.
     """
 
     def __init__(
@@ -58,18 +58,19 @@ class Estate:
         journal: Journal | None = None,
         exit_of: Callable[[Identity], int | None] | None = None,
         is_alive: Callable[[Identity], bool] | None = None,
-        has_line: Callable[[str], bool] | None = None,
+        may_offer: Callable[[str], bool] | None = None,
     ) -> None:
         self._outside = outside
         self._journal = journal or Journal()
         self._exit_of = exit_of or (lambda process: processes.exit_status(*process, None))
         self._is_alive = is_alive or outside.alive
-        self._has_line = has_line or (lambda name: False)
+        self._may_offer = may_offer or (lambda name: True)
         self._is_visiting = False
         self._visited: tuple[TableHandle, Seen] | None = None
         self._records: dict[str, Record] = {}
         self._seen: dict[str, Seen] = {}
         self._by_owner: dict[Identity, dict[str, None]] = {}  # names of what is not held
+        self._held: dict[str, None] = {}  # and of what is
         self._new_owners: set[Identity] = set()
         self._concerned: dict[Identity, list[str]] = {}
         self._told: dict[str, tuple[int, int]] = {}  # number of the last transfer noticed
@@ -176,8 +177,17 @@ class Estate:
         concerned, self._concerned = self._concerned, {}
         return concerned
 
-    def owned_by(self, process: Identity) -> list[str]:
-        """The tables that this process owns, as far as was seen or said, in the order of their creation."""
+    def owned_by(self, process: Identity, told: Iterable[str] = ()) -> list[str]:
+        """The tables that this process owns, as far as was seen, in the order of their creation.
+
+        told: which it said that it has taken or made; besides, it may have taken what was offered and not come to say.
+        Nothing is settled here.
+        """
+        for name in [*told, *islice(self._held, ROUND_TABLES)]:
+            with suppress(UnmanageableError):
+                seen = self._glance(name)
+                if seen is not None and seen.owner == process:
+                    self._digest(name, seen, lambda _: True)
         names = self._by_owner.get(process, ())
         return [record.name for record in in_order(self._records[name] for name in names)]
 
@@ -247,7 +257,6 @@ class Estate:
         before = self._records.get(name)
         was_held = before is not None and before.held and before.table_id == seen.table_id
         if was_held and seen.transfer_reason == _ffi.REASON_INHERITED:  # what was offered has been taken
-            self._journal.note(Event.CLAIM, logging.DEBUG, table=name, pid=owner.pid)
             self._journal.note(Event.GIVEN, table=name, pid=owner.pid)
         return self._remember(Record(name, seen.table_id, owner, seen.created_ns, owner == self.me and seen.kept))
 
@@ -256,8 +265,7 @@ class Estate:
         with self._attached(name) as (handle, seen):
             # In one step with the change of owner: the kernel may have told us alone, and we may be killed between.
             ending = self._ending(seen.transfer_from if seen.kept else seen.owner)
-            is_awaited = self._has_line(name) or self._outside.has_mail()
-            what = _ffi.CLAIM_TO_KEEP if is_awaited else _ffi.CLAIM_TO_OFFER
+            what = _ffi.CLAIM_TO_OFFER if self._may_offer(name) else _ffi.CLAIM_TO_KEEP
             with suppress(TableOwnedError):  # its heir has it, or another was faster
                 handle.claim(what, None if ending.status is None else ending)
             now = self._outside.glance_of(name, handle)
@@ -304,7 +312,9 @@ class Estate:
     def _remember(self, record: Record) -> Record:
         self._unlist(record.name)
         self._records[record.name] = record
-        if not record.held:
+        if record.held:
+            self._held[record.name] = None
+        else:
             if record.owner not in self._by_owner:
                 self._by_owner[record.owner] = {}
                 self._new_owners.add(record.owner)
@@ -319,6 +329,7 @@ class Estate:
 
     def _unlist(self, name: str) -> None:
         record = self._records.get(name)
+        self._held.pop(name, None)
         if record is not None and not record.held:
             names = self._by_owner[record.owner]
             del names[name]

@@ -110,9 +110,6 @@ class Outside(Protocol):
     def part_with(self, handle: TableHandle, receiver: Identity) -> None:
         """To be called before the manager gives a table away."""
 
-    def has_mail(self) -> bool:
-        """Whether this process is to be told of what happens to the manager's tables, before they are given away."""
-
     def mortal(self) -> AbstractContextManager[Identity]:
         """A process that is dead when the block ends."""
 
@@ -207,10 +204,6 @@ class SharedMemory:
         assert isinstance(handle, _ffi.Handle)
         if receiver.pid != os.getpid():
             mailbox.put_aside_if_any(self._instance, handle)
-
-    def has_mail(self) -> bool:
-        """Not if it is a manager and nothing else."""
-        return mailbox.is_there(self._instance)
 
     @contextmanager
     def mortal(self) -> Iterator[Identity]:

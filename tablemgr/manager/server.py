@@ -27,6 +27,7 @@ from tablemgr.manager.watch import Watch
 
 ROUND_SECONDS = 1.0  # between two looks at all owner words
 RETURN_SECONDS = 0.1  # for those who stood in line when a manager ended to come back, each to its place
+OFFERED_MAX = 16  # tables of one death; of more, somebody may ask for one before its turn has come, and be overtaken
 MOMENT_SECONDS = 1e-6  # the shortest sleep, some 60 microseconds; a yield does not let another one run (Linux 6.18)
 _IN_LINE = "line"  # what a manager notes in its lock while somebody stands in line, or is to come back to it
 
@@ -54,12 +55,14 @@ class Server:
         self._passed = listener
         self._prepare = prepare
         self.since = time.time()  # epoch seconds
+        self.is_client = False  # this process uses tables: it is to be told of each death before the table goes on
         self._lock = rendezvous.FileLock(instance, "lock")
         self._conversations = Conversations(
             instance, self.journal, limits or Limits(), patience, self._request, self._leave
         )
         self._line = Line()
         self._is_forming = False  # again, the line of the manager before: until then nobody gets an orphan
+        self._is_long = False  # what we are doing, with the tables of one that owned many
         self._noted = False  # that there is a line
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._stopped: asyncio.Event | None = None
@@ -83,7 +86,7 @@ class Server:
             self._lock.release()
             raise
         self._is_forming = self._noted = self._lock.left == _IN_LINE
-        self._estate = Estate(SharedMemory(self.instance), self.journal, self._exit_of, self._is_alive, self._has_line)
+        self._estate = Estate(SharedMemory(self.instance), self.journal, self._exit_of, self._is_alive, self._may_offer)
         try:
             if self._prepare is not None:
                 self._prepare(self.journal)
@@ -225,14 +228,18 @@ class Server:
     def _died(self, process: Identity) -> None:
         """A watched process ended: its tables move in the order of their creation, each as far as it can at once."""
         left = self._conversations.of(process)
+        told: list[str] = []
         for conversation in left:
-            self._conversations.hear_out(conversation)
+            words = self._conversations.last_words(conversation)
+            told += [request.name for request in words if isinstance(request, protocol.Watch)]
             self._leave(conversation.key)
-        orphaned = self._estate.owned_by(process)
+        orphaned = self._estate.owned_by(process, told)
+        self._is_long = len(orphaned) > OFFERED_MAX
         if orphaned:
             self.journal.note(Event.DEATH, pid=process.pid, tables=len(orphaned))
         for name in orphaned:
             self._attend(name, owner_died=True)
+        self._is_long = False
         if orphaned:
             time.sleep(MOMENT_SECONDS)  # who has got one first: its processor may be this one
         for conversation in left:  # last: somebody waits for the tables
@@ -241,8 +248,9 @@ class Server:
 
     # -- the line -----------------------------------------------------------------------------------------------------
 
-    def _has_line(self, name: str) -> bool:
-        return self._is_forming or bool(self._line.of(name))
+    def _may_offer(self, name: str) -> bool:
+        """Not what somebody waits for, or has come to wait for while we had no time to read of it."""
+        return not (self.is_client or self._is_forming or self._is_long or self._line.of(name))
 
     def _note_line(self) -> None:
         """Have the successor know, however this manager ends, whether there is somebody to wait for."""

@@ -1315,6 +1315,7 @@ static void test_what_is_offered_can_be_taken(void) {
     CHECK(in_child(offer_and_end, segment) == TMGR_OK);
     CHECK(tmgr_claim(table, TMGR_CLAIM_TO_KEEP, NULL, WAIT_NS) == TMGR_OK); /* a successor with a line */
     CHECK(in_child(claim_what_is_offered, segment) == TMGR_OWNED);
+    CHECK(tmgr_claim(table, TMGR_CLAIM_OFFERED, NULL, WAIT_NS) == TMGR_OWNED); /* nor by another thread of its keeper */
     CHECK(tmgr_pass_on(table, &(struct tmgr_process){.pid = (uint32_t)getpid()}, true, WAIT_NS) == TMGR_OK);
     CHECK(in_child(claim_what_is_offered, segment) == TMGR_OWNED);
     CHECK(tmgr_drop(table, true) == TMGR_OK);
@@ -1337,7 +1338,7 @@ static void test_what_is_offered_can_be_taken(void) {
     CHECK(tmgr_pass_on(table, &parent, false, WAIT_NS) == TMGR_NOT_OWNER);
     CHECK(tmgr_claim(table, TMGR_CLAIM_OFFERED, NULL, WAIT_NS) == TMGR_OWNED); /* its taker is dead */
     CHECK(tmgr_claim(table, TMGR_CLAIM_ORPHAN, NULL, WAIT_NS) == TMGR_OK);
-    CHECK(tmgr_claim(table, TMGR_CLAIM_OFFERED, NULL, WAIT_NS) == TMGR_OK); /* the caller's */
+    CHECK(tmgr_claim(table, TMGR_CLAIM_OFFERED, NULL, WAIT_NS) == TMGR_OWNED); /* the caller's */
     CHECK(tmgr_describe(table, &info) == TMGR_OK && info.transfer_reason == TMGR_CLAIMED);
     CHECK(tmgr_drop(table, true) == TMGR_OK);
     tmgr_free(table);

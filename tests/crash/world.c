@@ -190,7 +190,7 @@ static int claim(struct facts *facts, enum life_op op, enum role who) {
 
 static int take(struct facts *facts, enum role who) {
     if (facts->reason != TMGR_OFFERED)
-        return facts->owner == who ? TMGR_OK : TMGR_OWNED;
+        return TMGR_OWNED;
     hand_on(facts, who, TMGR_INHERITED);
     return TMGR_OK;
 }

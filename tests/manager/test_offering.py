@@ -7,11 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from typing import Any
+
+import pytest
 
 import tablemgr as tm
 from tablemgr import _ffi
-from tablemgr.conversation import Connection
+from tablemgr.conversation import Connection, Conversations
+from tablemgr.manager import server
 from tablemgr.segment_names import segment_name
 
 from .support import (
@@ -198,15 +203,98 @@ def test_what_a_taker_told_before_it_was_killed_is_heard(instance: str) -> None:
             eventually(lambda: owner_pid(first) == owner_pid(last) == manager)
 
 
-def test_a_taker_killed_before_it_tells_is_found(daemon: Daemon) -> None:
-    """In the rounds, or by the next who asks: with every row."""
+def test_a_taker_killed_before_it_tells_is_found(instance: str) -> None:
+    """At its end, and not in some round: the manager looks at what it offers."""
+    owner, taker = Worker(), Worker()
+    with manager_with(instance, "server.ROUND_SECONDS = 3600.0") as manager:
+        owner.call(fill_table, "t")
+        owner.kill()
+        with tm.attach("t") as table:
+            eventually(lambda: owner_pid(table) == manager)
+            taker.start(take_and_die, "t", tells=False)
+            taker.await_end()
+            eventually(lambda: owner_pid(table) == manager)
+            assert table.info().rows == 1
+    assert reason("t") == _ffi.REASON_OFFERED
+
+
+def test_of_many_tables_of_one_death_none_is_offered(daemon: Daemon) -> None:
+    """Who asks for one while the manager is busy with the others would be overtaken by who comes a little later."""
+    owner = Worker()
+    names = [f"t{number}" for number in range(server.OFFERED_MAX + 1)]
+    for name in names:
+        owner.call(open_table, name)
+    owner.kill()
+    with tm.attach(names[-1]) as table:
+        eventually(lambda: owner_pid(table) == daemon.pid)
+    assert {reason(name) for name in names} == {_ffi.REASON_KEPT}
+    assert Worker().call(open_table, names[0]) == (True, "heir")
+
+
+def test_a_patient_claim_waits_for_a_manager_that_greets_late(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait is a wait for the manager, too, whether the table is asked for or taken."""
+    monkeypatch.setattr("tablemgr.conversation.ANSWER_SECONDS", 0.05)
     make_kept(daemon, "t", fill_table)
-    taker, successor = Worker(), Worker()
-    taker.start(take_and_die, "t", tells=False)
-    taker.await_end()
-    assert successor.call(open_table, "t") == (True, "heir")
-    assert successor.call(rows, "t") == [(1, "x")]
-    assert shown(successor.call(events, least=2))[0] == ("transfer", "t", taker.pid, "heir", None)
+    claimant = Worker()
+    with stopped(daemon.pid):
+        claimant.start(open_table, "t", wait=None)
+        with pytest.raises(tm.ManagerUnavailableError):
+            tm.new_table("t")
+        assert not claimant.has_result()
+    assert claimant.result() == (True, "heir")
+
+
+def test_who_waits_for_events_is_told_of_a_take_at_once(daemon: Daemon) -> None:
+    """By the process itself, for the manager may be stopped."""
+    make_kept(daemon, "t", fill_table)
+    taker = Worker()
+    taker.call(meet)
+    taker.call(listen)
+    with stopped(daemon.pid):
+        taker.call(open_table, "t")
+        assert taker.call(heard) == ["TableTransfer", "OwnerDied"]
+
+
+def listen(state: State) -> None:
+    """In a worker: wait for two events in a thread."""
+    found: list[str] = []
+
+    def wait() -> None:
+        waiting.set()
+        for event in tm.events(timeout=TIMEOUT / 2):
+            found.append(type(event).__name__)
+            if len(found) == 2:
+                return
+
+    waiting = threading.Event()
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    waiting.wait()
+    state["listener"] = thread, found
+
+
+def heard(state: State) -> list[str]:
+    """In a worker: what that thread was told."""
+    thread, found = state["listener"]
+    thread.join()
+    return list(found)
+
+
+def test_a_table_that_is_renamed_meanwhile_is_not_meant(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at it and the claim: then there is no table of that name, and one is made."""
+    make_kept(daemon, "t", access="public")
+    ask = Conversations.ask
+
+    def rename_and_ask(self: Conversations, *args: Any) -> Any:
+        monkeypatch.setattr(Conversations, "ask", ask)
+        with tm.attach("t") as table:
+            table.rename("u")
+        return ask(self, *args)
+
+    monkeypatch.setattr(Conversations, "ask", rename_and_ask)
+    with tm.new_table("t") as table:
+        assert (table.name, table.inherited) == ("t", False)
+    assert reason("u") == _ffi.REASON_OFFERED
 
 
 def test_of_racing_takers_one_owns_the_table(daemon: Daemon) -> None:

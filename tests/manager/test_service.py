@@ -395,7 +395,7 @@ def test_metrics_tell_of_tables_owners_and_what_happened(instance: str, tmp_path
         "tablemgr_owner_deaths_total": 2,
         "tablemgr_inherited_total": 2,
         "tablemgr_transfers_total": 1,
-        "tablemgr_claims_total": 4,
+        "tablemgr_claims_total": 3,
         "tablemgr_refusals_total": 1,
         "tablemgr_waiting": 0,
         "tablemgr_repairs": 0,
