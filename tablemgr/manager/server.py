@@ -12,7 +12,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tablemgr import _ffi, bell, names, processes, protocol, rendezvous
 from tablemgr.errors import ManagerRunningError, TableError
@@ -62,7 +62,7 @@ class Server:
         )
         self._line = Line()
         self._is_forming = False  # again, the line of the manager before: until then nobody gets an orphan
-        self._is_long = False  # what we are doing, with the tables of one that owned many
+        self._is_busy = False  # with many tables
         self._noted = False  # that there is a line
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._stopped: asyncio.Event | None = None
@@ -173,7 +173,8 @@ class Server:
 
     def _round(self) -> None:
         """Once a second: new tables, owners that nobody told us of, peers that are overdue."""
-        self._estate.round()
+        with self._busy():
+            self._estate.round()
         for name in self._line.names():
             self._attend(name)
         self._rewatch()
@@ -234,12 +235,11 @@ class Server:
             told += [request.name for request in words if isinstance(request, protocol.Watch)]
             self._leave(conversation.key)
         orphaned = self._estate.owned_by(process, told)
-        self._is_long = len(orphaned) > OFFERED_MAX
         if orphaned:
             self.journal.note(Event.DEATH, pid=process.pid, tables=len(orphaned))
-        for name in orphaned:
-            self._attend(name, owner_died=True)
-        self._is_long = False
+        with self._busy(len(orphaned) > OFFERED_MAX):
+            for name in orphaned:
+                self._attend(name, owner_died=True)
         if orphaned:
             time.sleep(MOMENT_SECONDS)  # who has got one first: its processor may be this one
         for conversation in left:  # last: somebody waits for the tables
@@ -250,7 +250,16 @@ class Server:
 
     def _may_offer(self, name: str) -> bool:
         """Not what somebody waits for, or has come to wait for while we had no time to read of it."""
-        return not (self.is_client or self._is_forming or self._is_long or self._line.of(name))
+        return not (self.is_client or self._is_forming or self._is_busy or self._line.of(name))
+
+    @contextlib.contextmanager
+    def _busy(self, is_busy: bool = True) -> Iterator[None]:
+        """In the block there is no time for requests, and perhaps for many tables: who waits for one is not known."""
+        self._is_busy = is_busy
+        try:
+            yield
+        finally:
+            self._is_busy = False
 
     def _note_line(self) -> None:
         """Have the successor know, however this manager ends, whether there is somebody to wait for."""
