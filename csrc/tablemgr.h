@@ -346,9 +346,9 @@ enum tmgr_claim {
     TMGR_CLAIM_TO_OFFER = 3,
     TMGR_CLAIM_OFFERED = 4
 };
-/* Become the owner. The heir becomes the manager. OK also if the caller owns it already, and then nothing changes (not of
- * CLAIM_OFFERED). Of any number of claimants exactly one succeeds; the others are told OWNED. ending: how the dead owner ended, put down in the
- * same step; NULL, or of another process: whoever knows may say it later. */
+/* Become the owner. The heir becomes the manager. OK also if the caller owns it already, but for OFFERED, and then nothing
+ * changes. Of any number of claimants exactly one succeeds; the others are told OWNED. ending: how the dead owner ended, put
+ * down in the same step; NULL, or of another process: whoever knows may say it later. */
 int tmgr_claim(struct tmgr_table *table, enum tmgr_claim what, const struct tmgr_ending *ending, int64_t wait_ns);
 /* If the owner is dead, do what its heir says: hand the table to a live heir process (OK), or drop it where there is
  * none (NO_TABLE). Otherwise OWNED (the owner is alive) or ABSENT (an orphan: the manager's, or the heir died).
