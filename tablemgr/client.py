@@ -123,7 +123,6 @@ class Client(Namespace):
                 (asked, until),
             )
             if taken is not None:
-                listening.look_at(self.instance, name)
                 return taken[0]
             with contextlib.suppress(TableExistsError):  # another caller was faster: see who owns it now
                 fresh = tables.create(name, lock_timeout=lock_timeout, instance=self.instance, **options)
@@ -158,7 +157,8 @@ class Client(Namespace):
         ManagerUnavailableError without a manager, what create or populate raises, and TypeError, ValueError or
         NotOwnerError if what create returns is not a Table of that name and instance which this process owns.
 
-        Guarantee: of all callers at one time exactly one becomes the owner; nobody gets a table half populated.
+        Guarantee: of all processes that call at one time exactly one becomes the owner, and all of its threads with it;
+        nobody gets a table half populated.
         """
         if not callable(create) or not (populate is None or callable(populate)):
             raise TypeError("claim_table: create is a function of a name, populate one of a Table or None")
@@ -181,7 +181,6 @@ class Client(Namespace):
             if taken is not None:
                 table, raw = taken
                 mailbox(self.instance).forget(raw, deaths_too=not monitor)
-                listening.look_at(self.instance, name)
                 return self._watched(table, monitor)
             made = self._claims.make(name, create, populate, data)
             if made is not None:

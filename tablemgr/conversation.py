@@ -50,7 +50,8 @@ class Connection:
         with contextlib.suppress(OSError):  # the manager has a pidfd as well
             lines.append(_ffi.lifeline())
         with contextlib.suppress(OSError):  # it is gone: `greet` says so
-            socket.send_fds(self._socket, [hello], lines)  # there is room: these are the first bytes
+            # there is room: these are the first bytes
+            socket.send_fds(self._socket, [hello], lines, socket.MSG_NOSIGNAL)
 
     def greet(self, deadline: float) -> None:
         """Wait for the manager's answer, `welcome`, until a time of the monotonic clock. Raises as `ask`."""
@@ -74,7 +75,7 @@ class Connection:
         deadline = time.monotonic() + seconds
         try:
             self._set_timeout(deadline)
-            self._socket.sendall(protocol.encode(request))
+            self._socket.sendall(protocol.encode(request), socket.MSG_NOSIGNAL)
         except TimeoutError:
             raise _silent() from None
         except OSError:
@@ -86,7 +87,7 @@ class Connection:
         line = protocol.encode(request)
         try:
             self._socket.setblocking(False)
-            sent = self._socket.send(line)
+            sent = self._socket.send(line, socket.MSG_NOSIGNAL)
         except OSError:  # it is gone, or stopped
             return
         if sent == len(line):

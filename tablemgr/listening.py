@@ -226,12 +226,6 @@ def listener(instance: str) -> Listener:
     return found
 
 
-def look_at(instance: str, name: str) -> None:
-    """Have whoever waits for events in this process look at a table that it has got, even if no manager says so."""
-    if instance in _listeners:
-        bell.ring(instance, _ffi.self_process(), [name])
-
-
 def _after_fork_in_child() -> None:
     """A child is another process: what its parent waits for does not concern it."""
     global _making

@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from tablemgr import protocol, rendezvous
@@ -36,7 +36,7 @@ _log = logging.getLogger("tablemgr.manager")
 class Conversation:
     """One connection: what was received, who sent it, and until when it must say something whole."""
 
-    __slots__ = ("buffer", "connection", "deadline", "key", "lifeline", "peer", "pid")
+    __slots__ = ("buffer", "connection", "deadline", "key", "lifeline", "peer", "pid", "unread")
 
     def __init__(self, key: int, connection: socket.socket, pid: int, deadline: float, message_bytes: int) -> None:
         self.key = key
@@ -44,6 +44,7 @@ class Conversation:
         self.pid = pid
         self.peer: Identity | None = None  # after Hello
         self.buffer = protocol.LineBuffer(message_bytes)
+        self.unread: deque[bytes] = deque()  # messages that have come and were not looked at yet
         self.deadline: float | None = deadline  # None: nothing is overdue
         self.lifeline: int | None = None  # a descriptor that came before or with Hello
 
@@ -171,11 +172,14 @@ class Conversations:
                     break
 
     def last_words(self, conversation: Conversation) -> list[protocol.Request]:
-        """What a process that has died said and nobody has read yet."""
+        """What a process that has died said and nobody has looked at yet."""
         with contextlib.suppress(OSError, protocol.ProtocolError):
-            data = conversation.connection.recv(protocol.MESSAGE_MAX)
-            return [protocol.decode_request(line) for line in conversation.buffer.feed(data)]
-        return []
+            conversation.unread.extend(conversation.buffer.feed(conversation.connection.recv(protocol.MESSAGE_MAX)))
+        words = []
+        with contextlib.suppress(protocol.ProtocolError):
+            while conversation.unread:
+                words.append(protocol.decode_request(conversation.unread.popleft()))
+        return words
 
     def round(self) -> None:
         """To be called once a second, for the peers that are overdue and the limits by the second."""
@@ -258,9 +262,9 @@ class Conversations:
             self.end(conversation)
             return False
         try:
-            for line in conversation.buffer.feed(data):
-                if conversation.key not in self._conversations:
-                    return False
+            conversation.unread.extend(conversation.buffer.feed(data))
+            while conversation.unread and conversation.key in self._conversations:
+                line = conversation.unread.popleft()
                 if conversation.peer is not None and not self._rates.allow(conversation.pid, time.monotonic()):
                     self._note_refusal(conversation, "fast", self._too_fast())
                     self.say(conversation, protocol.Refused("fast", self._too_fast()))
@@ -268,6 +272,8 @@ class Conversations:
                 self._request(conversation, protocol.decode_request(line))
         except protocol.ProtocolError as error:
             self.refuse(conversation, "garbage", f"this is not a message of the table manager: {error}")
+            return False
+        if conversation.key not in self._conversations:
             return False
         if conversation.peer is not None and not conversation.buffer.partial:
             conversation.deadline = None
@@ -294,11 +300,11 @@ class Conversations:
             return
         line = protocol.encode(reply)
         try:
-            sent = conversation.connection.send(line)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
+            sent = conversation.connection.send(line, socket.MSG_NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError):
             return  # it is gone; what it said before that is still heard
+        except OSError:
+            sent = 0
         if sent != len(line):
             self._journal.note(Event.CUT_OFF, logging.WARNING, pid=conversation.pid)
             self.end(conversation)  # it does not read its answers

@@ -126,6 +126,17 @@ class Estate:
             self._forget(name)
             raise
 
+    def found_dead(self, name: str) -> Identity | None:
+        """The owner of a table if that has ended, which nobody may have been told of yet; nothing is settled."""
+        try:
+            seen = self._glance(name)
+            if seen is None or seen.owner == self.me or self._is_alive(Identity(*seen.owner)):
+                return None
+            self._digest(name, seen, lambda _: True)
+        except UnmanageableError:
+            return None  # `look` says so
+        return Identity(*seen.owner)
+
     def look_after_death(self, name: str) -> Record | None:
         """`look`, where the owner as last seen is dead: then there is no need to see it once more."""
         seen = self._seen.get(name)

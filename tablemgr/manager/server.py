@@ -279,7 +279,12 @@ class Server:
         self._follow_up()
 
     def _attend(self, name: str, owner_died: bool = False) -> None:
-        """Look at a table and tell everybody in its line what there is to be told."""
+        """Look at a table and tell everybody in its line what there is to be told.
+
+        An owner that is found dead on the way, before we were told of its end, leaves all its tables at once.
+        """
+        if not owner_died and (dead := self._estate.found_dead(name)) is not None:
+            self._died(dead)
         try:
             with self._estate.visit():
                 record = self._estate.look_after_death(name) if owner_died else self._estate.look(name)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ import tablemgr as tm
 from tablemgr import _ffi
 from tablemgr.conversation import Connection, Conversations
 from tablemgr.manager import server
+from tablemgr.protocol import Watch
 from tablemgr.segment_names import segment_name
 
 from .support import (
@@ -203,6 +203,41 @@ def test_what_a_taker_told_before_it_was_killed_is_heard(instance: str) -> None:
             eventually(lambda: owner_pid(first) == owner_pid(last) == manager)
 
 
+def test_all_that_the_dead_owned_passes_in_the_order_of_creation(daemon: Daemon) -> None:
+    """Also if the manager reads what the dead had told of one table before it learns of the death."""
+    heir, owner, other = Worker(), Worker(), Worker()
+    for name in ("a", "b"):
+        owner.call(open_table, name, heir=heir.pid)
+    other.call(open_table, "last")
+    other.kill()
+    with tm.attach("last") as last:
+        eventually(lambda: owner_pid(last) == daemon.pid)
+        with stopped(daemon.pid):
+            assert owner.call(open_table, "last", heir=heir.pid) == (True, "heir")
+            owner.kill()
+        eventually(lambda: owner_pid(last) == heir.pid)
+    assert [event[:2] for event in shown(heir.call(events, least=6))] == [
+        (kind, name) for kind in ("transfer", "died") for name in ("a", "b", "last")
+    ]
+
+
+def test_an_answer_that_nobody_waits_for_ends_no_manager(instance: str) -> None:
+    """Its socket is closed, and SIGPIPE ends the process in which the manager runs, as it does most programs."""
+    worker = Worker()
+    with manager_with(instance, "import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)") as manager:
+        worker.call(meet)
+        with stopped(manager):
+            worker.call(make_and_hang_up, "t")
+        until_equal(manager, lambda: (seen := tm.info().manager) and seen.pid)
+
+
+def make_and_hang_up(state: State, name: str) -> None:
+    """In a worker: new_table by a client that is known to the manager, and gone before that answers."""
+    state[name] = tm.create(name, heir="manager")
+    state["client"]._manager.tell(Watch(name))
+    state["client"].close()
+
+
 def test_a_taker_killed_before_it_tells_is_found(instance: str) -> None:
     """At its end, and not in some round: the manager looks at what it offers."""
     owner, taker = Worker(), Worker()
@@ -242,42 +277,6 @@ def test_a_patient_claim_waits_for_a_manager_that_greets_late(daemon: Daemon, mo
             tm.new_table("t")
         assert not claimant.has_result()
     assert claimant.result() == (True, "heir")
-
-
-def test_who_waits_for_events_is_told_of_a_take_at_once(daemon: Daemon) -> None:
-    """By the process itself, for the manager may be stopped."""
-    make_kept(daemon, "t", fill_table)
-    taker = Worker()
-    taker.call(meet)
-    taker.call(listen)
-    with stopped(daemon.pid):
-        taker.call(open_table, "t")
-        assert taker.call(heard) == ["TableTransfer", "OwnerDied"]
-
-
-def listen(state: State) -> None:
-    """In a worker: wait for two events in a thread."""
-    found: list[str] = []
-
-    def wait() -> None:
-        waiting.set()
-        for event in tm.events(timeout=TIMEOUT / 2):
-            found.append(type(event).__name__)
-            if len(found) == 2:
-                return
-
-    waiting = threading.Event()
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    waiting.wait()
-    state["listener"] = thread, found
-
-
-def heard(state: State) -> list[str]:
-    """In a worker: what that thread was told."""
-    thread, found = state["listener"]
-    thread.join()
-    return list(found)
 
 
 def test_a_table_that_is_renamed_meanwhile_is_not_meant(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
