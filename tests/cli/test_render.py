@@ -72,6 +72,19 @@ def test_a_table_of_tables_has_a_line_per_table_in_order_of_names() -> None:
     assert "manager" in lines[2]
 
 
+def test_a_list_that_fits_looks_like_a_grid() -> None:
+    """To the character, wide ones, damaged and other users' tables included: only how it is made differs."""
+    broken = info("bad", type="", access="", owner=None, heir=None, damaged="random bytes")
+    orphan = info("orphan", owner=Process(5, 1, False), heir=None, rows=3, uid=12345)
+    tables = Tables("default", (info("名前"), broken, orphan))
+    said = io.StringIO()
+    console = Console(file=said, width=200, highlight=False)
+    console.print(render.tables_grid(tables, 0))  # for no room at all, so it is a grid
+    grid = [line.rstrip() for line in said.getvalue().splitlines()]
+    assert [line.rstrip() for line in text(tables).splitlines()] == grid
+    assert len(grid) == 4
+
+
 def test_no_tables_are_said_to_be_none() -> None:
     """An empty instance gives a sentence, not an empty grid."""
     assert text(Tables("here", ())).strip() == "no tables in instance here"
