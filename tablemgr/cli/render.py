@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.style import Style
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -79,7 +80,8 @@ def render(snapshot: Snapshot, out: Console, *, as_json: bool) -> None:
         case _ if as_json:
             print(json.dumps(facts(snapshot), indent=2))
         case Tables():
-            out.print(tables_grid(snapshot, out.width))
+            grid = tables_grid(snapshot, out.width)
+            out.print(grid, soft_wrap=isinstance(grid, Text))
         case Detail():
             out.print(detail_grid(snapshot.info))
         case Instance():
@@ -191,17 +193,23 @@ def tables_grid(snapshot: Tables, width: int) -> Grid | Text:
 
 def _aligned(titles: Sequence[str], rows: Iterable[Sequence[Text | str]], widths: Sequence[int]) -> Text:
     """Rows under their titles, where all fit: for 10,000 tables fifty times as fast as a grid, whose cells may wrap."""
-    text = Text(no_wrap=True)
+    styled: list[tuple[str | Style, int, int]] = []
+    lines: list[str] = []
+    at = 0  # characters in the lines before
     for row in (titles, *rows):
-        for position, (title, cell, width) in enumerate(zip(titles, row, widths, strict=True)):
-            room = " " * (width - cell_len(str(cell)))
-            style = cell.style if isinstance(cell, Text) else "bold" if row is titles else ""
-            text.append(("" if position == 0 else "  ") + (room if title in NUMBERS else ""))
-            text.append(str(cell), style)
-            if title not in NUMBERS and position < len(titles) - 1:
-                text.append(room)
-        text.append("\n")
-    text.right_crop(1)
+        parts: list[str] = []
+        for title, cell, width in zip(titles, row, widths, strict=True):
+            plain_cell = str(cell)
+            room = " " * (width - cell_len(plain_cell))
+            if isinstance(cell, Text):
+                styled.append((cell.style, at + sum(map(len, parts)) + 2 * len(parts), len(plain_cell)))
+            parts.append(room + plain_cell if title in NUMBERS else plain_cell + room)
+        lines.append("  ".join(parts))
+        at += len(lines[-1]) + 1
+    text = Text("\n".join(lines))
+    text.stylize("bold", 0, len(lines[0]))
+    for style, start, length in styled:
+        text.stylize(style, start, start + length)
     return text
 
 
