@@ -81,7 +81,10 @@ def render(snapshot: Snapshot, out: Console, *, as_json: bool) -> None:
             print(json.dumps(facts(snapshot), indent=2))
         case Tables():
             grid = tables_grid(snapshot, out.width)
-            out.print(grid, soft_wrap=isinstance(grid, Text))
+            if isinstance(grid, Text) and not out.is_terminal:
+                print(grid.plain, file=out.file)
+            else:
+                out.print(grid, soft_wrap=isinstance(grid, Text))
         case Detail():
             out.print(detail_grid(snapshot.info))
         case Instance():
@@ -172,7 +175,7 @@ def tables_grid(snapshot: Tables, width: int) -> Grid | Text:
                 str(info.repairs),
             ]
         rows.append([printable(info.name), *cells, *([user_text(info.uid)] if with_users else [])])
-    widths = [max(cell_len(str(cell)) for cell in column) for column in zip(titles, *rows, strict=True)]
+    widths = [max(_width(str(cell)) for cell in column) for column in zip(titles, *rows, strict=True)]
     if sum(widths) + 2 * (len(widths) - 1) <= width:
         return _aligned(titles, rows, widths)
     grid = Grid(box=None, header_style="bold", pad_edge=False)
@@ -191,6 +194,11 @@ def tables_grid(snapshot: Tables, width: int) -> Grid | Text:
     return grid
 
 
+def _width(text: str) -> int:
+    """In columns of a terminal."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
 def _aligned(titles: Sequence[str], rows: Iterable[Sequence[Text | str]], widths: Sequence[int]) -> Text:
     """Rows under their titles, where all fit: for 10,000 tables fifty times as fast as a grid, whose cells may wrap."""
     styled: list[tuple[str | Style, int, int]] = []
@@ -200,7 +208,7 @@ def _aligned(titles: Sequence[str], rows: Iterable[Sequence[Text | str]], widths
         parts: list[str] = []
         for title, cell, width in zip(titles, row, widths, strict=True):
             plain_cell = str(cell)
-            room = " " * (width - cell_len(plain_cell))
+            room = " " * (width - _width(plain_cell))
             if isinstance(cell, Text):
                 styled.append((cell.style, at + sum(map(len, parts)) + 2 * len(parts), len(plain_cell)))
             parts.append(room + plain_cell if title in NUMBERS else plain_cell + room)
