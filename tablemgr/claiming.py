@@ -124,7 +124,8 @@ class Claims:
         """Become the owner of a table that this user's manager offers, in one step of our own; None if it does not.
 
         The manager knows this process beforehand, so as to learn how it ends, and hears of the change afterwards. If
-        we are killed before it does, it looks at what it offers when it learns of our end.
+        we are killed before it does, it looks at the tables that it keeps, at 200 as it learns of our end, at others in
+        its rounds.
         """
         if table.name != name or not table._handle.take_offered():
             return None  # renamed meanwhile, or taken

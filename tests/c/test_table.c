@@ -1248,17 +1248,15 @@ static void test_a_live_heir_inherits(void) {
     tmgr_free(table);
 }
 
-static int keep_and_end(const char *segment) {
+static int claim_and_end(const char *segment, enum tmgr_claim what) {
     struct tmgr_table *table;
     int status = tmgr_attach(segment, TMGR_MAP_HEAD, &table);
-    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_TO_KEEP, NULL, WAIT_NS);
+    return status != TMGR_OK ? 100 + status : tmgr_claim(table, what, NULL, WAIT_NS);
 }
 
-static int claim_what_is_kept(const char *segment) {
-    struct tmgr_table *table;
-    int status = tmgr_attach(segment, TMGR_MAP_HEAD, &table);
-    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_ORPHAN_OR_KEPT, NULL, WAIT_NS);
-}
+static int keep_and_end(const char *segment) { return claim_and_end(segment, TMGR_CLAIM_TO_KEEP); }
+
+static int claim_what_is_kept(const char *segment) { return claim_and_end(segment, TMGR_CLAIM_ORPHAN_OR_KEPT); }
 
 /* Passed on by a manager, it comes from the owner before, with that owner's word, however many managers kept it. */
 static void test_a_keeper_is_no_predecessor(void) {
@@ -1289,17 +1287,9 @@ static void test_a_keeper_is_no_predecessor(void) {
     tmgr_free(table);
 }
 
-static int offer_and_end(const char *segment) {
-    struct tmgr_table *table;
-    int status = tmgr_attach(segment, TMGR_MAP_HEAD, &table);
-    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_TO_OFFER, NULL, WAIT_NS);
-}
+static int offer_and_end(const char *segment) { return claim_and_end(segment, TMGR_CLAIM_TO_OFFER); }
 
-static int claim_what_is_offered(const char *segment) {
-    struct tmgr_table *table;
-    int status = tmgr_attach(segment, TMGR_MAP_HEAD, &table);
-    return status != TMGR_OK ? 100 + status : tmgr_claim(table, TMGR_CLAIM_OFFERED, NULL, WAIT_NS);
-}
+static int claim_what_is_offered(const char *segment) { return claim_and_end(segment, TMGR_CLAIM_OFFERED); }
 
 /* Whoever takes it has it as if the manager had passed it on; nothing else is taken so. */
 static void test_what_is_offered_can_be_taken(void) {
